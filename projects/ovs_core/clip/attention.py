@@ -1,0 +1,103 @@
+"""The parts of a CLIP transformer block, for methods that rewire its attention.
+
+Letters: B pictures, L tokens (CLS first), C tower width, H heads, d = C / H.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def project_qkv(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise a block's input and project it to queries, keys and values.
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        tokens: (B, L, C) block input.
+
+    Returns:
+        Three tensors (B, H, L, d).
+    """
+    attn = block.attn
+    x = F.linear(block.ln_1(tokens), attn.in_proj_weight, attn.in_proj_bias)
+    batch, length, _ = tokens.shape
+    # (B, L, 3C) -> (3, B, H, L, d)
+    x = x.view(batch, length, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
+    return x[0], x[1], x[2]
+
+
+def project_values(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Normalise a block's input and project it to values only.
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        tokens: (B, L, C) block input.
+
+    Returns:
+        (B, L, C) values of all heads, side by side.
+    """
+    attn, width = block.attn, tokens.shape[-1]
+    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[2 * width :]
+    return F.linear(block.ln_1(tokens), attn.in_proj_weight[2 * width :], bias)
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """Put (B, H, L, d) heads side by side: (B, L, C)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+def finish_block(block: nn.Module, residual: Tensor, attended: Tensor) -> Tensor:
+    """Complete a block from the attention result on.
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        residual: (B, L, C), what the attention branch is added to.
+        attended: (B, L, C) attention-weighted values before the output projection.
+
+    Returns:
+        (B, L, C) block output.
+    """
+    x = residual + block.ls_1(block.attn.out_proj(attended))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def value_block(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Run a block in which every token attends to itself alone (MaskCLIP).
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        tokens: (B, L, C) block input.
+
+    Returns:
+        (B, L, C) block output.
+    """
+    return finish_block(block, tokens, project_values(block, tokens))
+
+
+def cls_residual_value_block(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Run the value-only block whose residual is the CLS token's input (CAT-Seg, H-CLIP).
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        tokens: (B, L, C) block input.
+
+    Returns:
+        (B, L, C) block output.
+    """
+    return finish_block(block, tokens[:, :1], project_values(block, tokens))
+
+
+def self_similarity(x: Tensor, *, scale: float | None = None) -> Tensor:
+    """Softmax attention of a stream with itself.
+
+    Args:
+        x: (B, H, L, d) queries, keys or values.
+        scale: factor on the inner products; default ``d ** -0.5``.
+
+    Returns:
+        (B, H, L, L), rows sum to 1.
+    """
+    scale = x.shape[-1] ** -0.5 if scale is None else scale
+    return torch.softmax((x * scale) @ x.transpose(-2, -1), dim=-1)

@@ -1,0 +1,119 @@
+"""Text features from an unmodified open_clip text tower, with or without gradients.
+
+Letters: P prompts, S tokens, D joint width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from .loading import CLIP
+
+logger = logging.getLogger(__name__)
+
+
+class TextEncoder(nn.Module):
+    """Encode prompts with the text tower of a CLIP.
+
+    The tower is causal and its feature is read at the end token, so tokens behind the longest prompt's end
+    token cannot matter and are not computed.
+
+    Args:
+        clip: the CLIP, not copied; parametrized weights are used as they are.
+    """
+
+    def __init__(self, clip: CLIP) -> None:
+        super().__init__()
+        # Not registered as a submodule: the CLIP belongs to the model that made this encoder.
+        self._clip = [clip]
+
+    @property
+    def clip(self) -> CLIP:
+        """The CLIP whose tower is used."""
+        return self._clip[0]
+
+    @property
+    def num_computed(self) -> int:
+        """How many prompts this encoder has sent through the tower."""
+        return self._num_computed
+
+    _num_computed = 0
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """Turn prompts into token ids; a prompt that had to be cut is reported in the log.
+
+        Args:
+            prompts: P strings.
+
+        Returns:
+            (P, context length) ids on the model's device.
+        """
+        tokens = self.clip.tokenizer(list(prompts))
+        if tokens.shape[1] and isinstance(self.clip.tokenizer, open_clip.SimpleTokenizer):
+            self._report_cut_prompts(prompts, tokens)
+        return tokens.to(self.clip.pixel_mean.device)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode token ids.
+
+        Args:
+            tokens: (P, S) ids; the end token is the largest id of its row.
+
+        Returns:
+            (P, D) features, not normalised.
+        """
+        self._num_computed += len(tokens)
+        model = self.clip.model
+        if not isinstance(model, open_clip.CLIP) or model.text_pool_type != "argmax":
+            return model.encode_text(tokens)
+        end = tokens.argmax(dim=-1)
+        length = int(end.max()) + 1
+        x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+        mask = model.attn_mask
+        x = model.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        x = model.ln_final(x[torch.arange(len(x), device=x.device), end])
+        if model.text_projection is None:
+            return x
+        if isinstance(model.text_projection, nn.Linear):
+            return model.text_projection(x)
+        return x @ model.text_projection
+
+    @torch.no_grad()
+    def encode(
+        self, prompts: Sequence[str], *, batch_size: int = 256, progress: bool = True
+    ) -> Tensor:
+        """Encode many prompts in batches of similar length.
+
+        Args:
+            prompts: P strings.
+            batch_size: prompts per forward.
+            progress: show a progress bar when there are many batches.
+
+        Returns:
+            (P, D) unit vectors, in the order of the prompts.
+        """
+        tokens = self.tokenize(prompts)
+        order = torch.argsort(tokens.argmax(dim=-1))
+        out = tokens.new_empty((len(tokens), self.clip.embed_dim), dtype=torch.float32)
+        batches = order.split(batch_size)
+        show = progress and len(batches) > 8
+        for rows in tqdm(batches, desc="text embeddings", unit="batch", disable=not show):
+            out[rows] = F.normalize(self(tokens[rows]).float(), dim=-1)
+        return out
+
+    def _report_cut_prompts(self, prompts: Sequence[str], tokens: Tensor) -> None:
+        full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
+        room = tokens.shape[1] - 2
+        cut = [i for i in full if len(self.clip.tokenizer.encode(prompts[i])) > room]
+        if cut:
+            logger.warning(
+                "%d prompt(s) are longer than the text tower's %d tokens and were cut, first: %r",
+                len(cut), room, prompts[cut[0]][:80],
+            )  # fmt: skip

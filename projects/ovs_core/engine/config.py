@@ -1,0 +1,144 @@
+"""Config defaults of the suite and loading with help for misspelt keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from ..data.config import add_data_config
+from ..errors import UserError, nearest
+from ..projects import import_projects
+
+
+def add_ovs_config(cfg: CfgNode) -> None:
+    """Add the keys that all methods share.
+
+    Args:
+        cfg: Detectron2's default config, changed in place.
+    """
+    _add_model_keys(cfg)
+    _add_solver_keys(cfg)
+    add_data_config(cfg)
+    cfg.TEST.DUMP_PREDICTIONS = False  # write one PNG per picture beside the metrics
+    cfg.OUTPUT_DIR = "output"
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.DEVICE = "auto"  # auto: the GPU if there is one, else the CPU
+    cfg.MODEL.WEIGHTS = ""  # checkpoint of the method; CLIP's weights are MODEL.CLIP.PRETRAINED
+    clip = cfg.MODEL.CLIP = CfgNode()
+    clip.ARCHITECTURE = "ViT-B-16-quickgelu"  # open_clip name, embedded-vit, embedded-convnext, or .json
+    clip.PRETRAINED = "openai"  # open_clip tag, a file, or "random"; "" for the embedded CLIPs
+    clip.CACHE_DIR = ""  # where open_clip keeps downloads; "" for its default
+    ovs = cfg.MODEL.OVS = CfgNode()
+    ovs.OUTPUT = "labels"  # labels (H, W) or scores (K, H, W)
+    ovs.TEMPLATES = "imagenet_80"  # name of a published list, or a list of strings with one {}
+    ovs.NAME_FIELD = "name"  # which text of a dataset's class list is encoded, e.g. catseg_name
+    ovs.SYNONYM_FIELD = ""  # list of synonyms in the class list, e.g. fcclip_synonyms; "" for none
+    protocol = ovs.PROTOCOL = CfgNode()
+    protocol.NAME = "whole"  # whole or slide
+    protocol.SIZE = []  # [height, width] to which the picture is squashed first; [] keeps its size
+    protocol.DIVISOR = 1  # whole: pad to a multiple of this
+    protocol.CUT_PADDING = True  # whole: cut the padding's scores off before the final resize
+    protocol.WINDOW = 512  # slide: side in pixels
+    protocol.STRIDE = 426  # slide: step in pixels
+    protocol.WITH_WHOLE = False  # slide: average with the whole picture squashed to one window
+    protocol.BATCH = 8  # slide: windows per forward
+    protocol.PAD_SMALL = True  # slide: pad a picture smaller than a window, else shrink the window
+    protocol.SCALES = [1.0]  # several: mean over scales
+    protocol.FLIP = False  # also look at the mirrored picture
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    solver.OPTIMIZER = "AdamW"  # AdamW, Adam or SGD
+    solver.BETAS = [0.9, 0.999]
+    # [[part of a parameter name, factor on the rate, factor on the decay], ...]: first match wins
+    solver.PARAM_MULTIPLIERS = []
+    solver.WEIGHT_DECAY_EMBED = None  # decay of embeddings; None: as the rest
+    solver.POLY_POWER = 0.9  # WarmupPolyLR
+    solver.POLY_MIN_LR = 0.0  # floor of the rate, absolute
+    solver.ACCUMULATE = 1  # batches whose gradients are summed before a step
+    solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling
+
+
+def get_ovs_cfg() -> CfgNode:
+    """Give the defaults of Detectron2, the core and every project."""
+    cfg = get_cfg()
+    add_ovs_config(cfg)
+    for project in import_projects():
+        getattr(project, f"add_{project.__name__}_config")(cfg)
+    return cfg
+
+
+def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
+    """Read a config file and KEY VALUE overrides on top of all defaults.
+
+    Args:
+        path: YAML file, may have ``_BASE_``.
+        options: ``["MODEL.DEVICE", "cpu", ...]``.
+
+    Returns:
+        The merged config, not frozen, with the device settled.
+
+    Raises:
+        UserError: for a missing or unreadable file, an unknown key, or a value of the wrong type.
+    """
+    cfg = get_ovs_cfg()
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such config file; `ovsuite methods` lists those of the suite")
+    _merge(cfg, lambda: cfg.merge_from_file(str(path)), str(path))
+    if len(options) % 2:
+        raise UserError(f"options must be KEY VALUE pairs, but {options[-1]!r} has no value")
+    _merge(cfg, lambda: cfg.merge_from_list(list(options)), "command line")
+    settle_device(cfg)
+    return cfg
+
+
+def settle_device(cfg: CfgNode) -> None:
+    """Replace ``MODEL.DEVICE auto`` by what this machine has."""
+    import torch
+
+    if cfg.MODEL.DEVICE == "auto":
+        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _merge(cfg: CfgNode, merge, source: str) -> None:
+    try:
+        merge()
+    except KeyError as error:
+        key = _unknown_key(str(error))
+        raise UserError(f"{source}: unknown key '{key}'.{nearest_key(cfg, key)}") from error
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{source}: {_one_line(error)}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML ({_one_line(error)})") from error
+    except OSError as error:
+        raise UserError(f"{source}: cannot read its _BASE_ ({_one_line(error)})") from error
+
+
+def nearest_key(cfg: CfgNode, key: str) -> str:
+    """Give a "did you mean" clause for an unknown dotted key."""
+    return nearest(key, _all_keys(cfg))
+
+
+def _all_keys(node: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in node.items():
+        keys.append(prefix + name)
+        if isinstance(value, CfgNode):
+            keys += _all_keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def _unknown_key(message: str) -> str:
+    found = re.search(r"(?:config key:?|key) ([\w.]+)", message)
+    return found.group(1) if found else message.strip("'\"")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

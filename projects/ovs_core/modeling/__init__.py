@@ -1,0 +1,1 @@
+"""Parts of segmentation networks that two or more methods share."""

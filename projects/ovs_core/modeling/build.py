@@ -1,0 +1,76 @@
+"""From a config to the parts that every segmenter is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+
+from ..clip import CLIP, load_clip
+from ..data.vocabularies import load_templates
+from ..errors import UserError, nearest
+from .protocols import InferenceProtocol, MultiScaleFlip, Slide, Whole
+
+PROTOCOLS = ("whole", "slide")
+
+
+def build_clip(cfg: CfgNode) -> CLIP:
+    """Load the CLIP of ``MODEL.CLIP`` onto ``MODEL.DEVICE``."""
+    node = cfg.MODEL.CLIP
+    return load_clip(
+        node.ARCHITECTURE, node.PRETRAINED, cache_dir=node.CACHE_DIR or None, device=cfg.MODEL.DEVICE
+    )
+
+
+def build_templates(cfg: CfgNode) -> list[str]:
+    """Read ``MODEL.OVS.TEMPLATES``: the name of a published list, or the templates themselves.
+
+    Raises:
+        UserError: if a template has no ``{}``.
+    """
+    stated = cfg.MODEL.OVS.TEMPLATES
+    templates = load_templates(stated) if isinstance(stated, str) else list(stated)
+    wrong = [t for t in templates if t.count("{}") != 1]
+    if wrong or not templates:
+        raise UserError(f"MODEL.OVS.TEMPLATES: each template needs one '{{}}', but got {wrong or 'none'}")
+    return templates
+
+
+def build_protocol(cfg: CfgNode) -> InferenceProtocol:
+    """Build the inference protocol of ``MODEL.OVS.PROTOCOL``.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    node = cfg.MODEL.OVS.PROTOCOL
+    if node.NAME not in PROTOCOLS:
+        raise UserError(
+            f"MODEL.OVS.PROTOCOL.NAME: '{node.NAME}' is unknown.{nearest(node.NAME, PROTOCOLS)}"
+        )
+    if node.NAME == "whole":
+        base: Whole | Slide = Whole(_size(node.SIZE), node.DIVISOR, node.CUT_PADDING)
+    else:
+        base = Slide(
+            node.WINDOW, node.STRIDE, _size(node.SIZE), node.WITH_WHOLE, node.BATCH, node.PAD_SMALL
+        )
+    if tuple(node.SCALES) == (1.0,) and not node.FLIP:
+        return base
+    return MultiScaleFlip(base, tuple(node.SCALES), node.FLIP)
+
+
+def segmenter_arguments(cfg: CfgNode) -> dict:
+    """Give the constructor arguments that every ``Segmenter`` shares."""
+    return {
+        "clip": build_clip(cfg),
+        "templates": build_templates(cfg),
+        "protocol": build_protocol(cfg),
+        "output": cfg.MODEL.OVS.OUTPUT,
+    }
+
+
+def _size(stated: Sequence[int]) -> tuple[int, int] | None:
+    if not stated:
+        return None
+    if len(stated) != 2 or min(stated) < 1:
+        raise UserError(f"MODEL.OVS.PROTOCOL.SIZE: expected [] or [height, width], but got {list(stated)}")
+    return int(stated[0]), int(stated[1])

@@ -1,0 +1,207 @@
+"""How a picture is shown to a network at test time: whole, in windows, or at several scales and flips.
+
+One implementation serves all methods. A method offers ``encode`` (windows -> features, no words) and
+``score`` (features -> logits per class); the protocol decides what the windows are and how their maps are
+put together. Letters: B windows, K classes, h x w score grid, H x W final picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import UserError
+from .scores import GridScores, MeanScores, Scores, Size, WindowScores
+
+Box = tuple[int, int, int, int]
+
+
+class DenseModel(Protocol):
+    """What a protocol needs of a method."""
+
+    def encode(self, images: Tensor) -> Any:
+        """(B, 3, h, w) normalised windows -> features that do not depend on the words."""
+
+    def score(self, features: Any) -> Tensor:
+        """Features -> (B, K, h', w') logits for the current words."""
+
+    def activate(self, maps: Tensor, which: slice) -> Tensor:
+        """Turn logits (..., k, h, w) of classes ``which`` into what is averaged and compared."""
+
+
+class InferenceProtocol(Protocol):
+    """Splits the work into a part that depends on the picture and one that depends on the words."""
+
+    def encode(self, model: DenseModel, picture: Tensor) -> Any:
+        """(3, H', W') normalised picture -> everything that can be reused for other words."""
+
+    def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
+        """Result of ``encode`` -> scores at the final size (H, W)."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The whole picture at once.
+
+    Attributes:
+        size: fixed (h, w) to which the picture is brought, aspect lost; None keeps its size.
+        divisor: the picture is padded right and below with zeros to a multiple of this.
+        cut_padding: whether scores of the padding are cut off before the final resize. Released CAT-Seg
+            does not, which stretches its maps a little.
+    """
+
+    size: Size | None = None
+    divisor: int = 1
+    cut_padding: bool = True
+
+    def encode(self, model: DenseModel, picture: Tensor) -> Any:
+        """Pad or squash, then encode."""
+        padded, valid = _pad(picture, self.divisor)
+        canvas = tuple(padded.shape[-2:])
+        images = padded[None] if self.size is None else _resize_picture(padded[None], self.size)
+        return model.encode(images), canvas, valid
+
+    def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
+        """Activate on the grid, then let the scores be resized."""
+        features, canvas, valid = encoded
+        logits = model.score(features)[0]
+        grid = model.activate(logits, slice(0, len(logits)))
+        if not self.cut_padding:
+            canvas = valid = None
+        return GridScores(grid, size, canvas=canvas, valid=valid)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """Overlapping windows; the last row and column of windows is shifted back to the border.
+
+    Attributes:
+        window: side of a window in pixels.
+        stride: step between windows.
+        canvas: fixed (h, w) to which the picture is brought first; None keeps its size.
+        with_whole: also look at the whole picture, squashed to one window, and average both (CAT-Seg).
+        batch: windows per forward.
+        pad_small: pad a picture smaller than a window with zeros; else the window shrinks to the picture.
+    """
+
+    window: int
+    stride: int
+    canvas: Size | None = None
+    with_whole: bool = False
+    batch: int = 8
+    pad_small: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse windows that would leave gaps."""
+        if not 0 < self.stride <= self.window:
+            raise UserError(
+                f"sliding windows of {self.window} with stride {self.stride} leave pixels uncovered; "
+                "the stride must lie in 1..window"
+            )
+
+    def encode(self, model: DenseModel, picture: Tensor) -> Any:
+        """Cut the windows and encode them in batches."""
+        whole = _resize_picture(picture[None], (self.window, self.window)) if self.with_whole else None
+        if self.canvas is not None:
+            picture = _resize_picture(picture[None], self.canvas)[0]
+        original = tuple(picture.shape[-2:])
+        padded = _pad_to(picture, self.window) if self.pad_small else picture
+        boxes = self.boxes(tuple(padded.shape[-2:]))
+        windows = [padded[:, t : t + h, le : le + w] for t, le, h, w in boxes]
+        if whole is not None:
+            windows.append(whole[0])
+        batches = [torch.stack(windows[i : i + self.batch]) for i in range(0, len(windows), self.batch)]
+        features = [model.encode(batch) for batch in batches]
+        return features, boxes, tuple(padded.shape[-2:]), original
+
+    def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
+        """Score the windows; they are merged when labels or maps are asked for."""
+        features, boxes, canvas, original = encoded
+        logits = torch.cat([model.score(f) for f in features])
+        whole = logits[-1] if self.with_whole else None
+        windows = logits[:-1] if self.with_whole else logits
+        scores = WindowScores(
+            windows, boxes, canvas, size, model.activate, whole, (self.window, self.window)
+        )
+        return scores if canvas == original else _Cut(scores, original, size)
+
+    def boxes(self, size: Size) -> list[Box]:
+        """Windows (top, left, height, width) that cover a picture of this size, row by row."""
+        rows, columns = (_starts(side, self.window, self.stride) for side in size)
+        height, width = min(self.window, size[0]), min(self.window, size[1])
+        return [(top, left, height, width) for top in rows for left in columns]
+
+
+@dataclass(frozen=True)
+class MultiScaleFlip:
+    """Mean over several scales, with and without mirroring.
+
+    Attributes:
+        base: protocol that each view goes through.
+        scales: factors on the picture's sides.
+        flip: whether every scale is also seen mirrored.
+    """
+
+    base: Whole | Slide
+    scales: Sequence[float] = (1.0,)
+    flip: bool = True
+
+    def encode(self, model: DenseModel, picture: Tensor) -> Any:
+        """Encode every view."""
+        views = []
+        for scale in self.scales:
+            size = tuple(max(1, round(side * scale)) for side in picture.shape[-2:])
+            scaled = _resize_picture(picture[None], size)[0]
+            for mirrored in (False, True)[: 1 + self.flip]:
+                view = scaled.flip(-1) if mirrored else scaled
+                views.append((self.base.encode(model, view), mirrored))
+        return views
+
+    def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
+        """Score every view; they are averaged at the final size."""
+        scores = [self.base.score(model, view, size) for view, _ in encoded]
+        return MeanScores(scores, [mirrored for _, mirrored in encoded])
+
+
+@dataclass
+class _Cut(Scores):
+    """Window scores of a padded picture, cut back to the picture before the final resize."""
+
+    scores: WindowScores
+    valid: Size
+    size: Size
+
+    def __post_init__(self) -> None:
+        self.scores.size = self.scores.canvas
+        self.num_classes = self.scores.num_classes
+
+    def classes(self, which: slice) -> Tensor:
+        maps = self.scores.classes(which)[:, : self.valid[0], : self.valid[1]]
+        return GridScores(maps, self.size).full()
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    count = max(side - window + stride - 1, 0) // stride + 1
+    return [max(min(i * stride + window, side) - window, 0) for i in range(count)]
+
+
+def _pad(picture: Tensor, divisor: int) -> tuple[Tensor, Size]:
+    height, width = picture.shape[-2:]
+    right, below = -width % divisor, -height % divisor
+    return F.pad(picture, (0, right, 0, below)), (height, width)
+
+
+def _pad_to(picture: Tensor, window: int) -> Tensor:
+    height, width = picture.shape[-2:]
+    return F.pad(picture, (0, max(window - width, 0), 0, max(window - height, 0)))
+
+
+def _resize_picture(images: Tensor, size: Size) -> Tensor:
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,157 @@
+"""The base of every method: words in, pictures in, labelled pixels out.
+
+Letters: B pictures, K classes, D joint width, H x W original picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..clip import CLIP, TextEmbedder, TextEncoder
+from ..errors import UserError
+from ..vocabulary import Vocabulary
+from .protocols import InferenceProtocol, Whole
+from .scores import Scores, Size
+
+OUTPUTS = ("labels", "scores")
+
+
+class Segmenter(nn.Module):
+    """Base meta-architecture.
+
+    A method implements ``encode`` (pictures -> features) and ``score`` (features -> logits), and
+    ``losses`` if it trains; one that decides per region overrides ``segment``.
+
+    Args:
+        clip: the CLIP it stands on.
+        templates: prompts with one ``{}``.
+        protocol: how pictures are shown to the network at test time.
+        output: ``"labels"`` to return label maps only, ``"scores"`` for full (K, H, W) maps.
+        text_cache: whether text embeddings may be cached; off for a method that trains the text tower.
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: CLIP,
+        templates: Sequence[str],
+        protocol: InferenceProtocol | None = None,
+        output: str = "labels",
+        text_cache: bool = True,
+    ) -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise UserError(f"MODEL.OVS.OUTPUT: '{output}' is none of {', '.join(OUTPUTS)}")
+        self.clip = clip
+        self.templates = tuple(templates)
+        self.protocol = protocol or Whole()
+        self.output = output
+        self.text_encoder = TextEncoder(clip)
+        self.text_embedder = TextEmbedder(self.text_encoder) if text_cache else None
+        self._vocabulary: Vocabulary | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.clip.pixel_mean.device
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The current words.
+
+        Raises:
+            UserError: if none were set.
+        """
+        if self._vocabulary is None:
+            raise UserError("the model has no words yet; call set_vocabulary first")
+        return self._vocabulary
+
+    def set_vocabulary(self, words: Vocabulary | str | Sequence[str]) -> None:
+        """Choose the words; text features are computed when they are first needed."""
+        self._vocabulary = Vocabulary.parse(words)
+
+    def text_features(self) -> Tensor:
+        """(K, D) unit class embeddings of the current words from the frozen text tower, cached."""
+        if self.text_embedder is None:
+            raise UserError("this method trains its text tower and must encode the words itself")
+        return self.text_embedder.classes(self.vocabulary, self.templates)
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+        """Train or segment.
+
+        Args:
+            batched_inputs: Detectron2's list of dicts: ``image`` (3, H', W') RGB in 0..255, ``height``
+                and ``width`` of the original, in training ``sem_seg`` (H', W'); optional
+                ``vocabulary`` that overrides the current words for this picture.
+
+        Returns:
+            In training a dict of losses. Else per picture a dict with ``sem_seg_labels`` (H, W) int64,
+            or ``sem_seg`` (K, H, W) when full scores were asked for.
+        """
+        if self.training:
+            return self.losses(batched_inputs)
+        with torch.no_grad():
+            return [self._segment_input(one) for one in batched_inputs]
+
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Compute the training losses of a batch.
+
+        Raises:
+            UserError: if the method does not train.
+        """
+        raise UserError(f"{type(self).__name__} is training-free; use --eval-only")
+
+    def segment(self, picture: Tensor, size: Size) -> Scores:
+        """Segment one picture with the current words.
+
+        Args:
+            picture: (3, H', W') RGB in 0..255.
+            size: (H, W) of the result.
+        """
+        return self.score_picture(self.encode_picture(picture), size)
+
+    def encode_picture(self, picture: Tensor) -> Any:
+        """Everything about a (3, H', W') picture that can be reused for other words."""
+        return self.protocol.encode(self, self.normalize(picture))
+
+    def score_picture(self, encoded: Any, size: Size) -> Scores:
+        """Scores of an encoded picture for the current words at (H, W)."""
+        return self.protocol.score(self, encoded, size)
+
+    def normalize(self, picture: Tensor) -> Tensor:
+        """Bring RGB values to the network's statistics; CLIP's by default."""
+        return self.clip.normalize(picture.to(self.device))
+
+    def encode(self, images: Tensor) -> Any:
+        """(B, 3, h, w) normalised pictures -> features that do not depend on the words."""
+        raise NotImplementedError(f"{type(self).__name__}.encode")
+
+    def score(self, features: Any) -> Tensor:
+        """Features -> (B, K, h', w') logits for the current words."""
+        raise NotImplementedError(f"{type(self).__name__}.score")
+
+    def activate(self, maps: Tensor, which: slice) -> Tensor:
+        """What is averaged over windows and compared between classes; by default the logits."""
+        return maps
+
+    def postprocess(self, scores: Scores) -> dict[str, Tensor]:
+        """Turn scores into the output dict."""
+        if self.output == "scores":
+            return {"sem_seg": scores.full()}
+        return {"sem_seg_labels": scores.labels()}
+
+    def _segment_input(self, one: dict[str, Any]) -> dict[str, Tensor]:
+        picture = one["image"]
+        size = (one.get("height", picture.shape[-2]), one.get("width", picture.shape[-1]))
+        if "vocabulary" not in one:
+            return self.postprocess(self.segment(picture, size))
+        previous = self._vocabulary
+        self.set_vocabulary(one["vocabulary"])
+        try:
+            return self.postprocess(self.segment(picture, size))
+        finally:
+            self._vocabulary = previous
