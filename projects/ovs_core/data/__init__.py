@@ -1,0 +1,1 @@
+"""Datasets: registration, preparation, checks, loading."""

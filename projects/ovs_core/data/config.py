@@ -1,0 +1,20 @@
+"""Config keys of data sets and mappers."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+
+def add_data_config(cfg: CfgNode) -> None:
+    """Add the keys of the data part to Detectron2's defaults, in place."""
+    cfg.INPUT.FORMAT = "RGB"  # order of the channels that the model gets
+    # Training: pad right and bottom to a square of this side (picture 128, labels ignore); -1: no.
+    cfg.INPUT.SIZE_DIVISIBILITY = -1
+    cfg.INPUT.COLOR_AUG_SSD = False  # training: brightness, contrast, saturation, hue as in SSD
+    # Training: a crop that one class fills by more than this share is redrawn; 1.0: never.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # Turn a picture as its EXIF tag says, as Detectron2 does; labels must match the turned picture.
+    cfg.INPUT.EXIF = True
+    cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
+    # Training: pixels of unseen classes become "ignore"; needs a seen/unseen split in the metadata.
+    cfg.DATASETS.HIDE_UNSEEN = False
