@@ -24,6 +24,8 @@ def add_ovs_config(cfg: CfgNode) -> None:
     _add_solver_keys(cfg)
     add_data_config(cfg)
     cfg.TEST.DUMP_PREDICTIONS = False  # write one PNG per picture beside the metrics
+    cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
+    cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed
     cfg.OUTPUT_DIR = "output"
 
 
@@ -62,6 +64,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.WEIGHT_DECAY_EMBED = None  # decay of embeddings; None: as the rest
     solver.POLY_POWER = 0.9  # WarmupPolyLR
     solver.POLY_MIN_LR = 0.0  # floor of the rate, absolute
+    solver.FIND_UNUSED_PARAMETERS = False  # for DistributedDataParallel
     solver.ACCUMULATE = 1  # batches whose gradients are summed before a step
     solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling
 

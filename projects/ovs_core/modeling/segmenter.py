@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..clip import CLIP, TextEmbedder, TextEncoder
+from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError
 from ..vocabulary import Vocabulary
 from .protocols import InferenceProtocol, Whole
@@ -53,6 +53,7 @@ class Segmenter(nn.Module):
         self.text_encoder = TextEncoder(clip)
         self.text_embedder = TextEmbedder(self.text_encoder) if text_cache else None
         self._vocabulary: Vocabulary | None = None
+        self.unseen: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -70,9 +71,18 @@ class Segmenter(nn.Module):
             raise UserError("the model has no words yet; call set_vocabulary first")
         return self._vocabulary
 
-    def set_vocabulary(self, words: Vocabulary | str | Sequence[str]) -> None:
-        """Choose the words; text features are computed when they are first needed."""
+    def set_vocabulary(
+        self, words: Vocabulary | str | Sequence[str], *, unseen: Sequence[int] = ()
+    ) -> None:
+        """Choose the words; text features are computed when they are first needed.
+
+        Args:
+            words: see ``Vocabulary.parse``.
+            unseen: indices of the classes that have no training pixels, for methods that treat seen and
+                unseen classes differently.
+        """
         self._vocabulary = Vocabulary.parse(words)
+        self.unseen = tuple(unseen)
 
     def text_features(self) -> Tensor:
         """(K, D) unit class embeddings of the current words from the frozen text tower, cached."""
@@ -138,6 +148,14 @@ class Segmenter(nn.Module):
         """What is averaged over windows and compared between classes; by default the logits."""
         return maps
 
+    def bare_forward(self, images: Tensor) -> Any:
+        """Run the network that this method stands on, and nothing else: the floor of a benchmark.
+
+        Args:
+            images: (B, 3, h, w) normalised pictures, as ``encode`` gets them.
+        """
+        return ImageEncoder(self.clip.visual)(images)
+
     def postprocess(self, scores: Scores) -> dict[str, Tensor]:
         """Turn scores into the output dict."""
         if self.output == "scores":
@@ -149,9 +167,9 @@ class Segmenter(nn.Module):
         size = (one.get("height", picture.shape[-2]), one.get("width", picture.shape[-1]))
         if "vocabulary" not in one:
             return self.postprocess(self.segment(picture, size))
-        previous = self._vocabulary
+        previous = (self._vocabulary, self.unseen)
         self.set_vocabulary(one["vocabulary"])
         try:
             return self.postprocess(self.segment(picture, size))
         finally:
-            self._vocabulary = previous
+            self._vocabulary, self.unseen = previous

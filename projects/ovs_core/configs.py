@@ -1,0 +1,51 @@
+"""Finding config files by short names such as ``hclip/vitb16``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import UserError, nearest
+from .projects import config_dir, project_names
+
+DEFAULT_CONFIGS = ("vitb16", "tiny")
+
+
+def list_configs(method: str | None = None) -> list[str]:
+    """List short names of all configs, or of one method's.
+
+    Files whose name begins with ``Base`` are bases for others and are left out.
+    """
+    names = []
+    for project in [method] if method else project_names():
+        folder = config_dir(project)
+        files = sorted(folder.rglob("*.yaml"))
+        names += [
+            f"{project}/{path.relative_to(folder).with_suffix('')}"
+            for path in files
+            if not path.name.lower().startswith(("base", "_"))
+        ]
+    return names
+
+
+def find_config(name: str | Path) -> Path:
+    """Turn a YAML path, ``method/config`` or ``method`` into a file.
+
+    Args:
+        name: a lone method stands for its ``vitb16`` config, or ``tiny`` if it has no such.
+
+    Raises:
+        UserError: if there is no such config; names the nearest.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{path}: no such config file")
+        return path
+    method, _, config = str(name).partition("/")
+    if method in project_names():
+        for candidate in [config] if config else DEFAULT_CONFIGS:
+            file = config_dir(method) / f"{candidate}.yaml"
+            if file.is_file():
+                return file
+    known = list_configs()
+    raise UserError(f"no config named '{name}'.{nearest(str(name), [*project_names(), *known])}")

@@ -1,0 +1,36 @@
+"""The words that a dataset is segmented with, read from its metadata."""
+
+from __future__ import annotations
+
+from detectron2.data.catalog import Metadata
+
+from ..data.vocabularies import load_background_words, load_class_list
+from ..vocabulary import Vocabulary
+
+
+def dataset_vocabulary(
+    metadata: Metadata, *, name_field: str = "name", synonym_field: str = "", background_words: str = ""
+) -> Vocabulary:
+    """Make the vocabulary of a dataset.
+
+    Args:
+        metadata: of the dataset: ``class_list`` (name of a shipped list) or ``stuff_classes``.
+        name_field: which text of the class list is encoded.
+        synonym_field: field with several texts per class; takes the place of ``name_field``.
+        background_words: name of a shipped list, appended as background entries.
+    """
+    extra = load_background_words(background_words) if background_words else []
+    listed = metadata.get("class_list", "")
+    if not listed:
+        return Vocabulary.from_names(metadata.stuff_classes, background_words=extra)
+    classes = load_class_list(listed)
+    if synonym_field:
+        synonyms = classes.synonyms(synonym_field)
+    else:
+        synonyms = [[text] for text in classes.texts(name_field)]
+    return Vocabulary.from_names(classes.names, synonyms=synonyms, background_words=extra)
+
+
+def dataset_unseen(metadata: Metadata) -> tuple[int, ...]:
+    """Indices of the dataset's unseen classes; empty if it has no split."""
+    return tuple(metadata.get("unseen_classes", ()))

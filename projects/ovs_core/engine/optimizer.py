@@ -1,0 +1,138 @@
+"""Optimisers with groups: norms, embeddings, and multipliers by parameter name."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+
+from ..errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
+
+NORMS = (
+    nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm, nn.RMSNorm,
+)  # fmt: skip
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser of ``SOLVER`` over the parameters that require a gradient.
+
+    Rates are ``BASE_LR`` times the first matching entry of ``PARAM_MULTIPLIERS``; decay is
+    ``WEIGHT_DECAY``, or ``WEIGHT_DECAY_NORM`` / ``WEIGHT_DECAY_EMBED`` for norms and embeddings where
+    those are set. Gradient clipping follows ``SOLVER.CLIP_GRADIENTS``.
+
+    Raises:
+        UserError: if nothing is trained, or the optimiser is unknown.
+    """
+    groups = parameter_groups(cfg, model)
+    if not groups:
+        raise UserError(
+            f"{cfg.MODEL.META_ARCHITECTURE} has no parameter to train with this config; "
+            "use --eval-only, or switch a trained part on"
+        )
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER == "SGD":
+        optimizer = torch.optim.SGD(
+            groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+        )
+    elif solver.OPTIMIZER in ("AdamW", "Adam"):
+        kind = getattr(torch.optim, solver.OPTIMIZER)
+        optimizer = kind(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
+    else:
+        known = ("AdamW", "Adam", "SGD")
+        raise UserError(
+            f"SOLVER.OPTIMIZER: '{solver.OPTIMIZER}' is unknown.{nearest(solver.OPTIMIZER, known)}"
+        )
+    return clip_gradients(cfg, optimizer)
+
+
+def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
+    """Sort trained parameters into groups of equal rate and decay.
+
+    Args:
+        cfg: config with ``SOLVER``.
+        model: the model; a shared parameter is taken once.
+
+    Returns:
+        Groups with ``params``, ``lr``, ``weight_decay`` and ``names``.
+
+    Raises:
+        UserError: if an entry of ``PARAM_MULTIPLIERS`` is malformed.
+    """
+    multipliers = _multipliers(cfg.SOLVER.PARAM_MULTIPLIERS)
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter, owner in _trained(model):
+        rate, decay = _settings(cfg, owner, name, multipliers)
+        group = groups.setdefault(
+            (rate, decay), {"params": [], "names": [], "lr": rate, "weight_decay": decay}
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    for group in groups.values():
+        count = sum(p.numel() for p in group["params"])
+        logger.info(
+            "optimiser group: rate %g, decay %g, %d tensors, %s parameters",
+            group["lr"], group["weight_decay"], len(group["params"]), f"{count:,}",
+        )  # fmt: skip
+    return list(groups.values())
+
+
+def clip_gradients(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Add clipping to ``step``: Detectron2's per-parameter kinds, or ``full_model``."""
+    settings = cfg.SOLVER.CLIP_GRADIENTS
+    if not (settings.ENABLED and settings.CLIP_TYPE == "full_model"):
+        return maybe_add_gradient_clipping(cfg, optimizer)
+    limit, order = settings.CLIP_VALUE, settings.NORM_TYPE
+
+    def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, limit, norm_type=order)
+
+    optimizer.register_step_pre_hook(clip)
+    return optimizer
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
+    seen: set[nn.Parameter] = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                yield f"{prefix}.{name}" if prefix else name, parameter, module
+
+
+def _settings(
+    cfg: CfgNode, owner: nn.Module, name: str, multipliers: Sequence[tuple[str, float, float]]
+) -> tuple[float, float]:
+    solver = cfg.SOLVER
+    decay = solver.WEIGHT_DECAY
+    if isinstance(owner, NORMS) and solver.WEIGHT_DECAY_NORM is not None:
+        decay = solver.WEIGHT_DECAY_NORM
+    if isinstance(owner, nn.Embedding) and solver.WEIGHT_DECAY_EMBED is not None:
+        decay = solver.WEIGHT_DECAY_EMBED
+    rate_factor, decay_factor = next(
+        ((r, d) for part, r, d in multipliers if part in name), (1.0, 1.0)
+    )
+    return solver.BASE_LR * rate_factor, decay * decay_factor
+
+
+def _multipliers(stated: Sequence) -> list[tuple[str, float, float]]:
+    entries = []
+    for entry in stated:
+        if len(entry) not in (2, 3) or not isinstance(entry[0], str):
+            raise UserError(
+                "SOLVER.PARAM_MULTIPLIERS: expected [[name part, rate factor, decay factor], ...], "
+                f"but an entry is {list(entry)}"
+            )
+        entries.append((entry[0], float(entry[1]), float(entry[2]) if len(entry) == 3 else 1.0))
+    repeated = [part for part, n in Counter(e[0] for e in entries).items() if n > 1]
+    if repeated:
+        raise UserError(f"SOLVER.PARAM_MULTIPLIERS: '{repeated[0]}' stands there twice")
+    return entries

@@ -1,0 +1,75 @@
+"""One run from a config file: train, evaluate, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import nn
+
+from ..errors import UserError
+from .checkpoint import OVSCheckpointer
+from .config import load_cfg
+from .run_folder import open_run_folder
+from .train_loader import seed_everything
+from .trainer import Trainer
+
+
+def run(
+    config_file: str, options: Sequence[str] = (), *, resume: bool = False, eval_only: bool = False
+) -> dict:
+    """Train or evaluate as a config file says.
+
+    Args:
+        config_file: YAML file.
+        options: KEY VALUE overrides.
+        resume: go on with the newest checkpoint of ``OUTPUT_DIR``.
+        eval_only: evaluate ``MODEL.WEIGHTS`` (with ``resume``: the newest checkpoint) and stop.
+
+    Returns:
+        Evaluation results of the main process; empty if nothing was evaluated.
+
+    Raises:
+        UserError: for anything that the person can mend, before work is wasted.
+    """
+    if not config_file:
+        raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
+    cfg = load_cfg(config_file, options)
+    if cfg.SEED < 0:
+        cfg.SEED = comm.shared_random_seed()
+    cfg.freeze()
+    open_run_folder(cfg, resume=resume, eval_only=eval_only)
+    seed_everything(cfg.SEED, comm.get_rank())
+    if eval_only:
+        return evaluate(cfg, resume=resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    return trainer.train() or getattr(trainer, "_last_eval_results", {}) or {}
+
+
+def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
+    """Evaluate a model on ``DATASETS.TEST``.
+
+    Args:
+        cfg: finished config.
+        resume: take the newest checkpoint of ``OUTPUT_DIR`` instead of ``MODEL.WEIGHTS``.
+    """
+    if not cfg.DATASETS.TEST:
+        raise UserError("DATASETS.TEST is empty; name the dataset to evaluate on")
+    return dict(Trainer.test(cfg, build_segmenter(cfg, resume=resume)))
+
+
+def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
+    """Build a model with its weights, ready to segment.
+
+    Args:
+        cfg: finished config.
+        resume: take the newest checkpoint of ``OUTPUT_DIR`` instead of ``MODEL.WEIGHTS``.
+
+    Returns:
+        The model in eval mode, on ``MODEL.DEVICE``.
+    """
+    model = Trainer.build_model(cfg)
+    OVSCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    return model.eval()

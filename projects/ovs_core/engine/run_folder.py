@@ -1,0 +1,74 @@
+"""The output folder of a run: nothing of another run is overwritten."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.logger import setup_logger
+
+from ..errors import UserError
+
+
+def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
+    """Check and make ``OUTPUT_DIR``, start the log, and keep the config beside it.
+
+    Args:
+        cfg: finished config.
+        resume: whether the run goes on with what the folder holds.
+        eval_only: an evaluation may share the folder of its training run.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: if the folder cannot be written, or holds another training run.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    if comm.is_main_process():
+        _make_writable(folder)
+        if not (resume or eval_only):
+            _refuse_other_run(folder)
+    comm.synchronize()
+    for name in (None, "fvcore", "ovs_core"):
+        setup_logger(
+            str(folder / ("eval" if eval_only else "train")),
+            distributed_rank=comm.get_rank(),
+            **({} if name is None else {"name": name}),
+        )
+    if comm.is_main_process():
+        logging.getLogger("ovs_core").debug("environment:\n%s", collect_env_info())
+        name = "config_eval.yaml" if eval_only else "config.yaml"
+        (folder / name).write_text(cfg.dump())
+    return folder
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"OUTPUT_DIR {folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _refuse_other_run(folder: Path) -> None:
+    found = sorted(p.name for p in folder.glob("*.pth"))
+    if (folder / "last_checkpoint").exists() or found:
+        raise UserError(
+            f"OUTPUT_DIR {folder}: holds a run already ({found[0] if found else 'last_checkpoint'}); "
+            "go on with --resume, or choose another OUTPUT_DIR"
+        )
+
+
+def remove_stale_files(folder: Path) -> None:
+    """Delete temporary files that a killed process left behind."""
+    for path in folder.glob(".*.tmp"):
+        os.unlink(path)

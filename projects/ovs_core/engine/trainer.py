@@ -1,0 +1,163 @@
+"""Training and evaluation of any method, on Detectron2's ``DefaultTrainer``."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.engine import DefaultTrainer, create_ddp_model
+from detectron2.engine.hooks import EvalHook, PeriodicWriter
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import nn
+
+from ..data import build_mapper, dataset_dicts
+from ..errors import UserError
+from ..evaluation import build_evaluator
+from .checkpoint import OVSCheckpointer
+from .dataset_words import dataset_unseen, dataset_vocabulary
+from .optimizer import build_optimizer
+from .run_folder import remove_stale_files
+from .schedules import build_schedule
+from .train_loader import build_train_loader
+from .train_step import TrainStep
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Train a segmenter, evaluate it on ``DATASETS.TEST``, and resume exactly.
+
+    Args:
+        cfg: finished config.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)
+        self.cfg = cfg
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        remove_stale_files(Path(cfg.OUTPUT_DIR))
+        model = self.build_model(cfg)
+        set_training_words(cfg, model)
+        optimizer = self.build_optimizer(cfg, model)
+        loader, self._sampler = build_train_loader(
+            cfg, dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
+        )
+        wrapped = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS,
+        )
+        self._trainer = TrainStep(cfg, wrapped, loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on with the newest checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``."""
+        super().resume_or_load(resume)
+        self._sampler.start_iteration = self.start_iter * self.cfg.SOLVER.ACCUMULATE
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model and say how much of it is trained."""
+        model = build_model(cfg)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        logger.info("%s: %s parameters, %s trained", type(model).__name__, f"{total:,}", f"{trained:,}")
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimiser with its parameter groups."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Build the schedule of ``SOLVER.LR_SCHEDULER_NAME``."""
+        return build_schedule(cfg, optimizer)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
+        """Build the loader of a test set: one picture at a time, each once over all processes."""
+        return build_detection_test_loader(
+            dataset=dataset_dicts([dataset_name]),
+            mapper=build_mapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names."""
+        return build_evaluator(
+            dataset_name,
+            output_dir=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
+            evaluator_type=cfg.TEST.EVALUATOR or None,
+            dump=cfg.TEST.DUMP_PREDICTIONS,
+        )
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: None = None) -> OrderedDict:
+        """Evaluate on every set of ``DATASETS.TEST`` with that set's words.
+
+        Returns:
+            Task -> metric -> value for one set; set name -> task -> ... for several. Empty on other
+            processes than the main one.
+        """
+        results: OrderedDict = OrderedDict()
+        for name in cfg.DATASETS.TEST:
+            loader = cls.build_test_loader(cfg, name)
+            set_test_words(cfg, _bare(model), name)
+            evaluator = cls.build_evaluator(cfg, name)
+            results[name] = inference_on_dataset(model, loader, evaluator) or {}
+        comm.synchronize()
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def build_hooks(self) -> list:
+        """Use Detectron2's hooks; after an evaluation the training words are put back."""
+        kept = [hook for hook in super().build_hooks() if not isinstance(hook, EvalHook)]
+        writer = kept.pop() if isinstance(kept[-1], PeriodicWriter) else None
+        kept.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        return kept + ([writer] if writer is not None else [])
+
+    def _evaluate(self) -> OrderedDict:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        set_training_words(self.cfg, _bare(self.model))
+        return self._last_eval_results
+
+
+def set_training_words(cfg: CfgNode, model: nn.Module) -> None:
+    """Give the model the classes of the training set.
+
+    Raises:
+        UserError: if no training set is named.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise UserError("DATASETS.TRAIN is empty; name a dataset, or use --eval-only")
+    _set_words(cfg, model, cfg.DATASETS.TRAIN[0])
+
+
+def set_test_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
+    """Give the model the classes of a test set."""
+    _set_words(cfg, model, dataset_name)
+
+
+def _set_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
+    node = cfg.MODEL.OVS
+    words = dataset_vocabulary(
+        MetadataCatalog.get(dataset_name), name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
+    )
+    model.set_vocabulary(words, unseen=dataset_unseen(MetadataCatalog.get(dataset_name)))
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return getattr(model, "module", model)

@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Train or evaluate any method of the suite.
+
+Examples:
+  python train_net.py --config-file projects/cliptrase/configs/tiny.yaml --eval-only
+  python train_net.py --config-file projects/hclip/configs/vitl14.yaml --num-gpus 4
+  python train_net.py --config-file ... --resume
+  torchrun --nproc-per-node 4 train_net.py --config-file ...
+KEY VALUE pairs at the end override the config, for example MODEL.DEVICE cpu.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+
+from detectron2.engine import default_argument_parser
+
+from ovs_core.engine import run
+from ovs_core.engine.launching import run_distributed
+from ovs_core.errors import UserError
+
+
+def argument_parser() -> ArgumentParser:
+    """Take Detectron2's parser with the examples of this suite."""
+    parser = default_argument_parser(epilog=" ")
+    parser.description = __doc__
+    parser.formatter_class = RawDescriptionHelpFormatter
+    return parser
+
+
+def main(args: Namespace) -> dict:
+    """Run what the command line asks for, in one process of the run.
+
+    Returns:
+        The evaluation results (empty on other processes than the main one).
+    """
+    return run(
+        args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only
+    )
+
+
+if __name__ == "__main__":
+    try:
+        run_distributed(main, argument_parser().parse_args())
+    except UserError as error:
+        sys.exit(f"error: {error}")
