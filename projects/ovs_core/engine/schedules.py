@@ -1,0 +1,92 @@
+"""Learning-rate schedules: Detectron2's own, and the polynomial one of the mmsegmentation family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from ..errors import UserError, nearest
+
+DETECTRON2 = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+POLY = "WarmupPolyLR"
+
+
+def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Build the schedule of ``SOLVER.LR_SCHEDULER_NAME``.
+
+    Args:
+        cfg: config with ``SOLVER``.
+        optimizer: its groups' rates are the peaks.
+
+    Returns:
+        The schedule; ``step()`` is called once per iteration.
+
+    Raises:
+        UserError: for an unknown name, or a warm-up that is not linear.
+    """
+    solver = cfg.SOLVER
+    name = solver.LR_SCHEDULER_NAME
+    if name != POLY and name not in DETECTRON2:
+        known = (*DETECTRON2, POLY)
+        raise UserError(
+            f"SOLVER.LR_SCHEDULER_NAME: '{name}' is unknown.{nearest(name, known)} "
+            f"Known: {', '.join(known)}"
+        )
+    if name in DETECTRON2:
+        return build_lr_scheduler(cfg, optimizer)
+    if solver.WARMUP_METHOD != "linear":
+        raise UserError(
+            f"SOLVER.WARMUP_METHOD: {POLY} warms up linearly, but the config says "
+            f"'{solver.WARMUP_METHOD}'; set it to linear (WARMUP_ITERS 0 for no warm-up)"
+        )
+    return LambdaLR(optimizer, [_poly(solver, group["lr"]) for group in optimizer.param_groups])
+
+
+def poly_rate(
+    iteration: int,
+    *,
+    peak: float,
+    iterations: int,
+    power: float,
+    floor: float,
+    warmup: int,
+    warmup_factor: float,
+) -> float:
+    """Rate at an iteration: ``(peak - floor) (1 - i / I)^power + floor``, scaled up while warming up.
+
+    The floor is absolute, so groups with different peaks end at the same rate.
+
+    Args:
+        iteration: i, from 0.
+        peak: rate without decay.
+        iterations: length I of the run.
+        power: exponent.
+        floor: rate at the end.
+        warmup: iterations of linear warm-up; it multiplies the decayed rate.
+        warmup_factor: multiplier at iteration 0.
+    """
+    left = max(0.0, 1 - iteration / iterations)
+    rate = (peak - floor) * left**power + floor
+    if iteration < warmup:
+        rate *= 1 - (1 - iteration / warmup) * (1 - warmup_factor)
+    return rate
+
+
+def _poly(solver: CfgNode, peak: float) -> Callable[[int], float]:
+    def factor(iteration: int) -> float:
+        rate = poly_rate(
+            iteration,
+            peak=peak,
+            iterations=solver.MAX_ITER,
+            power=solver.POLY_POWER,
+            floor=solver.POLY_MIN_LR,
+            warmup=solver.WARMUP_ITERS,
+            warmup_factor=solver.WARMUP_FACTOR,
+        )
+        return rate / peak if peak else 0.0
+
+    return factor
