@@ -35,9 +35,7 @@ def main(args: Namespace) -> dict:
     Returns:
         The evaluation results (empty on other processes than the main one).
     """
-    return run(
-        args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only
-    )
+    return run(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
 
 
 if __name__ == "__main__":

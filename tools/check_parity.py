@@ -34,7 +34,8 @@ def main() -> int:
     if args.method not in parity.methods():
         known = parity.methods()
         raise UserError(
-            f"unknown method '{args.method}'.{nearest(args.method, known)} Known: {', '.join(known)}"
+            f"unknown method '{args.method}'.{nearest(args.method, known)} Known: "
+            f"{', '.join(known)}"
         )
     failed = [path for path in parity.find_files(args.paths) if not _check(args, path)]
     total = len(parity.find_files(args.paths))

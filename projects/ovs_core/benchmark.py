@@ -1,9 +1,9 @@
-"""Timing a method against the bare forward of the network it stands on, in one process and one run.
+"""Timing a method against the bare forward of the network it stands on, in one run.
 
-Reported apart: ``bare`` (the floor: CLIP's image forward on exactly the tensors that the method encodes),
-``model`` (everything that depends on the picture), ``scoring`` (words against features), ``labels`` (label map
-at the original size) and ``end_to_end``. Floor and method take turns, so that a drift of the machine's speed
-hits both.
+Reported apart: ``bare`` (the floor: CLIP's image forward on exactly the tensors that the method
+encodes), ``model`` (everything that depends on the picture), ``scoring`` (words against features),
+``labels`` (label map at the original size) and ``end_to_end``. Floor and method take turns, so that
+a drift of the machine's speed hits both.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from .modeling.segmenter import Segmenter
 STAGES = ("bare", "model", "scoring", "labels", "end_to_end")
 
 
-def benchmark(model: Segmenter, picture: Tensor, size: tuple[int, int], *, repeats: int = 7,
-              warmup: int = 2) -> dict[str, Any]:
+def benchmark(
+    model: Segmenter, picture: Tensor, size: tuple[int, int], *, repeats: int = 7, warmup: int = 2
+) -> dict[str, Any]:
     """Time a segmenter on one picture with its current words.
 
     Args:
@@ -36,9 +37,10 @@ def benchmark(model: Segmenter, picture: Tensor, size: tuple[int, int], *, repea
         warmup: rounds before them; text embeddings are computed there.
 
     Returns:
-        ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``ratio_to_bare_clip`` (end to end
-        over bare, median of the rounds' ratios); ``text_seconds`` of the first use of the words;
-        ``peak_memory_mib`` above what was in use before the measured end-to-end call; and what was run.
+        ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``ratio_to_bare_clip`` (end to
+        end over bare, median of the rounds' ratios); ``text_seconds`` of the first use of the
+        words; ``peak_memory_mib`` above what was in use before the measured end-to-end call; and
+        what was run.
     """
     text_seconds = _time_text(model)
     inputs = _record_encoder_inputs(model, picture, size)
@@ -72,8 +74,8 @@ def benchmark(model: Segmenter, picture: Tensor, size: tuple[int, int], *, repea
 def peak_memory(call: Callable[[], Any]) -> float:
     """Bytes in use at the worst moment of ``call`` above what was in use before it.
 
-    On a GPU the allocator's count; on the CPU the resident set of the process, which includes whatever
-    the allocator had kept.
+    On a GPU the allocator's count; on the CPU the resident set of the process, which includes
+    whatever the allocator had kept.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -1,8 +1,8 @@
 """Running the product on reference vectors and comparing what comes out.
 
 A reference file (``.npz``, no pickles) holds ``meta`` (JSON with ``kind`` and ``tolerance``),
-``w/`` weights, ``in/`` inputs and ``out/`` or ``grad/`` reference results. A method plugs in with one
-function per kind::
+``w/`` weights, ``in/`` inputs and ``out/`` or ``grad/`` reference results. A method plugs in with
+one function per kind::
 
     @parity_runner("cliptrase", "encoder")
     def run_encoder(case: ParityCase) -> dict[str, np.ndarray]: ...
@@ -193,8 +193,9 @@ def read_references(path: Path) -> Arrays:
         return {name.removeprefix("out/"): file[name] for name in names}
 
 
-def compare(ours: np.ndarray | torch.Tensor | None, reference: np.ndarray, bound: Tolerance, *,
-            name: str) -> Row:
+def compare(
+    ours: np.ndarray | torch.Tensor | None, reference: np.ndarray, bound: Tolerance, *, name: str
+) -> Row:
     """Compare one array with its reference.
 
     Args:
@@ -229,7 +230,9 @@ def _compare_exact(ours: np.ndarray, reference: np.ndarray, bound: Tolerance, na
     passed = share <= bound.share
     note = "" if passed else f"{int(differs.sum())} of {differs.size} differ"
     text = f"share {bound.share:g}" if bound.share else "exact"
-    return Row(name, share, share, text + (" (masked)" if bound.where is not None else ""), passed, note)
+    return Row(
+        name, share, share, text + (" (masked)" if bound.where is not None else ""), passed, note
+    )
 
 
 def _compare_floats(ours: np.ndarray, reference: np.ndarray, bound: Tolerance, name: str) -> Row:
@@ -276,7 +279,9 @@ def check_file(method: str, path: Path) -> list[Row]:
         )
     try:
         produced = dict(entry.run(case))
-    except Exception as error:  # a crash is a failed file, shown in full, and the next file still runs
+    except (
+        Exception
+    ) as error:  # a crash is a failed file, shown in full, and the next file still runs
         traceback.print_exc()
         nan = float("nan")
         return [Row("(runner)", nan, nan, "-", False, f"{type(error).__name__}: {error}")]

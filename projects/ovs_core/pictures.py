@@ -18,8 +18,8 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | torch.Tensor) -
     """Read a picture.
 
     Args:
-        source: path, PIL image, RGB array (H, W, 3) or grey (H, W), or tensor (3, H, W) / (1, H, W).
-            8-bit values, 16-bit values, or floats in 0..1. Of an animation the first frame is
+        source: path, PIL image, RGB array (H, W, 3) or grey (H, W), or tensor (3, H, W) / (1, H,
+            W). 8-bit values, 16-bit values, or floats in 0..1. Of an animation the first frame is
             taken; transparency is laid on white; EXIF rotation is applied.
 
     Returns:
@@ -82,7 +82,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or array.size == 0:
         raise UserError(
-            f"a picture array must be (H, W, 3), (H, W) or a tensor (3, H, W); got shape {array.shape}"
+            "a picture array must be (H, W, 3), (H, W) or a tensor (3, H, W); got shape "
+            f"{array.shape}"
         )
     array = array[..., :3] if array.shape[-1] == 4 else array
     array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array

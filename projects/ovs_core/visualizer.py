@@ -59,7 +59,11 @@ def colorize(labels: np.ndarray, colors: np.ndarray, ignore: int | None = None) 
 
 
 def overlay(
-    image: np.ndarray, labels: np.ndarray, colors: np.ndarray, *, strength: float = 0.55,
+    image: np.ndarray,
+    labels: np.ndarray,
+    colors: np.ndarray,
+    *,
+    strength: float = 0.55,
     ignore: int | None = None,
 ) -> np.ndarray:
     """Lay a label map over its picture, with a light line between regions.
@@ -101,7 +105,11 @@ def legend(names: Sequence[str], colors: np.ndarray, width: int) -> np.ndarray:
 
 
 def with_legend(
-    image: np.ndarray, labels: np.ndarray, names: Sequence[str], *, strength: float = 0.55,
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    strength: float = 0.55,
     ignore: int | None = None,
 ) -> np.ndarray:
     """Overlay with the names of the classes that occur below it, largest first.
@@ -124,7 +132,9 @@ def with_legend(
     return np.vstack([shown, panel])
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), *, gap: int = 6) -> np.ndarray:
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), *, gap: int = 6
+) -> np.ndarray:
     """Set pictures side by side, one row per sample, one column per kind.
 
     Args:
@@ -170,4 +180,6 @@ def _borders(labels: np.ndarray) -> np.ndarray:
 
 def _rotate_hue(color: np.ndarray, turn: float) -> np.ndarray:
     hue, saturation, value = colorsys.rgb_to_hsv(*(color / 255))
-    return np.round(255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))).astype(int)
+    return np.round(
+        255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
+    ).astype(int)

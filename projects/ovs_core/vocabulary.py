@@ -45,7 +45,11 @@ class Vocabulary(Sequence[Entry]):
         if not self._entries:
             raise UserError("the vocabulary is empty; give at least one name")
         for position, entry in enumerate(self._entries):
-            if not entry.name.strip() or not entry.synonyms or not all(map(str.strip, entry.synonyms)):
+            if (
+                not entry.name.strip()
+                or not entry.synonyms
+                or not all(map(str.strip, entry.synonyms))
+            ):
                 raise UserError(f"name {position + 1} of the vocabulary is empty ({entry.name!r})")
 
     @classmethod
@@ -78,7 +82,9 @@ class Vocabulary(Sequence[Entry]):
         entries = [_parse_entry(word) for word in words]
         repeated = [n for n, c in Counter(e.name.casefold() for e in entries).items() if c > 1]
         if repeated:
-            raise UserError(f"the vocabulary names {repeated[0]!r} more than once; remove the repetition")
+            raise UserError(
+                f"the vocabulary names {repeated[0]!r} more than once; remove the repetition"
+            )
         return cls(entries)
 
     @classmethod
@@ -110,8 +116,8 @@ class Vocabulary(Sequence[Entry]):
 
         Args:
             names: K display names.
-            synonyms: K lists of texts to encode; default the name alone. Classes may share a synonym,
-                as published lists do (see ``shared_synonyms``).
+            synonyms: K lists of texts to encode; default the name alone. Classes may share a
+                synonym, as published lists do (see ``shared_synonyms``).
             background_words: extra background entries behind the classes.
         """
         texts = [[name] for name in names] if synonyms is None else synonyms

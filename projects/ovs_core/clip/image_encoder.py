@@ -1,8 +1,9 @@
 """Dense image tokens from an unmodified open_clip ViT.
 
 The encoder walks through open_clip's own modules. A method changes it by parametrizing weights, by
-editing the tokens in front of a block (prompts), or by running a named block in another way; it never
-copies the tower. Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width, D joint width.
+editing the tokens in front of a block (prompts), or by running a named block in another way; it
+never copies the tower. Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width,
+D joint width.
 """
 
 from __future__ import annotations
@@ -202,4 +203,6 @@ def _check_tower(visual: nn.Module) -> None:
             "choose another MODEL.CLIP.ARCHITECTURE"
         )
     if not isinstance(visual.transformer.resblocks[0], ResidualAttentionBlock):
-        raise UserError("this CLIP's blocks are of a custom type, which dense encoding does not know")
+        raise UserError(
+            "this CLIP's blocks are of a custom type, which dense encoding does not know"
+        )

@@ -1,4 +1,4 @@
-"""Getting a CLIP: by open_clip name, from a file, or the embedded one. Only this room creates CLIPs."""
+"""Getting a CLIP: by open_clip name, from a file, or the embedded one."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ def load_clip(
         architecture: open_clip name such as ``ViT-B-16-quickgelu``, ``embedded-vit`` or
             ``embedded-convnext`` (shipped with the suite), or the path of an open_clip model
             configuration (``.json``).
-        pretrained: open_clip tag such as ``openai``; path of a ``.safetensors``, ``.pt`` state dict or
-            OpenAI archive; ``random`` for untrained weights of these shapes (benchmarks, tests). The
-            embedded CLIPs need none.
+        pretrained: open_clip tag such as ``openai``; path of a ``.safetensors``, ``.pt`` state dict
+            or OpenAI archive; ``random`` for untrained weights of these shapes (benchmarks, tests).
+            The embedded CLIPs need none.
         cache_dir: where open_clip keeps downloaded weights.
         device: where the model goes.
         seed: of the random weights.
@@ -134,8 +134,8 @@ def load_clip(
         The CLIP; parameters require no gradient.
 
     Raises:
-        UserError: for an unknown name or tag, a file that is missing, damaged, of other shapes or would
-            run code, and for weights whose activation differs from the architecture's.
+        UserError: for an unknown name or tag, a file that is missing, damaged, of other shapes or
+            would run code, and for weights whose activation differs from the architecture's.
     """
     if architecture in EMBEDDED and not pretrained:
         pretrained = str(EMBEDDED_DIR / f"{EMBEDDED[architecture]}.safetensors")
@@ -173,7 +173,8 @@ def model_config(architecture: str) -> dict:
     if config is None:
         names = [*EMBEDDED, *open_clip.list_models()]
         raise UserError(
-            f"MODEL.CLIP.ARCHITECTURE: unknown name '{architecture}'.{nearest(architecture, names)} "
+            "MODEL.CLIP.ARCHITECTURE: unknown name "
+            f"'{architecture}'.{nearest(architecture, names)} "
             "open_clip.list_models() lists all"
         )
     return config
@@ -184,8 +185,8 @@ def build_tokenizer(architecture: str, config: Mapping) -> Tokenizer:
 
     Args:
         architecture: as for ``load_clip``.
-        config: its model configuration; ``text_cfg.bpe_file`` names a merges file beside the embedded
-            configurations.
+        config: its model configuration; ``text_cfg.bpe_file`` names a merges file beside the
+            embedded configurations.
     """
     text = config["text_cfg"]
     if "bpe_file" in text:
@@ -227,9 +228,7 @@ def _random_model(config: Mapping, seed: int) -> nn.Module:
         return _build(config)
 
 
-def _from_tag(
-    architecture: str, config: Mapping, tag: str, cache_dir: str | None
-) -> nn.Module:
+def _from_tag(architecture: str, config: Mapping, tag: str, cache_dir: str | None) -> nn.Module:
     tags = list_pretrained_tags_by_model(architecture)
     if not tag:
         raise UserError(
@@ -247,7 +246,8 @@ def _from_tag(
         path = open_clip.download_pretrained(published, cache_dir=cache_dir)
     except Exception as error:  # hub clients raise many types; the person needs one message
         raise UserError(
-            f"weights '{tag}' of {architecture} could not be fetched ({type(error).__name__}: {error}). "
+            f"weights '{tag}' of {architecture} could not be fetched ({type(error).__name__}: "
+            f"{error}). "
             "Without a network, put the file on disk and give its path in MODEL.CLIP.PRETRAINED"
         ) from error
     return _from_file(architecture, config, Path(path))
@@ -300,9 +300,16 @@ def _architecture_hint(tensors: Mapping[str, Tensor]) -> str:
         vision = config["vision_cfg"]
         side = vision.get("image_size")
         patch = vision.get("patch_size")
-        if not isinstance(side, int) or not isinstance(patch, int):
+        other_text = "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config
+        if other_text or not isinstance(side, int) or not isinstance(patch, int):
             continue
-        found = (vision.get("width"), vision.get("layers"), patch, config["embed_dim"], (side // patch) ** 2)
+        found = (
+            vision.get("width"),
+            vision.get("layers"),
+            patch,
+            config["embed_dim"],
+            (side // patch) ** 2,
+        )
         fitting += [name] if found == sizes else []
     return f" Its sizes fit {', '.join(fitting)}." if fitting else ""
 
@@ -328,7 +335,8 @@ def _refuse_other_activation(
     wanted = f"{base}-quickgelu" if weights_quick else base
     kinds = ("quick-GELU", "GELU") if weights_quick else ("GELU", "quick-GELU")
     raise UserError(
-        f"{source}: these weights were trained with {kinds[0]}, but {architecture} computes {kinds[1]}; "
+        f"{source}: these weights were trained with {kinds[0]}, but {architecture} computes "
+        f"{kinds[1]}; "
         f"set MODEL.CLIP.ARCHITECTURE to {wanted}"
     )
 

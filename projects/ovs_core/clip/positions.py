@@ -19,9 +19,11 @@ class PositionRule:
     """How a (1 + N, C) position table is fitted to an h x w grid.
 
     Attributes:
-        mode: interpolation, ``"bicubic"`` or ``"bilinear"`` (``align_corners=False``, no antialias).
+        mode: interpolation, ``"bicubic"`` or ``"bilinear"`` (``align_corners=False``, no
+            antialias).
         offset: added to h and w when the scale factor is formed. 0 asks for the size itself;
-            CLIPtrase and SCLIP use 0.1, which makes PyTorch sample with that slightly larger factor.
+            CLIPtrase and SCLIP use 0.1, which makes PyTorch sample with that slightly larger
+            factor.
         keep_same_count: leave the table as it is whenever h * w equals N, even if the shape differs
             (for example 7 x 28 against 14 x 14), as released CLIPtrase does.
     """
@@ -46,7 +48,9 @@ class PositionRule:
         """
         rows, columns = table_grid
         if table.shape[0] != 1 + rows * columns:
-            raise UserError(f"position table has {table.shape[0]} rows, expected 1 + {rows} x {columns}")
+            raise UserError(
+                f"position table has {table.shape[0]} rows, expected 1 + {rows} x {columns}"
+            )
         same_count = self.keep_same_count and grid[0] * grid[1] == rows * columns
         if tuple(grid) == tuple(table_grid) or same_count:
             return table
@@ -63,4 +67,3 @@ class PositionRule:
         if tuple(resized.shape[-2:]) != tuple(grid):
             raise UserError(f"position table became {tuple(resized.shape[-2:])}, expected {grid}")
         return resized
-

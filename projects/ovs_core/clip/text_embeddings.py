@@ -1,8 +1,8 @@
 """Vocabulary embeddings, computed once per machine.
 
-``TextEmbedder`` pools templates and synonyms and remembers the result in memory and on disk, keyed by the
-text tower's fingerprint, the templates and the words. Letters: K classes, E texts (synonyms of all classes,
-E >= K), T templates, D joint width.
+``TextEmbedder`` pools templates and synonyms and remembers the result in memory and on disk, keyed
+by the text tower's fingerprint, the templates and the words. Letters: K classes, E texts (synonyms
+of all classes, E >= K), T templates, D joint width.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class TextEmbedder:
 
     Args:
         encoder: the text encoder.
-        folder: where results are kept on disk; ``None`` for ``<cache>/text``, ``""`` for memory only.
+        folder: where results are kept on disk; ``None`` for ``<cache>/text``, ``""`` for memory
+            only.
     """
 
     def __init__(self, encoder: TextEncoder, *, folder: str | Path | None = None) -> None:

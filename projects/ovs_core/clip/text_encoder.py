@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 class TextEncoder(nn.Module):
     """Encode prompts with the text tower of a CLIP.
 
-    The tower is causal and its feature is read at the end token, so tokens behind the longest prompt's end
-    token cannot matter and are not computed.
+    The tower is causal and its feature is read at the end token, so tokens behind the longest
+    prompt's end token cannot matter and are not computed.
 
     Args:
         clip: the CLIP, not copied; parametrized weights are used as they are.

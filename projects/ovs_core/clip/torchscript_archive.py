@@ -1,8 +1,9 @@
 """Reading tensors from a TorchScript archive without running it.
 
 OpenAI publishes CLIP as TorchScript archives. ``torch.load(weights_only=True)`` refuses those and
-``torch.jit.load`` would interpret the code in them, so only the tensors are read here: the archive's
-pickle is decoded with an allow-list, and every scripted class becomes a plain attribute holder.
+``torch.jit.load`` would interpret the code in them, so only the tensors are read here: the
+archive's pickle is decoded with an allow-list, and every scripted class becomes a plain attribute
+holder.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ def read_weight_file(path: str | Path) -> WeightFile:
             "save the tensors alone, best as .safetensors"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged or truncated weight file; fetch it again ({error})") from error
+        raise UserError(
+            f"{path}: damaged or truncated weight file; fetch it again ({error})"
+        ) from error
     return WeightFile(_unwrap(loaded, path), {}, is_openai_archive=False)
 
 
@@ -72,7 +74,9 @@ def _read_safetensors(path: Path) -> WeightFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             return WeightFile(_strip_prefix(tensors), dict(file.metadata() or {}), False)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or truncated weight file; fetch it again ({error})") from error
+        raise UserError(
+            f"{path}: damaged or truncated weight file; fetch it again ({error})"
+        ) from error
 
 
 def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """Checkpoints that hold what was trained, and the identity of the CLIP it stands on.
 
 A file is a dict that ``torch.load(weights_only=True)`` reads:
-``format`` (``"ovsuite"``), ``architecture`` (meta-architecture), ``clip`` (identity), ``model`` (name ->
-tensor), and in checkpoints of a run also ``trainer`` and ``scheduler`` states and ``iteration``.
+``format`` (``"ovsuite"``), ``architecture`` (meta-architecture), ``clip`` (identity), ``model``
+(name -> tensor), and in checkpoints of a run also ``trainer`` and ``scheduler`` states and
+``iteration``.
 """
 
 from __future__ import annotations
@@ -106,8 +107,10 @@ class OVSCheckpointer(DetectionCheckpointer):
         current = self.model.clip.identity()
         if stored["text_fingerprint"] != current["text_fingerprint"]:
             raise UserError(
-                f"{path}: was trained on CLIP {stored['architecture']} ({stored['pretrained']}), but the "
-                f"config loads {current['architecture']} ({current['pretrained']}) with other weights; "
+                f"{path}: was trained on CLIP {stored['architecture']} "
+                f"({stored['pretrained']}), but the "
+                f"config loads {current['architecture']} ({current['pretrained']}) with other "
+                "weights; "
                 "set MODEL.CLIP accordingly"
             )
 
@@ -119,8 +122,8 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
         model: any module.
 
     Returns:
-        Name -> tensor of every trained parameter (a shared one once), and of the persistent buffers of
-        modules that train something.
+        Name -> tensor of every trained parameter (a shared one once), and of the persistent buffers
+        of modules that train something.
     """
     kept: dict[str, Tensor] = {}
     state = model.state_dict()

@@ -33,7 +33,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DEVICE = "auto"  # auto: the GPU if there is one, else the CPU
     cfg.MODEL.WEIGHTS = ""  # checkpoint of the method; CLIP's weights are MODEL.CLIP.PRETRAINED
     clip = cfg.MODEL.CLIP = CfgNode()
-    clip.ARCHITECTURE = "ViT-B-16-quickgelu"  # open_clip name, embedded-vit, embedded-convnext, or .json
+    # open_clip name, embedded-vit, embedded-convnext, or an open_clip configuration (.json)
+    clip.ARCHITECTURE = "ViT-B-16-quickgelu"
     clip.PRETRAINED = "openai"  # open_clip tag, a file, or "random"; "" for the embedded CLIPs
     clip.CACHE_DIR = ""  # where open_clip keeps downloads; "" for its default
     ovs = cfg.MODEL.OVS = CfgNode()

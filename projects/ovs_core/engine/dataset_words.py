@@ -9,7 +9,11 @@ from ..vocabulary import Vocabulary
 
 
 def dataset_vocabulary(
-    metadata: Metadata, *, name_field: str = "name", synonym_field: str = "", background_words: str = ""
+    metadata: Metadata,
+    *,
+    name_field: str = "name",
+    synonym_field: str = "",
+    background_words: str = "",
 ) -> Vocabulary:
     """Make the vocabulary of a dataset.
 

@@ -25,8 +25,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser of ``SOLVER`` over the parameters that require a gradient.
 
     Rates are ``BASE_LR`` times the first matching entry of ``PARAM_MULTIPLIERS``; decay is
-    ``WEIGHT_DECAY``, or ``WEIGHT_DECAY_NORM`` / ``WEIGHT_DECAY_EMBED`` for norms and embeddings where
-    those are set. Gradient clipping follows ``SOLVER.CLIP_GRADIENTS``.
+    ``WEIGHT_DECAY``, or ``WEIGHT_DECAY_NORM`` / ``WEIGHT_DECAY_EMBED`` for norms and embeddings
+    where those are set. Gradient clipping follows ``SOLVER.CLIP_GRADIENTS``.
 
     Raises:
         UserError: if nothing is trained, or the optimiser is unknown.

@@ -63,7 +63,8 @@ def _refuse_other_run(folder: Path) -> None:
     found = sorted(p.name for p in folder.glob("*.pth"))
     if (folder / "last_checkpoint").exists() or found:
         raise UserError(
-            f"OUTPUT_DIR {folder}: holds a run already ({found[0] if found else 'last_checkpoint'}); "
+            f"OUTPUT_DIR {folder}: holds a run already "
+            f"({found[0] if found else 'last_checkpoint'}); "
             "go on with --resume, or choose another OUTPUT_DIR"
         )
 

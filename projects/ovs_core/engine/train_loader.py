@@ -1,7 +1,7 @@
 """A training loader whose n-th picture depends on the seed and n alone.
 
-A run that was stopped at iteration i goes on with exactly the pictures, crops and flips that it would
-have seen, whatever the number of worker processes or GPUs.
+A run that was stopped at iteration i goes on with exactly the pictures, crops and flips that it
+would have seen, whatever the number of worker processes or GPUs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ class DrawSampler(Sampler):
 @contextmanager
 def fixed_randomness(*seed: int) -> Iterator[None]:
     """Seed Python's, NumPy's and torch's CPU generator inside the block, restore them after it."""
-    state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    state, numpy_state, torch_state = (
+        random.getstate(),
+        np.random.get_state(),
+        torch.get_rng_state(),
+    )
     seed_everything(*seed)
     try:
         yield
@@ -113,7 +117,9 @@ def build_train_loader(
     if not dicts:
         raise UserError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} holds no picture")
     if batch % world:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} cannot be split over {world} processes evenly")
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch} cannot be split over {world} processes evenly"
+        )
     sampler = DrawSampler(batch)
     loader = build_batch_data_loader(
         Draws(dicts, mapper, cfg.SEED),

@@ -21,8 +21,8 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class TrainStep(SimpleTrainer):
     """Detectron2's ``SimpleTrainer`` with autocast on any device and gradient accumulation.
 
-    Every step seeds the generators from (seed, iteration, rank), so that dropout after a resume is the
-    dropout of an uninterrupted run.
+    Every step seeds the generators from (seed, iteration, rank), so that dropout after a resume is
+    the dropout of an uninterrupted run.
 
     Args:
         cfg: config.

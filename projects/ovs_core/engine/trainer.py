@@ -71,7 +71,9 @@ class Trainer(DefaultTrainer):
         model = build_model(cfg)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
-        logger.info("%s: %s parameters, %s trained", type(model).__name__, f"{total:,}", f"{trained:,}")
+        logger.info(
+            "%s: %s parameters, %s trained", type(model).__name__, f"{total:,}", f"{trained:,}"
+        )
         return model
 
     @classmethod
@@ -154,7 +156,9 @@ def set_test_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
 def _set_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
     node = cfg.MODEL.OVS
     words = dataset_vocabulary(
-        MetadataCatalog.get(dataset_name), name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
+        MetadataCatalog.get(dataset_name),
+        name_field=node.NAME_FIELD,
+        synonym_field=node.SYNONYM_FIELD,
     )
     model.set_vocabulary(words, unseen=dataset_unseen(MetadataCatalog.get(dataset_name)))
 

@@ -18,7 +18,10 @@ def build_clip(cfg: CfgNode) -> CLIP:
     """Load the CLIP of ``MODEL.CLIP`` onto ``MODEL.DEVICE``."""
     node = cfg.MODEL.CLIP
     return load_clip(
-        node.ARCHITECTURE, node.PRETRAINED, cache_dir=node.CACHE_DIR or None, device=cfg.MODEL.DEVICE
+        node.ARCHITECTURE,
+        node.PRETRAINED,
+        cache_dir=node.CACHE_DIR or None,
+        device=cfg.MODEL.DEVICE,
     )
 
 
@@ -32,7 +35,9 @@ def build_templates(cfg: CfgNode) -> list[str]:
     templates = load_templates(stated) if isinstance(stated, str) else list(stated)
     wrong = [t for t in templates if t.count("{}") != 1]
     if wrong or not templates:
-        raise UserError(f"MODEL.OVS.TEMPLATES: each template needs one '{{}}', but got {wrong or 'none'}")
+        raise UserError(
+            f"MODEL.OVS.TEMPLATES: each template needs one '{{}}', but got {wrong or 'none'}"
+        )
     return templates
 
 
@@ -72,5 +77,7 @@ def _size(stated: Sequence[int]) -> tuple[int, int] | None:
     if not stated:
         return None
     if len(stated) != 2 or min(stated) < 1:
-        raise UserError(f"MODEL.OVS.PROTOCOL.SIZE: expected [] or [height, width], but got {list(stated)}")
+        raise UserError(
+            f"MODEL.OVS.PROTOCOL.SIZE: expected [] or [height, width], but got {list(stated)}"
+        )
     return int(stated[0]), int(stated[1])

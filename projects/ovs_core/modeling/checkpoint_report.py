@@ -38,9 +38,12 @@ class LoadReport:
     def summary(self, limit: int = 3) -> str:
         """Describe in one line, with the first ``limit`` names of each group."""
         parts = [f"{len(self.used)} tensors used"]
-        for word, names in (
-            ("missing", self.missing), ("unexpected", self.unexpected), ("of other shape", self.shapes)
-        ):  # fmt: skip
+        groups = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of other shape": self.shapes,
+        }
+        for word, names in groups.items():
             if names:
                 more = ", ..." if len(names) > limit else ""
                 parts.append(f"{len(names)} {word} ({', '.join(names[:limit])}{more})")
@@ -58,7 +61,8 @@ def load_report(
     Args:
         tensors: what the file holds, in the model's names.
         needed: what the model must get.
-        known: everything the model has; more than ``needed`` when a part is frozen. Default ``needed``.
+        known: everything the model has; more than ``needed`` when a part is frozen. Default
+            ``needed``.
     """
     known = needed if known is None else known
     shapes = {

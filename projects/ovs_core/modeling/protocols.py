@@ -1,8 +1,8 @@
-"""How a picture is shown to a network at test time: whole, in windows, or at several scales and flips.
+"""How a picture is shown to a network at test time: whole, in windows, at several scales.
 
-One implementation serves all methods. A method offers ``encode`` (windows -> features, no words) and
-``score`` (features -> logits per class); the protocol decides what the windows are and how their maps are
-put together. Letters: B windows, K classes, h x w score grid, H x W final picture.
+One implementation serves all methods. A method offers ``encode`` (windows -> features, no words)
+and ``score`` (features -> logits per class); the protocol decides what the windows are and how
+their maps are put together. Letters: B windows, K classes, h x w score grid, H x W final picture.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Whole:
     Attributes:
         size: fixed (h, w) to which the picture is brought, aspect lost; None keeps its size.
         divisor: the picture is padded right and below with zeros to a multiple of this.
-        cut_padding: whether scores of the padding are cut off before the final resize. Released CAT-Seg
-            does not, which stretches its maps a little.
+        cut_padding: whether scores of the padding are cut off before the final resize. Released
+            CAT-Seg does not, which stretches its maps a little.
     """
 
     size: Size | None = None
@@ -84,9 +84,11 @@ class Slide:
         window: side of a window in pixels.
         stride: step between windows.
         canvas: fixed (h, w) to which the picture is brought first; None keeps its size.
-        with_whole: also look at the whole picture, squashed to one window, and average both (CAT-Seg).
+        with_whole: also look at the whole picture, squashed to one window, and average both
+            (CAT-Seg).
         batch: windows per forward.
-        pad_small: pad a picture smaller than a window with zeros; else the window shrinks to the picture.
+        pad_small: pad a picture smaller than a window with zeros; else the window shrinks to the
+            picture.
     """
 
     window: int
@@ -100,13 +102,16 @@ class Slide:
         """Refuse windows that would leave gaps."""
         if not 0 < self.stride <= self.window:
             raise UserError(
-                f"sliding windows of {self.window} with stride {self.stride} leave pixels uncovered; "
+                f"sliding windows of {self.window} with stride {self.stride} leave pixels "
+                "uncovered; "
                 "the stride must lie in 1..window"
             )
 
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """Cut the windows and encode them in batches."""
-        whole = _resize_picture(picture[None], (self.window, self.window)) if self.with_whole else None
+        whole = (
+            _resize_picture(picture[None], (self.window, self.window)) if self.with_whole else None
+        )
         if self.canvas is not None:
             picture = _resize_picture(picture[None], self.canvas)[0]
         original = tuple(picture.shape[-2:])
@@ -115,7 +120,9 @@ class Slide:
         windows = [padded[:, t : t + h, le : le + w] for t, le, h, w in boxes]
         if whole is not None:
             windows.append(whole[0])
-        batches = [torch.stack(windows[i : i + self.batch]) for i in range(0, len(windows), self.batch)]
+        batches = [
+            torch.stack(windows[i : i + self.batch]) for i in range(0, len(windows), self.batch)
+        ]
         features = [model.encode(batch) for batch in batches]
         return features, boxes, tuple(padded.shape[-2:]), original
 

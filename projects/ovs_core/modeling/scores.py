@@ -1,8 +1,8 @@
 """Class scores that know how to become a label map without being spread out first.
 
-A K x H x W map of a large vocabulary is hundreds of megabytes; labels need only the running best. Every
-``Scores`` can give any range of classes at the final size, and from that labels or, on request, the
-full map. Letters: K classes, h x w score grid, H x W final picture, n windows.
+A K x H x W map of a large vocabulary is hundreds of megabytes; labels need only the running best.
+Every ``Scores`` can give any range of classes at the final size, and from that labels or, on
+request, the full map. Letters: K classes, h x w score grid, H x W final picture, n windows.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class WindowScores(Scores):
         canvas: size in pixels that the windows cover together.
         size: final (H, W).
         activation: applied to a window's map after it was brought to the window's size.
-        whole: (K, h', w') logits of the whole picture, averaged half and half with the windows; or None.
+        whole: (K, h', w') logits of the whole picture, averaged half and half with the windows; or
+            None.
     """
 
     windows: Tensor
@@ -203,7 +204,7 @@ class LabelScores(Scores):
 
 
 def resize(maps: Tensor, size: Size) -> Tensor:
-    """Bilinear resize of (K, h, w) maps as all published methods do it: half-pixel, no antialias."""
+    """Bilinear resize of (K, h, w) maps, half-pixel and without antialias as published."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size=tuple(size), mode="bilinear", align_corners=False)[0]

@@ -31,7 +31,8 @@ class Segmenter(nn.Module):
         templates: prompts with one ``{}``.
         protocol: how pictures are shown to the network at test time.
         output: ``"labels"`` to return label maps only, ``"scores"`` for full (K, H, W) maps.
-        text_cache: whether text embeddings may be cached; off for a method that trains the text tower.
+        text_cache: whether text embeddings may be cached; off for a method that trains the text
+            tower.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class Segmenter(nn.Module):
 
         Args:
             words: see ``Vocabulary.parse``.
-            unseen: indices of the classes that have no training pixels, for methods that treat seen and
-                unseen classes differently.
+            unseen: indices of the classes that have no training pixels, for methods that treat seen
+                and unseen classes differently.
         """
         self._vocabulary = Vocabulary.parse(words)
         self.unseen = tuple(unseen)
@@ -94,13 +95,13 @@ class Segmenter(nn.Module):
         """Train or segment.
 
         Args:
-            batched_inputs: Detectron2's list of dicts: ``image`` (3, H', W') RGB in 0..255, ``height``
-                and ``width`` of the original, in training ``sem_seg`` (H', W'); optional
+            batched_inputs: Detectron2's list of dicts: ``image`` (3, H', W') RGB in 0..255,
+                ``height`` and ``width`` of the original, in training ``sem_seg`` (H', W'); optional
                 ``vocabulary`` that overrides the current words for this picture.
 
         Returns:
-            In training a dict of losses. Else per picture a dict with ``sem_seg_labels`` (H, W) int64,
-            or ``sem_seg`` (K, H, W) when full scores were asked for.
+            In training a dict of losses. Else per picture a dict with ``sem_seg_labels`` (H, W)
+            int64, or ``sem_seg`` (K, H, W) when full scores were asked for.
         """
         if self.training:
             return self.losses(batched_inputs)
