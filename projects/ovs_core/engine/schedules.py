@@ -1,4 +1,4 @@
-"""Learning-rate schedules: Detectron2's own, and the polynomial one of the mmsegmentation family."""
+"""Learning-rate schedules: Detectron2's own, and the polynomial one of mmsegmentation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def poly_rate(
     warmup: int,
     warmup_factor: float,
 ) -> float:
-    """Rate at an iteration: ``(peak - floor) (1 - i / I)^power + floor``, scaled up while warming up.
+    """Rate at an iteration: ``(peak - floor) (1 - i / I)^power + floor``, scaled in the warm-up.
 
     The floor is absolute, so groups with different peaks end at the same rate.
 
