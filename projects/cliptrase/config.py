@@ -1,0 +1,57 @@
+"""Keys of CLIPtrase and of the training-free methods it is compared with."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+
+def add_cliptrase_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.CLIPTRASE`` with the defaults of the published tables at 224 pixels.
+
+    [p] marks what the paper states, [S] the released script that made its tables, [D] its
+    Detectron2 port, [*] a definition of ours where neither says anything.
+
+    Args:
+        cfg: Detectron2's config with the suite's keys, changed in place.
+    """
+    node = cfg.MODEL.CLIPTRASE = CfgNode()
+    node.METHOD = "cliptrase"  # cliptrase, clip, sclip, maskclip or clip_surgery
+    node.PROTOCOL = "standalone"  # standalone [S], d2 [D], fullres [*]: whole picture, own size
+    node.IMAGE_SIZE = 224  # S: side of the crop, short side for fullres; 336 in the main table [S]
+    node.NORMALIZE_FEATURES = True  # unit tokens [S]; False in d2 [D]
+    node.CLS_PRODUCT = "auto"  # times CLS logits: on, off, auto (VOC20 [S], voc* in d2 [D])
+    node.VOTE = "majority"  # majority of labels [S], mean_logits [D], none
+    node.LOGIT_SCALE = 0.0  # factor on cosines; 0: CLIP's stored one [S]
+    node.POSITION_SAME_COUNT = False  # keep the table for any grid of as many cells [S, D]
+    _add_recovery_keys(node)
+    _add_region_keys(node)
+
+
+def _add_recovery_keys(node: CfgNode) -> None:
+    scr = node.SCR = CfgNode()
+    scr.ENABLED = True  # False: the block stays as CLIP has it (Table 4, w/o SCR)
+    scr.LAYER = -1  # which block is rewired (Table 2, L9-L12) [S]
+    # softmax_sum [S], softmax_mean, csa, vv, identity, vanilla, cos_shared [*], inner_shared [*]
+    scr.ATTENTION = "softmax_sum"
+    scr.GT_RESTRICTED = False  # patches see only patches of their own true label (Table 4) [*]
+    corr = node.CORR = CfgNode()
+    corr.LAYER = -2  # block whose correlation is clustered [S]
+    corr.KIND = "cosine"  # cosine [p, S] or inner (Table 2, Multi) [*]
+    corr.HEADS = "per_head"  # per_head [S] or concat (supplement A.2)
+
+
+def _add_region_keys(node: CfgNode) -> None:
+    node.DENOISE = "cls_subtract"  # cls_subtract [S], eq7 [p], none
+    cluster = node.CLUSTER = CfgNode()
+    cluster.ENABLED = True  # False: labels straight from the patches (Table 2, +SCR)
+    cluster.EPS = 0.7  # 0.7 at 224, 1.1 at 336 [S]; 0.7 for all [p]
+    cluster.MIN_SAMPLES = 3  # 3 at 224, 7 at 336 [S]; 3 for all [p]
+    cluster.NORMALIZE = False  # unit rows before DBSCAN; True in equation 4 [p]
+    cluster.TARGET = "correlation"  # correlation, or features (Table 2, f)
+    mask = node.MASK = CfgNode()
+    mask.UP = 4  # bilinear upsampling of the prototypes before the median filter [S]
+    mask.MEDIAN = 7  # side of the median window, 2 UP - 1 [S]
+    d2 = node.D2 = CfgNode()
+    d2.SIZE_DIVISIBILITY = 32  # pad to a multiple of this [D]
+    d2.CLIP_RESOLUTION = 0.5  # factor on the padded picture [D]
+    d2.PADDING_BUG = False  # True: padding is not cut off, as released

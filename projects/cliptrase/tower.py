@@ -1,0 +1,127 @@
+"""CLIP's image tower with one rewired block, and the correlation of another block taken on the way.
+
+Paper section 4.1. Released code rewires the last block and takes the correlation matrix that is
+clustered from the block before it; blocks are counted from the end so that any depth works.
+Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width, D joint width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ovs_core.clip import ImageEncoder, PositionRule
+from ovs_core.clip.attention import finish_block, project_qkv
+from ovs_core.clip.image_encoder import BlockFunction
+
+from .attention import attend, check_mode
+from .correlation import correlation
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What is known of a batch of pictures before any word.
+
+    Attributes:
+        tokens: (B, L, D) projected tokens, CLS first, not normalised.
+        grid: (h, w).
+        correlation: (B, L, L) matrix to cluster, or None if none was asked for.
+        keys: (B, N, C) output-projected keys of the last block, for MaskCLIP's key smoothing; or
+            None.
+    """
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    correlation: Tensor | None = None
+    keys: Tensor | None = None
+
+    @property
+    def patches(self) -> Tensor:
+        """(B, N, D) projected patch tokens."""
+        return self.tokens[:, 1:]
+
+
+@dataclass(frozen=True)
+class TowerRule:
+    """How the tower is run.
+
+    Attributes:
+        attention: mode of the rewired block, see ``attention.attend``.
+        layer: index of the rewired block, negative from the end.
+        corr_layer: block whose correlation is taken; None for no matrix.
+        corr_kind: ``cosine`` or ``inner``.
+        corr_heads: ``per_head`` or ``concat``.
+        positions: how the position table is fitted.
+    """
+
+    attention: str = "softmax_sum"
+    layer: int = -1
+    corr_layer: int | None = -2
+    corr_kind: str = "cosine"
+    corr_heads: str = "per_head"
+    positions: PositionRule = field(default_factory=lambda: PositionRule(offset=0.1))
+
+
+class RecoveryTower(nn.Module):
+    """Encode pictures with semantic correlation recovery.
+
+    Args:
+        visual: open_clip ViT with a CLS token, not copied.
+        rule: what is rewired and what is taken.
+    """
+
+    def __init__(self, visual: nn.Module, rule: TowerRule) -> None:
+        super().__init__()
+        check_mode(rule.attention)
+        self.encoder = ImageEncoder(visual, positions=rule.positions)
+        self.rule = rule
+        self._rewired = self.encoder.block_index(rule.layer)
+        self._correlated = (
+            None if rule.corr_layer is None else self.encoder.block_index(rule.corr_layer)
+        )
+
+    def forward(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
+        """Encode pictures.
+
+        Args:
+            images: (B, 3, H, W) normalised pictures of at least one patch.
+            allowed: (B, L, L) bool, pairs that may attend in the rewired block; default all.
+
+        Returns:
+            Tokens, grid and the correlation matrix.
+        """
+        taken: list[Tensor] = []
+        tokens, grid = self.encoder.embed(images)
+        blocks = self.blocks(allowed=allowed, taken=taken)
+        tokens, _ = self.encoder.run_blocks(tokens, grid, blocks=blocks)
+        return Dense(self.encoder.project(tokens), grid, taken[0] if taken else None)
+
+    def blocks(
+        self, *, allowed: Tensor | None = None, taken: list[Tensor] | None = None
+    ) -> dict[int, BlockFunction]:
+        """Give the blocks that run in another way than CLIP has them.
+
+        Args:
+            allowed: see ``forward``.
+            taken: list to which the correlation matrix is appended.
+        """
+        special = {self._rewired, self._correlated} - {None}
+        return {index: self._block(index, allowed, taken) for index in special}
+
+    def _block(
+        self, index: int, allowed: Tensor | None, taken: list[Tensor] | None
+    ) -> BlockFunction:
+        mode = self.rule.attention if index == self._rewired else "vanilla"
+        mask = allowed if index == self._rewired else None
+
+        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+            q, k, v = project_qkv(block, tokens)
+            if taken is not None and index == self._correlated:
+                taken.append(self._correlation(q, k, v))
+            return finish_block(block, tokens, attend(q, k, v, mode, allowed=mask))
+
+        return run
+
+    def _correlation(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return correlation(q, k, v, kind=self.rule.corr_kind, heads=self.rule.corr_heads)

@@ -1,0 +1,90 @@
+"""One label per mask: majority of labels, or mean of logits (paper section 4.2).
+
+Letters: C classes, K masks, H x W picture, h x w patch grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovs_core.modeling.scores import Scores, Size
+
+
+def majority_vote(label_map: Tensor, masks: Tensor, *, num_classes: int, num_masks: int) -> Tensor:
+    """Give every mask its most frequent label; the smallest label wins a tie.
+
+    Args:
+        label_map: (H, W) labels 0..C-1.
+        masks: (H, W) mask number of each pixel, 0..K-1.
+        num_classes: C.
+        num_masks: K.
+
+    Returns:
+        (H, W) int64.
+    """
+    pairs = masks.flatten() * num_classes + label_map.flatten()
+    counts = torch.bincount(pairs, minlength=num_masks * num_classes).view(num_masks, num_classes)
+    most = counts.amax(dim=1, keepdim=True)
+    classes = torch.arange(num_classes, device=counts.device)
+    # argmax promises no order among equal counts on every device, so the rule is spelt out.
+    winner = torch.where(counts == most, classes, num_classes).amin(dim=1)
+    return winner[masks]
+
+
+@dataclass
+class RegionScores(Scores):
+    """Scores that are constant on each mask.
+
+    Attributes:
+        values: (K, C) scores per mask.
+        masks: (H, W) mask number of each pixel.
+    """
+
+    values: Tensor
+    masks: Tensor
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """C."""
+        return self.values.shape[1]
+
+    @property
+    def size(self) -> Size:  # type: ignore[override]
+        """Final (H, W)."""
+        return tuple(self.masks.shape)
+
+    def classes(self, which: slice) -> Tensor:
+        """Spread a range of classes over the picture."""
+        return self.values[:, which].T[:, self.masks]
+
+    def labels(self) -> Tensor:
+        """Best class per mask, spread over the picture."""
+        return self.values.argmax(dim=1)[self.masks]
+
+
+def mean_logits(
+    grid_logits: Tensor, masks: Tensor, *, num_masks: int, rows: Tensor, columns: Tensor
+) -> Tensor:
+    """Average upsampled logits over masks without upsampling them.
+
+    Upsampling is linear, so the mean over a mask is an inner product of the grid logits with the
+    adjoint of the upsampling applied to the mask.
+
+    Args:
+        grid_logits: (C, h, w).
+        masks: (H, W) mask number of each pixel, 0..K-1.
+        num_masks: K.
+        rows: (H, h) upsampling matrix of the rows.
+        columns: (W, w) upsampling matrix of the columns.
+
+    Returns:
+        (K, C); a mask without pixels gives zeros.
+    """
+    indicator = F.one_hot(masks, num_masks).permute(2, 0, 1).to(rows.dtype)
+    weights = rows.T @ indicator @ columns  # (K, h, w)
+    area = indicator.sum(dim=(1, 2)).clamp_min(1)
+    return (weights.flatten(1) @ grid_logits.flatten(1).T) / area.unsqueeze(1)
