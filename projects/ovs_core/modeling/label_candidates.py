@@ -1,0 +1,250 @@
+"""Exact labels at picture size from the few classes that can win in each grid cell.
+
+A bilinear value is a convex mix of the four corners of its cell. A class whose largest corner is
+below the largest of all classes' smallest corners can't win in that cell. The same holds, more
+sharply, on one picture row between two grid columns, where a value is a mix of two. What is left (a
+handful of classes, a tenth even of white noise) is evaluated here. Pixels where two classes come
+closer than the rounding error of the arithmetic are settled by ``F.interpolate`` itself, so that
+the labels equal its own.
+
+Letters: C classes, h x w the score grid, H x W the picture, R picture rows of one step, n classes
+that can win in a step, m the largest number of them in one segment (one row between two grid
+columns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Ours and PyTorch's value of a pixel are each within about four roundings of the exact one,
+# relative to the largest corner; this bounds the difference of two such pairs with room to spare.
+_SLACK = 16 * torch.finfo(torch.float32).eps
+_SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
+_STEP_VALUES = 4 * 2**20  # values held at once
+_SETTLE_CHUNK = 16  # the special kernels for one to four channels round differently
+
+
+class _Axis(NamedTuple):
+    """How one axis is resized: pixel p is ``near * grid[cell] + far * grid[cell + 1]``."""
+
+    cell: Tensor  # (P,) int64, never the last grid line
+    near: Tensor  # (P,) float32
+    far: Tensor  # (P,) float32
+
+
+class _Part(NamedTuple):
+    labels: Tensor  # (R, W) int16 or int32
+    contested: Tensor  # (R, W) bool: two classes closer than the rounding error
+    rivals: Tensor  # classes that meet in contested pixels, with repeats
+
+
+def candidate_labels(
+    scores: Tensor, size: tuple[int, int], *, align_corners: bool = False
+) -> Tensor | None:
+    """Labels of the resized scores, or None where looking for candidates does not pay.
+
+    That is so for small outputs, for factors below 2, for values that are not finite, off the CPU
+    (an accelerator's interpolation is not the bottleneck), and where many classes are close to each
+    other.
+
+    Args:
+        scores: (C, h, w) contiguous.
+        size: (H, W) of the result.
+        align_corners: as in ``F.interpolate``.
+
+    Returns:
+        (H, W) labels equal to ``F.interpolate(...).argmax(0)``, or None.
+    """
+    if not _pays(scores, size):
+        return None
+    rows = _axis(scores.shape[1], size[0], align_corners)
+    columns = _axis(scores.shape[2], size[1], align_corners)
+    if rows is None or columns is None:
+        return None
+    parts = []
+    for cell, chosen in _row_steps(scores, rows, columns):
+        part = _label_rows(scores, cell, _Axis(*(x[chosen] for x in rows)), columns)
+        if part is None:
+            return None
+        parts.append(part)
+    labels = torch.cat([part.labels for part in parts])
+    rivals = torch.cat([part.rivals for part in parts]).unique()
+    if len(rivals) > _many(scores):
+        return None
+    if len(rivals):
+        contested = torch.cat([part.contested for part in parts])
+        labels[contested] = _settle(scores, rivals, contested, align_corners).to(labels.dtype)
+    return labels
+
+
+def _pays(scores: Tensor, size: tuple[int, int]) -> bool:
+    num_classes, h, w = scores.shape
+    return (
+        scores.device.type == "cpu"
+        and scores.dtype == torch.float32
+        and num_classes * size[0] * size[1] > _SMALL_OUTPUT
+        and min(h, w) > 1
+        and size[0] >= 2 * h
+        and size[1] >= 2 * w
+        and num_classes >= _SETTLE_CHUNK
+        and bool(scores.isfinite().all())
+    )
+
+
+def _many(scores: Tensor) -> int:
+    """Number of candidates from which chunks of all classes are cheaper."""
+    return len(scores) // 4 + 4 * _SETTLE_CHUNK
+
+
+def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
+    """Read cells and weights of one axis off PyTorch's own interpolation of four indicator maps.
+
+    A formula of ours would round the source coordinate differently on some machines.
+    """
+    line = torch.arange(grid)
+    probe = (line % 4 == torch.arange(4)[:, None]).float()[None, :, None]
+    # 129 rows keep away from the kernel for small outputs.
+    weights = F.interpolate(
+        probe, size=(129, pixels), mode="bilinear", align_corners=align_corners
+    )[0, :, 0]
+    pixel = torch.arange(pixels, dtype=torch.float64)
+    if align_corners:
+        source = pixel * (grid - 1) / max(pixels - 1, 1)
+    else:
+        source = (pixel + 0.5) * grid / pixels - 0.5
+    guess = source.floor().long()
+    cell = torch.full_like(guess, -1)
+    for shift in (1, -1, 0):  # rounding may put a pixel on a grid line into either neighbour
+        tried = (guess + shift).clamp(0, grid - 2)
+        others = torch.stack([(tried + 2) % 4, (tried + 3) % 4])
+        cell = torch.where((weights.gather(0, others) == 0).all(0), tried, cell)
+    if (cell < 0).any():
+        return None
+    near, far = weights.gather(0, torch.stack([cell % 4, (cell + 1) % 4]))
+    return _Axis(cell, near, far)
+
+
+def _row_steps(scores: Tensor, rows: _Axis, columns: _Axis) -> Iterator[tuple[int, slice]]:
+    """Cut the picture rows into steps that lie in one row of cells and fit into memory."""
+    num_classes, _, w = scores.shape
+    limit = max(1, _STEP_VALUES // (num_classes * w + 64 * len(columns.cell)))
+    cells, counts = rows.cell.unique_consecutive(return_counts=True)
+    start = 0
+    for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+        for first in range(start, start + count, limit):
+            yield cell, slice(first, min(first + limit, start + count))
+        start += count
+
+
+def _label_rows(scores: Tensor, cell: int, rows: _Axis, columns: _Axis) -> _Part | None:
+    """Label R picture rows that lie between grid rows ``cell`` and ``cell + 1``."""
+    corners = scores[:, cell : cell + 2]
+    alive, error = _alive(corners)
+    classes = alive.any(1).nonzero().flatten()
+    corners, alive = corners[classes], alive[classes]
+    near, far = rows.near[:, None], rows.far[:, None]
+    lines = corners[:, 0, None] * near + corners[:, 1, None] * far  # (n, R, w)
+    floor = torch.minimum(lines[..., :-1], lines[..., 1:]).amax(0)
+    ceiling = torch.maximum(lines[..., :-1], lines[..., 1:])
+    can_win = (ceiling >= floor - error) & alive[:, None]
+    table = _candidate_table(can_win)  # (m, R, w - 1) positions in `classes`
+    if len(table) > _many(scores):
+        return None
+    best = _best_of(lines, table, error, columns)
+    names = classes.to(best.labels.dtype)
+    return _Part(names[best.labels.long()], best.contested, names[best.rivals.long()])
+
+
+def _alive(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Tell which classes can win in which cell, and how exact a value is there.
+
+    Args:
+        corners: (C, 2, w) two neighbouring grid rows.
+
+    Returns:
+        (C, w - 1) bool, and (w - 1,) bound on the difference of two computed values.
+    """
+    high, low = corners.amax(1), corners.amin(1)
+    high = torch.maximum(high[:, :-1], high[:, 1:])
+    low = torch.minimum(low[:, :-1], low[:, 1:])
+    floor = low.amax(0)
+    alive = high + _SLACK * high.abs() >= floor - _SLACK * floor.abs()
+    size = torch.maximum(high.abs(), low.abs()).masked_fill(~alive, 0)
+    return alive, _SLACK * size.amax(0)
+
+
+def _candidate_table(can_win: Tensor) -> Tensor:
+    """List the candidates of each segment, padded by repeating the first one.
+
+    Args:
+        can_win: (n, R, S) bool with at least one True per segment.
+
+    Returns:
+        (m, R, S) int64 positions along the first axis, ascending.
+    """
+    flat = can_win.flatten(1)
+    segment, position = flat.T.contiguous().nonzero(as_tuple=True)
+    counts = torch.bincount(segment, minlength=flat.shape[1])
+    starts = counts.cumsum(0) - counts
+    table = position[starts].repeat(int(counts.max()), 1)
+    table[torch.arange(len(segment)) - starts[segment], segment] = position
+    return table.view(-1, *can_win.shape[1:])
+
+
+def _best_of(lines: Tensor, table: Tensor, error: Tensor, columns: _Axis) -> _Part:
+    """Evaluate the candidates at every pixel of R rows.
+
+    Args:
+        lines: (n, R, w) scores of the rows at the grid columns.
+        table: (m, R, w - 1) candidates of each segment.
+        error: (w - 1,) bound on the difference of two computed values.
+        columns: resize of the row axis.
+
+    Returns:
+        Labels (positions along n) of (R, W) pixels, which are contested and by whom.
+    """
+    _, height, w = lines.shape
+    place = torch.arange(height * w).view(height, w)[:, :-1] + table * (height * w)
+    dtype = torch.int16 if len(lines) < 2**15 else torch.int32
+    # A gather is several times faster than an index here.
+    at_pixels = columns.cell.expand(*table.shape[:2], -1)
+    values = lines.take(place).gather(2, at_pixels).mul_(columns.near)
+    values.addcmul_(lines.take(place.add_(1)).gather(2, at_pixels), columns.far)
+    names = table.to(dtype).gather(2, at_pixels)
+    far_off = values < values.amax(0) - error[columns.cell]
+    first = names.masked_fill(far_off, torch.iinfo(dtype).max).amin(0)
+    contested = first != names.masked_fill_(far_off, -1).amax(0)
+    rivals = names[:, contested]
+    return _Part(first, contested, rivals[rivals >= 0])
+
+
+def _settle(scores: Tensor, rivals: Tensor, contested: Tensor, align_corners: bool) -> Tensor:
+    """Decide contested pixels with the values of ``F.interpolate``.
+
+    Args:
+        scores: (C, h, w).
+        rivals: classes that meet there, ascending.
+        contested: (H, W) bool with P pixels set.
+        align_corners: as in ``F.interpolate``.
+
+    Returns:
+        (P,) labels.
+    """
+    size, where = tuple(contested.shape), contested.flatten().nonzero().flatten()
+    rivals = torch.cat([rivals, rivals[-1:].repeat(-len(rivals) % _SETTLE_CHUNK)]).long()
+    best = torch.full((len(where),), -torch.inf)
+    labels = torch.zeros(len(where), dtype=torch.long)
+    for chunk in rivals.split(_SETTLE_CHUNK):
+        planes = F.interpolate(
+            scores[None, chunk], size=size, mode="bilinear", align_corners=align_corners
+        )
+        values, index = planes.flatten(2)[0][:, where].max(0)
+        wins = values > best
+        labels = torch.where(wins, chunk[index], labels)
+        best = torch.where(wins, values, best)
+    return labels
