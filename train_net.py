@@ -16,7 +16,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from detectron2.engine import default_argument_parser
 
-from ovs_core.engine import run
+from ovs_core.engine.run import run
 from ovs_core.engine.launching import run_distributed
 from ovs_core.errors import UserError
 

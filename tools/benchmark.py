@@ -21,7 +21,8 @@ from tabulate import tabulate
 from ovs_core.benchmark import STAGES, benchmark
 from ovs_core.configs import find_config
 from ovs_core.data.vocabularies import load_class_list
-from ovs_core.engine import build_segmenter, load_cfg
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.vocabulary import Vocabulary
 
