@@ -15,8 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ovsuite-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Of pip's many lines, those on files of 10 MB and more
-LARGE_FILES := grep --line-buffered -E '(Downloading|Using cached) .*\(([0-9]{2,}\.[0-9]+ MB|[0-9.]+ GB)\)'
+# Of pip's many lines: the files of 10 MB and more, and the long silent step after them
+BRIEFLY := awk '/(Downloading|Using cached) .*\(([0-9][0-9]+\.[0-9]+ MB|[0-9.]+ GB)\)/ { print; fflush() } \
+	/^Installing collected/ { print "  unpacking"; fflush() }'
 
 help:
 	@echo "make install  create .venv and install the suite and Detectron2 (does nothing when up to date)"
@@ -31,8 +32,8 @@ install: $(STAMP)
 $(STAMP): setup.cfg pyproject.toml tools/install_detectron2.py tools/detectron2_sources.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYTHON) is Python %d.%d; the suite needs 3.10 or newer: make PYTHON=python3.11 install" % sys.version_info[:2])'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the suite into $(VENV); the first time this fetches PyTorch, several GB on Linux"
-	@$(PIP) install --progress-bar off --editable '.[test]' | { $(LARGE_FILES) || true; }
+	@echo "Installing the suite into $(VENV); the first time this fetches PyTorch, 2.6 GB on Linux"
+	@$(PIP) install --progress-bar off --editable '.[test]' | $(BRIEFLY)
 	@$(BIN)/python tools/install_detectron2.py --source $(DETECTRON2)
 	@touch $(STAMP)
 
