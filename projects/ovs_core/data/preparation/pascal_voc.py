@@ -1,0 +1,119 @@
+"""PASCAL VOC 2012 with the augmented training list of SBD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from ...errors import UserError
+from ..labels import convert_labels, read_label_file
+from ..sources import files_by_key, read_listing
+from . import Job, Summary, first_existing, run_jobs
+
+VOC = "VOCdevkit/VOC2012"
+AUGMENTED, ADDED = 10582, 9118
+_RULES = {"annotations_detectron2": "zero_is_ignore", "annotations_detectron2_bg": "zero_is_20"}
+
+
+def augmented_lists(base: Path, sbd: Path | None) -> tuple[list[str], list[str]]:
+    """Name the pictures of the augmented training list.
+
+    Args:
+        base: ``VOCdevkit/VOC2012``.
+        sbd: ``dataset`` folder of SBD, or None to read MMSegmentation's ``aug.txt``.
+
+    Returns:
+        VOC's own training pictures, and those that SBD adds.
+    """
+    lists = base / "ImageSets" / "Segmentation"
+    own, held_out = read_listing(lists / "train.txt"), read_listing(lists / "val.txt")
+    if sbd is None:
+        return own, read_listing(first_existing([lists / "aug.txt"], "the list of SBD's pictures"))
+    known = {*read_listing(sbd / "train.txt"), *read_listing(sbd / "val.txt")}
+    return own, sorted(known - {*own, *held_out})
+
+
+def check_counts(own: list[str], added: list[str]) -> None:
+    """Refuse lists of other lengths than the published 1,464 + 9,118 = 10,582.
+
+    Raises:
+        UserError: with both counts.
+    """
+    if len(added) != ADDED or len(own) + len(added) != AUGMENTED:
+        raise UserError(
+            f"the augmented list has {len(own)} + {len(added)} pictures; published are "
+            f"{AUGMENTED - ADDED} + {ADDED} (--any-count prepares a part of the data)"
+        )
+
+
+def label_from_sbd(path: str, rule: str) -> np.ndarray:
+    """Read ``GTcls.Segmentation`` of a ``.mat`` file of SBD as class indices, (H, W) uint8."""
+    try:
+        content = loadmat(path, variable_names=["GTcls"], simplify_cells=True)
+        raw = np.asarray(content["GTcls"]["Segmentation"], dtype=np.uint8)
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise UserError(f"{path}: no label file of SBD ({error})") from error
+    return convert_labels(raw, rule)
+
+
+def label_from_voc(path: str, rule: str) -> np.ndarray:
+    """Read a palette PNG of VOC as class indices, (H, W) uint8."""
+    return convert_labels(read_label_file(path), rule)
+
+
+def prepare(
+    root: Path,
+    split: str,
+    *,
+    background: bool = False,
+    sbd: Path | None = None,
+    any_count: bool = False,
+    workers: int | None = None,
+) -> Summary:
+    """Write ``annotations_detectron2[_bg]/<split>``.
+
+    Args:
+        root: folder of the data sets.
+        split: ``train``, ``trainaug`` or ``val``.
+        background: make the 20b labels (background is class 20) instead of the 20-class ones.
+        sbd: ``dataset`` folder of SBD, for ``trainaug`` without SegmentationClassAug.
+        any_count: do not insist on the published number of pictures.
+        workers: see ``run_jobs``.
+
+    Returns:
+        The summary.
+    """
+    base = root / VOC
+    target = "annotations_detectron2_bg" if background else "annotations_detectron2"
+    rule = _RULES[target]
+    make = label_from_voc
+    folder = base / "SegmentationClass"
+    if split == "trainaug":
+        own, added = augmented_lists(base, sbd)
+        if not any_count:
+            check_counts(own, added)
+        paths = _paths(folder, own, ".png")
+        jobs = _jobs(base / target / split, paths, label_from_voc, rule)
+        if sbd is None:
+            folder, suffix = base / "SegmentationClassAug", ".png"
+        else:
+            folder, suffix, make = sbd / "cls", ".mat", label_from_sbd
+        jobs += _jobs(base / target / split, _paths(folder, added, suffix), make, rule)
+    else:
+        keys = read_listing(base / "ImageSets" / "Segmentation" / f"{split}.txt")
+        jobs = _jobs(base / target / split, _paths(folder, keys, ".png"), make, rule)
+    return run_jobs(jobs, title=f"{split} labels", recipe=f"voc {rule}", workers=workers)
+
+
+def _paths(folder: Path, keys: list[str], suffix: str) -> dict[str, str]:
+    found = files_by_key(folder, (suffix,))
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise UserError(f"{folder}: no {missing[0]}{suffix} ({len(missing)} of {len(keys)} missing)")
+    return {key: found[key] for key in keys}
+
+
+def _jobs(target: Path, paths: dict[str, str], make, rule: str) -> list[Job]:
+    return [Job(target / f"{key}.png", make, (path, rule)) for key, path in paths.items()]
