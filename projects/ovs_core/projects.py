@@ -1,8 +1,8 @@
 """Finding the method packages that stand beside ``ovs_core``.
 
-A method is one folder in the source root with an ``__init__.py`` and a ``configs`` folder.
-Importing it fills Detectron2's registries; ``add_<name>_config`` adds its keys. Nothing in the core
-names a method.
+A method is one folder in the source root with a ``config.py`` and a ``configs`` folder. Importing it
+fills Detectron2's registries; its ``add_<name>_config`` adds its keys. Nothing in the core names a
+method.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def project_names() -> list[str]:
     return sorted(
         folder.name
         for folder in SOURCE_ROOT.iterdir()
-        if (folder / "__init__.py").is_file() and (folder / "configs").is_dir()
+        if (folder / "config.py").is_file() and (folder / "configs").is_dir()
     )
 
 
 def import_projects(submodule: str | None = None) -> list[ModuleType]:
-    """Import every method package, or one submodule of each and of the core's evaluation.
+    """Import every method package, or one submodule of each and of the core's parts.
 
     Args:
         submodule: for example ``"parity"``; packages without it are left out.
@@ -34,7 +34,8 @@ def import_projects(submodule: str | None = None) -> list[ModuleType]:
     """
     if submodule is None:
         return [importlib.import_module(name) for name in project_names()]
-    packages = ["ovs_core", "ovs_core.evaluation", *project_names()]
+    projects = sorted(folder.name for folder in SOURCE_ROOT.iterdir() if folder.is_dir())
+    packages = [*projects, "ovs_core.data", "ovs_core.evaluation"]
     found = [name for name in packages if _has_submodule(name, submodule)]
     return [importlib.import_module(f"{name}.{submodule}") for name in found]
 

@@ -114,11 +114,12 @@ def settle_device(cfg: CfgNode) -> None:
 def _merge(cfg: CfgNode, merge, source: str) -> None:
     try:
         merge()
-    except KeyError as error:
-        key = _unknown_key(str(error))
+    except (KeyError, ValueError, AssertionError) as error:
+        unknown = re.search(r"Non-existent (?:config )?key: ([\w.]+)", str(error))
+        if unknown is None:
+            raise UserError(f"{source}: {_one_line(error)}") from error
+        key = unknown.group(1)
         raise UserError(f"{source}: unknown key '{key}'.{nearest_key(cfg, key)}") from error
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"{source}: {_one_line(error)}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML ({_one_line(error)})") from error
     except OSError as error:
@@ -137,11 +138,6 @@ def _all_keys(node: CfgNode, prefix: str = "") -> list[str]:
         if isinstance(value, CfgNode):
             keys += _all_keys(value, f"{prefix}{name}.")
     return keys
-
-
-def _unknown_key(message: str) -> str:
-    found = re.search(r"(?:config key:?|key) ([\w.]+)", message)
-    return found.group(1) if found else message.strip("'\"")
 
 
 def _one_line(error: Exception) -> str:

@@ -83,7 +83,7 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
         defaults = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": environment.get("WORLD_SIZE", "1")}
     elif "SLURM_NTASKS" in environment and "SLURM_PROCID" in environment:
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
-        defaults = {"SLURM_NTASKS_PER_NODE": environment["SLURM_NTASKS"]}
+        defaults = {"SLURM_LOCALID": "0", "SLURM_NTASKS_PER_NODE": environment["SLURM_NTASKS"]}
     else:
         return None
     try:

@@ -1,0 +1,38 @@
+import pytest
+
+from ovs_core.engine.launching import Place, _first_host, find_place
+from ovs_core.errors import UserError
+
+
+def test_torchrun():
+    place = find_place(
+        {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+         "MASTER_ADDR": "node0", "MASTER_PORT": "1234"}
+    )  # fmt: skip
+    assert place == Place(3, 4, 1, 2, "node0", 1234)
+
+
+def test_slurm():
+    place = find_place(
+        {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1",
+         "SLURM_NTASKS_PER_NODE": "4", "SLURM_NODELIST": "gpu[03-04]"}
+    )  # fmt: skip
+    assert place == Place(5, 8, 1, 4, "gpu03", 29500)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [("gpu[03-05,9]", "gpu03"), ("a,b", "a"), ("node7", "node7"), ("", "127.0.0.1")],
+)
+def test_first_host(nodes, host):
+    assert _first_host(nodes) == host
+
+
+def test_alone():
+    assert find_place({}) is None
+    assert find_place({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) is None
+
+
+def test_unusable_variables_are_named():
+    with pytest.raises(UserError, match="WORLD_SIZE"):
+        find_place({"RANK": "x", "WORLD_SIZE": "2"})
