@@ -16,15 +16,18 @@ def add_cliptrase_config(cfg: CfgNode) -> None:
     """
     node = cfg.MODEL.CLIPTRASE = CfgNode()
     node.METHOD = "cliptrase"  # cliptrase, clip, sclip, maskclip or clip_surgery
-    node.PROTOCOL = "standalone"  # standalone [S], d2 [D], fullres [*]: whole picture, own size
+    node.PROTOCOL = "standalone"  # standalone [S], d2 [D], fullres [*], ovs: MODEL.OVS.PROTOCOL
     node.IMAGE_SIZE = 224  # S: side of the crop, short side for fullres; 336 in the main table [S]
     node.NORMALIZE_FEATURES = True  # unit tokens [S]; False in d2 [D]
     node.CLS_PRODUCT = "auto"  # times CLS logits: on, off, auto (VOC20 [S], voc* in d2 [D])
     node.VOTE = "majority"  # majority of labels [S], mean_logits [D], none
+    node.SCENE_TEMPLATES = False  # 5 more "in the scene": CLIP-Surgery's and MaskCLIP's 85
     node.LOGIT_SCALE = 0.0  # factor on cosines; 0: CLIP's stored one [S]
     node.POSITION_SAME_COUNT = False  # keep the table for any grid of as many cells [S, D]
     _add_recovery_keys(node)
     _add_region_keys(node)
+    _add_mask_source_keys(node)
+    _add_baseline_keys(node)
 
 
 def _add_recovery_keys(node: CfgNode) -> None:
@@ -55,3 +58,32 @@ def _add_region_keys(node: CfgNode) -> None:
     d2.SIZE_DIVISIBILITY = 32  # pad to a multiple of this [D]
     d2.CLIP_RESOLUTION = 0.5  # factor on the padded picture [D]
     d2.PADDING_BUG = False  # True: padding is not cut off, as released
+
+
+def _add_mask_source_keys(node: CfgNode) -> None:
+    node.MASK_SOURCE = "scr"  # scr, dino (Table 5), external: "correlation" of the input dict
+    dino = node.DINO = CfgNode()
+    dino.MODEL = "vit_base_patch16_224.dino"  # timm name; also ..._dinov2
+    dino.WEIGHTS = ""  # file with timm's or torch.hub's weights
+    sam = node.SAM = CfgNode()
+    sam.ENABLED = False  # masks from SAM in place of the prototypes (Table 3) [*]
+    sam.BACKEND = "segment_anything"  # or transformers
+    sam.MODEL = "vit_h"  # vit_b, vit_l, vit_h (segment_anything)
+    sam.WEIGHTS = ""  # its published .pth; a folder or hub id for transformers
+    sam.MAX_POINTS = 0  # most points per cluster; 0 for all [*]
+
+
+def _add_baseline_keys(node: CfgNode) -> None:
+    maskclip = node.MASKCLIP = CfgNode()
+    maskclip.MODE = "faithful"  # faithful: CLIP's own numerics [*]; released: GELU, eps 1e-6
+    maskclip.PD_THRESH = 0.0  # prompt denoising; 0 for off, as in the released ViT configs
+    maskclip.KS_THRESH = 0.0  # key smoothing; 0 for off
+    sclip = node.SCLIP = CfgNode()
+    sclip.OWN_PROTOCOL = False  # SCLIP's own last steps; with PROTOCOL ovs and sliding windows
+    sclip.SCALE = 40.0  # 50 for Context-60 and COCO-Object, 65 for VOC-21
+    sclip.PROB_THD = 0.0  # below this a pixel becomes class 0; 0.1 with background
+    sclip.AREA_THD = -1.0  # share of foreground that a class must exceed; VOC-21 0.1; -1 for off
+    sclip.PAMR_STEPS = 0  # refinement along colours; 0 for off
+    sclip.PAMR_DILATIONS = [8, 16]
+    node.SURGERY = CfgNode()
+    node.SURGERY.DEPTH = 6  # last blocks with two paths

@@ -41,6 +41,12 @@ class Dense:
         """(B, N, D) projected patch tokens."""
         return self.tokens[:, 1:]
 
+    def one(self, row: int) -> Dense:
+        """Give one picture of the batch, B = 1."""
+        parts = (self.correlation, self.keys)
+        own = [None if part is None else part[row : row + 1] for part in parts]
+        return Dense(self.tokens[row : row + 1], self.grid, *own)
+
 
 @dataclass(frozen=True)
 class TowerRule:
@@ -63,8 +69,10 @@ class TowerRule:
     positions: PositionRule = field(default_factory=lambda: PositionRule(offset=0.1))
 
 
-class RecoveryTower(nn.Module):
+class RecoveryTower:
     """Encode pictures with semantic correlation recovery.
+
+    No module of its own: the CLIP belongs to the model, which must not list its weights twice.
 
     Args:
         visual: open_clip ViT with a CLS token, not copied.
@@ -72,7 +80,6 @@ class RecoveryTower(nn.Module):
     """
 
     def __init__(self, visual: nn.Module, rule: TowerRule) -> None:
-        super().__init__()
         check_mode(rule.attention)
         self.encoder = ImageEncoder(visual, positions=rule.positions)
         self.rule = rule
@@ -81,7 +88,7 @@ class RecoveryTower(nn.Module):
             None if rule.corr_layer is None else self.encoder.block_index(rule.corr_layer)
         )
 
-    def forward(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
+    def __call__(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
         """Encode pictures.
 
         Args:
@@ -103,7 +110,7 @@ class RecoveryTower(nn.Module):
         """Give the blocks that run in another way than CLIP has them.
 
         Args:
-            allowed: see ``forward``.
+            allowed: see ``__call__``.
             taken: list to which the correlation matrix is appended.
         """
         special = {self._rewired, self._correlated} - {None}

@@ -1,10 +1,8 @@
-"""Reference vectors of CLIPtrase and its baselines: which code serves which kind."""
+"""The kinds of the method itself: tower, clusters, whole pictures, words."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,95 +11,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.clip import CLIP, ImageEncoder, PositionRule, TextEmbedder, TextEncoder, load_clip
+from ovs_core.clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ovs_core.clip.attention import project_qkv
 from ovs_core.clip.loading import build_tokenizer, model_config
 from ovs_core.modeling.scores import GridScores
-from ovs_core.parity import Arrays, ParityCase, Tolerance, parity_runner
+from ovs_core.parity import ParityCase, parity_runner
 from ovs_core.vocabulary import Vocabulary
 
-from .attention import attend
-from .correlation import correlation, denoise
-from .masks import median_filter, prototypes, smooth_maps
-from .model import CLIPtrase
-from .preprocess import crop_labels, square_crop
-from .regions import RegionRule, cluster
-from .tower import TowerRule
-from .views import View
-from .voting import majority_vote
-
-Results = dict[str, "np.ndarray | Tensor"]
-POSITIONS = PositionRule(offset=0.1, keep_same_count=True)
-TINY_VISUAL = {
-    "input_resolution": 16,
-    "patch_size": 16,
-    "width": 16,
-    "layers": 2,
-    "heads": 2,
-    "output_dim": 8,
-}
-TINY_TEXT = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
-
-
-def tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """Floats within 2e-5 + 1e-4 relative; label maps exact wherever the file calls a pixel safe."""
-    if name.rpartition(".")[2] == "safe":
-        return Tolerance(skip="says which pixels of other arrays are compared")
-    if not np.issubdtype(references[name].dtype, np.inexact):
-        prefix = name.rpartition(".")[0]
-        safe = references.get(f"{prefix}.safe")
-        if safe is not None and safe.shape == references[name].shape and safe.dtype == bool:
-            return Tolerance(where=safe)
-        return Tolerance()
-    return Tolerance(atol=2e-5, rtol=1e-4)
-
-
-def tiny_clip(model: dict[str, Any], weights: dict[str, Tensor], **text: Any) -> CLIP:
-    """Build a CLIP around the tower of a reference file.
-
-    Args:
-        model: ``input_resolution``, ``patch_size``, ``width``, ``layers``, ``heads``,
-            ``output_dim``.
-        weights: state dict of the parts that the file holds.
-        text: entries of open_clip's ``text_cfg``.
-    """
-    config = {
-        "embed_dim": model["output_dim"],
-        "quick_gelu": True,
-        "vision_cfg": {
-            "image_size": model["input_resolution"],
-            "patch_size": model["patch_size"],
-            "width": model["width"],
-            "layers": model["layers"],
-            "head_width": model["width"] // model["heads"],
-        },
-        "text_cfg": {**TINY_TEXT, **text},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.json"
-        path.write_text(json.dumps(config))
-        clip = load_clip(str(path), "random")
-    _, unexpected = clip.model.load_state_dict(weights, strict=False)
-    if unexpected:
-        raise ValueError(f"weights that the tower does not have: {unexpected}")
-    return clip
-
-
-def segmenter(
-    case: ParityCase, text_features: Tensor, *, num_background: int = 0, **arguments: Any
-) -> CLIPtrase:
-    """Build the model of a reference file with given text features."""
-    clip = tiny_clip(case.meta["model"], case.tensors("weights"))
-    model = CLIPtrase(clip=clip, templates=["{}"], **arguments).eval()
-    named = len(text_features) - num_background
-    words = [f"word {i}" for i in range(num_background)]
-    model.set_vocabulary(
-        Vocabulary.from_names([f"class {i}" for i in range(named)], background_words=words)
-    )
-    model.text_features = lambda: text_features  # type: ignore[method-assign]
-    if "logit_scale_log" in case.meta:
-        model.logit_scale = float(np.exp(case.meta["logit_scale_log"]))
-    return model
+from ..attention import allowed_pairs, attend
+from ..correlation import correlation, denoise, eq7_score
+from ..masks import median_filter, prototypes, smooth_maps
+from ..model import CLIPtrase
+from ..preprocess import crop_labels, square_crop
+from ..regions import RegionRule, cluster
+from ..tower import RecoveryTower, TowerRule
+from ..views import View
+from ..voting import majority_vote
+from .common import POSITIONS, TINY_VISUAL, Results, cosine_scorer, segmenter, tiny_clip, tolerance
 
 
 @parity_runner("cliptrase", "encoder", tolerance=tolerance)
@@ -147,11 +73,10 @@ def _walk(clip: CLIP, images: Tensor, mode: str) -> dict[str, Any]:
         return tokens
 
     depth = len(clip.visual.transformer.resblocks)
-    rule = TowerRule(attention=mode, positions=POSITIONS)
-    model = CLIPtrase(clip=clip, templates=["{}"], tower=rule)
-    tokens, grid = model.tower.encoder.embed(images)
-    model.tower.encoder.run_blocks(tokens, grid, before=record, blocks=model.tower.blocks())
-    found["tokens"] = model.encode(images).tokens
+    tower = RecoveryTower(clip.visual, TowerRule(attention=mode, positions=POSITIONS))
+    tokens, grid = tower.encoder.embed(images)
+    tower.encoder.run_blocks(tokens, grid, before=record, blocks=tower.blocks())
+    found["tokens"] = tower(images).tokens
     return found
 
 
@@ -191,14 +116,15 @@ def run_cluster(case: ParityCase) -> Results:
 def run_e2e(case: ParityCase) -> Results:
     """Pictures and label files to labels and figures, under the stand-alone protocol."""
     meta, inputs = case.meta, case.inputs
+    clip = tiny_clip(meta["model"], case.tensors("weights"))
     model = segmenter(
-        case,
+        clip,
         torch.from_numpy(inputs["text_features"]),
         num_background=meta["background"],
-        tower=TowerRule(positions=POSITIONS),
+        tower=RecoveryTower(clip.visual, TowerRule(positions=POSITIONS)),
+        scorer=cosine_scorer(case, cls_product=meta["dataset"] == "VOC20"),
         view=View("standalone", meta["image_size"]),
         regions=RegionRule(meta["eps"], meta["min_samples"]),
-        cls_product=meta["dataset"] == "VOC20",
     )
     out: Results = {}
     for index in range(meta["n_images"]):
@@ -214,16 +140,45 @@ def run_e2e(case: ParityCase) -> Results:
     return out
 
 
-def _picture_results(model: CLIPtrase, picture: Tensor) -> Results:
-    size = tuple(picture.shape[-2:])
+@parity_runner("cliptrase", "d2", tolerance=tolerance)
+@torch.no_grad()
+def run_d2(case: ParityCase) -> Results:
+    """The Detectron2 port, with its padding."""
+    meta = case.meta
+    clip = tiny_clip(meta["model"], case.tensors("weights"))
+    model = segmenter(
+        clip,
+        torch.from_numpy(case.inputs["text_features"]),
+        tower=RecoveryTower(clip.visual, TowerRule(positions=POSITIONS)),
+        scorer=cosine_scorer(case, normalize=False, cls_product="voc" in meta["dataset_name"]),
+        view=View(
+            "d2",
+            divisor=meta["size_divisibility"],
+            scale=meta["clip_resolution"],
+            cut_padding=False,
+        ),
+        regions=RegionRule(meta["eps"], meta["min_samples"]),
+        vote="mean_logits",
+    )
+    out: Results = {}
+    for index, size in enumerate(meta["out_sizes"]):
+        picture = torch.from_numpy(case.inputs[f"image{index}"]).permute(2, 0, 1)
+        results = _picture_results(model, picture, tuple(size))
+        scores = model.segment(picture, tuple(size))
+        results |= {"sem_seg": scores.full(), "label_map": scores.labels()}
+        results["clip_input"] = model.view.frame(model.normalize(picture))[0][0]
+        out |= {f"{index}.{k}": v for k, v in results.items()}
+    return out
+
+
+def _picture_results(
+    model: CLIPtrase, picture: Tensor, size: tuple[int, int] | None = None
+) -> Results:
+    size = size or tuple(picture.shape[-2:])
     encoded = model.encode_picture(picture)
-    dense, regions = encoded.dense, encoded.regions
-    assert regions is not None
-    rule = model.region_rule
-    product, model.cls_product = model.cls_product, False
-    logits = model.score(dense)[0]
-    model.cls_product = product
+    dense, regions, rule = encoded.dense, encoded.regions, model.region_rule
     scores = encoded.frame.scores(model.score(dense)[0], size)
+    without_product = replace(model.scorer, cls_product=False)
     out: Results = {
         "pixels": model.normalize(picture),
         "features_norm": F.normalize(dense.tokens, dim=-1)[0],
@@ -231,16 +186,66 @@ def _picture_results(model: CLIPtrase, picture: Tensor) -> Results:
         "corr": dense.correlation[0],
         "denoised": regions.denoised,
         "dbscan_labels": regions.labels,
-        "patch_logits": logits,
-        "pre_vote": model._fold(scores.labels()),
+        "patch_logits": without_product(dense, model.text_features())[0],
+        "pre_vote": model.fold(scores.labels()),
         "pred": model.score_picture(encoded, size).labels(),
     }
     if regions.count:
         rows = prototypes(regions.denoised, regions.labels)
         out["masks_up4"] = smooth_maps(rows, dense.grid, up=rule.up, median=1)
         out["masks_median"] = regions.maps
-        out["mask_index"] = encoded.frame.scores(regions.maps, size).labels()
+        out["mask_index"] = model.region_masks(encoded, size)
     return out
+
+
+@parity_runner("cliptrase", "variants", tolerance=tolerance)
+@torch.no_grad()
+def run_variants(case: ParityCase) -> Results:
+    """Ablation switches: attention modes, layers, correlations, clustering."""
+    meta = case.meta
+    clip = tiny_clip(meta["model"], case.tensors("weights"))
+
+    def tower(**rule: Any) -> RecoveryTower:
+        return RecoveryTower(clip.visual, TowerRule(positions=POSITIONS, **rule))
+
+    out: Results = {}
+    for name in meta["images"]:
+        images = torch.from_numpy(case.inputs[name])
+        found: Results = {
+            f"fwd.{mode}": tower(attention=mode)(images).tokens for mode in meta["modes"]
+        }
+        allowed = allowed_pairs(torch.from_numpy(case.inputs[f"{name}.patch_gt"])[None])
+        found["fwd.gt"] = tower()(images, allowed=allowed).tokens
+        for number in meta["scr_layers"]:
+            found[f"scr_at_{number}"] = tower(layer=number - 1)(images).tokens
+        depth = meta["model"]["layers"]
+        layers = [tower(corr_layer=i)(images).correlation for i in range(depth)]
+        found["corr_all_layers"] = torch.stack(layers)
+        found |= _cluster_variants(case, tower, images)
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+def _cluster_variants(case: ParityCase, tower: Any, images: Tensor) -> Results:
+    meta, dense = case.meta, tower()(images)
+    heads, inner = dense.correlation, tower(corr_kind="inner")(images).correlation
+    patches, matrix = denoise(heads[0], "none"), denoise(heads[0])
+    unit = RegionRule(meta["eps_l2"], meta["min_samples"], normalize=True)
+    features = RegionRule(meta["eps_f"], meta["min_samples"], target="features")
+    return {
+        "corr_heads": heads,
+        "corr_concat": tower(corr_heads="concat")(images).correlation,
+        "corr_inner": inner,
+        "eq7_score": eq7_score(patches),
+        "eq7_score_inner": eq7_score(denoise(inner[0], "none")),
+        "rows_l2": F.normalize(patches, dim=-1),
+        "labels_l2": cluster(patches, unit),
+        "denoised": matrix,
+        "labels_denoised_l2": cluster(
+            matrix, RegionRule(meta["eps"], meta["min_samples"], normalize=True)
+        ),
+        "labels_features": cluster(matrix, features, dense.patches[0]),
+    }
 
 
 @parity_runner("cliptrase", "preprocess", tolerance=tolerance)
@@ -285,23 +290,3 @@ def run_tokens(case: ParityCase) -> Results:
     tokenizer = build_tokenizer(architecture, model_config(architecture))
     prompts = Vocabulary.from_names(case.meta["names"]).prompts(case.meta["templates"])
     return {"tokens": tokenizer(prompts).int()}
-
-
-@parity_runner("cliptrase", "plain", tolerance=tolerance)
-@torch.no_grad()
-def run_plain(case: ParityCase) -> Results:
-    """Plain CLIP and SCLIP's attention under the stand-alone protocol."""
-    text = torch.from_numpy(case.inputs["text_features"])
-    out: Results = {}
-    for mode in ("vanilla", "csa"):
-        rule = TowerRule(attention=mode, corr_layer=None, positions=POSITIONS)
-        model = segmenter(case, text, tower=rule, logit_scale=case.meta["logit_scale"])
-        for name in case.meta["images"]:
-            images = torch.from_numpy(case.inputs[name])
-            dense = model.encode(images)
-            logits = model.score(dense)
-            maps = [GridScores(x, tuple(images.shape[-2:])).labels() for x in logits]
-            out[f"{name}.{mode}.tokens"] = dense.tokens
-            out[f"{name}.{mode}.patch_logits"] = logits
-            out[f"{name}.{mode}.label_map"] = torch.stack(maps)
-    return out

@@ -1,0 +1,117 @@
+"""Correlation matrices from elsewhere: DINO or DINOv2 (Table 5), or given by the caller.
+
+The matrix takes the place of CLIP's in clustering; denoising, masks and vote stay. Letters: N = h *
+w patches, C width of the other network.
+"""
+
+from __future__ import annotations
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovs_core.clip import read_weight_file
+from ovs_core.errors import UserError, nearest
+
+from .correlation import feature_correlation
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class DinoSource:
+    """Cosine matrix of the last-layer tokens of a DINO ViT.
+
+    Args:
+        model: timm ViT with a class token that accepts any picture size.
+    """
+
+    def __init__(self, model: VisionTransformer) -> None:
+        self.model = model.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Give the matrix of a picture.
+
+        Args:
+            picture: (3, H, W) RGB in 0..255, of the size that CLIP sees.
+            grid: (h, w) of CLIP's patches.
+
+        Returns:
+            (1 + N, 1 + N), CLS first.
+        """
+        parameter = next(self.model.parameters())
+        mean, std = (torch.tensor(s, device=parameter.device).view(3, 1, 1) for s in (MEAN, STD))
+        image = (picture.to(parameter.device).float() / 255 - mean) / std
+        side = self.model.patch_embed.patch_size
+        size = tuple(max(1, n // p) * p for n, p in zip(image.shape[-2:], side, strict=True))
+        if size != tuple(image.shape[-2:]):
+            image = F.interpolate(image[None], size=size, mode="bilinear")[0]
+        tokens = self.model.forward_features(image[None])
+        prefix = self.model.num_prefix_tokens  # CLS, then register tokens
+        own = tuple(n // p for n, p in zip(size, side, strict=True))
+        patches = tokens[:, prefix:].transpose(1, 2).unflatten(2, own)
+        if own != tuple(grid):
+            patches = F.interpolate(patches, size=grid, mode="bilinear")
+        joined = torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
+        return feature_correlation(joined)[0]
+
+
+def load_dino(name: str, weights: str, device: str) -> DinoSource:
+    """Load a DINO by timm name and weight file.
+
+    Args:
+        name: for example ``vit_base_patch16_224.dino`` or ``vit_base_patch14_dinov2``.
+        weights: file with timm's or torch.hub's weights.
+        device: where it runs.
+
+    Raises:
+        UserError: for an unknown name, a missing file, or weights of another network.
+    """
+    known = timm.list_models("*vit*", pretrained=True) + timm.list_models("*vit*")
+    if name not in known:
+        raise UserError(
+            f"MODEL.CLIPTRASE.DINO.MODEL: timm has no ViT '{name}'.{nearest(name, known)}"
+        )
+    if not weights:
+        raise UserError(
+            "MODEL.CLIPTRASE.DINO.WEIGHTS is empty; MASK_SOURCE dino needs the path of "
+            f"downloaded weights of {name}"
+        )
+    tensors = read_weight_file(weights).tensors
+    model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    if not isinstance(model, VisionTransformer) or model.cls_token is None:
+        raise UserError(f"MODEL.CLIPTRASE.DINO.MODEL: {name} is no plain ViT with a class token")
+    report = model.load_state_dict(checkpoint_filter_fn(tensors, model), strict=False)
+    if report.missing_keys:
+        raise UserError(
+            f"{weights}: weights of another network than {name}, "
+            f"{len(report.missing_keys)} missing (first: {report.missing_keys[0]})"
+        )
+    return DinoSource(model.to(device))
+
+
+def external_matrix(array: Tensor, count: int) -> Tensor:
+    """Turn an array that the caller brings into a correlation matrix.
+
+    Args:
+        array: (1 + N, 1 + N) matrix with CLS first; or (N, F) features, whose cosine matrix is
+            taken with zeros for CLS, so that denoising removes negative values only.
+        count: N.
+
+    Returns:
+        (1 + N, 1 + N).
+
+    Raises:
+        UserError: if the shape fits neither.
+    """
+    if tuple(array.shape) == (count + 1, count + 1):
+        return array.float()
+    if array.dim() == 2 and len(array) == count:
+        return F.pad(feature_correlation(array.float()), (1, 0, 1, 0))
+    raise UserError(
+        f"MASK_SOURCE external: expected ({count + 1}, {count + 1}) with CLS first or ({count}, F) "
+        f"for this picture, but got {tuple(array.shape)}"
+    )

@@ -1,0 +1,65 @@
+"""MaskCLIP's tower: the last block keeps values only; and the numerics of its released form."""
+
+from __future__ import annotations
+
+import open_clip.transformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovs_core.clip import ImageEncoder, PositionRule
+from ovs_core.clip.attention import merge_heads, project_qkv, value_block
+
+from .tower import Dense
+
+# The released code shows OpenAI's weights pictures in ImageNet's statistics.
+RELEASED_MEAN = (123.675, 116.28, 103.53)
+RELEASED_STD = (58.395, 57.12, 57.375)
+
+
+class MaskClipTower:
+    """Image tower whose last block lets each token see itself alone.
+
+    A picture whose sides are no multiples of the patch is padded with zeros right and below.
+
+    Args:
+        visual: open_clip ViT with a CLS token, not copied.
+        keys: whether the keys of the last block are given too, for key smoothing.
+    """
+
+    def __init__(self, visual: nn.Module, *, keys: bool = False) -> None:
+        self.encoder = ImageEncoder(visual, positions=PositionRule())
+        self.keys = keys
+
+    def __call__(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
+        """Encode (B, 3, H, W) normalised pictures; ``allowed`` has no meaning here."""
+        rows, columns = self.encoder.patch_size
+        height, width = images.shape[-2:]
+        images = F.pad(images, (0, -width % columns, 0, -height % rows))
+        found: list[Tensor] = []
+
+        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+            if self.keys:
+                _, k, _ = project_qkv(block, tokens)
+                found.append(block.attn.out_proj(merge_heads(k))[:, 1:])
+            return value_block(block, tokens)
+
+        tokens, grid = self.encoder.embed(images)
+        last = self.encoder.num_blocks - 1
+        tokens, _ = self.encoder.run_blocks(tokens, grid, blocks={last: run})
+        return Dense(self.encoder.project(tokens), grid, keys=found[0] if found else None)
+
+
+def use_released_numerics(visual: nn.Module) -> None:
+    """Compute as released MaskCLIP does, in place: exact GELU and a norm epsilon of 1e-6.
+
+    OpenAI's weights were trained with quick-GELU and 1e-5; the published figures come from this.
+
+    Args:
+        visual: open_clip ViT.
+    """
+    for module in visual.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-6
+        for name, child in module.named_children():
+            if isinstance(child, open_clip.transformer.QuickGELU):
+                setattr(module, name, nn.GELU())

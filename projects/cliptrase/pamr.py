@@ -1,0 +1,67 @@
+"""Pixel-adaptive mask refinement (PAMR), the optional last step of SCLIP's own protocol.
+
+Scores are averaged over dilated 3 x 3 neighbourhoods with weights that fall with the difference in
+colour. Letters: B pictures, C score maps, n dilations, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Softness of the colour weights.
+SPREAD = 0.1
+
+
+def pamr(
+    images: Tensor, scores: Tensor, *, steps: int, dilations: Sequence[int] = (8, 16)
+) -> Tensor:
+    """Refine score maps along the colours of a picture.
+
+    Args:
+        images: (B, 3, H, W).
+        scores: (B, C, h, w); brought to H x W first if they differ.
+        steps: number of weighted averages; 0 gives the scores back.
+        dilations: distances of the neighbours.
+
+    Returns:
+        (B, C, H, W).
+    """
+    size = tuple(images.shape[-2:])
+    if tuple(scores.shape[-2:]) != size:
+        scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=True)
+    if not steps:
+        return scores
+    weights = _weights(images, dilations)
+    for _ in range(steps):
+        # One class at a time: all neighbours of all classes together would not fit large maps.
+        classes = [(_neighbours(c, dilations) * weights).sum(dim=2) for c in scores.split(1, dim=1)]
+        scores = torch.cat(classes, dim=1)
+    return scores
+
+
+def _weights(images: Tensor, dilations: Sequence[int]) -> Tensor:
+    """(B, 1, 8 n, H, W) weights that sum to 1 over the neighbours."""
+    around = _neighbours(images, dilations)
+    # The spread is over the full 3 x 3 neighbourhoods of all dilations together, centres included.
+    centres = images.unsqueeze(2).expand(-1, -1, len(dilations), -1, -1)
+    spread = torch.cat([around, centres], dim=2).std(dim=2, keepdim=True)
+    difference = (around - images.unsqueeze(2)).abs() / (1e-8 + SPREAD * spread)
+    return torch.softmax(-difference.mean(dim=1, keepdim=True), dim=2)
+
+
+def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Tensor:
+    """(B, C, H, W) -> (B, C, 8 n, H, W) values of the 8 neighbours at each distance."""
+    height, width = maps.shape[-2:]
+    found = []
+    for distance in dilations:
+        padded = F.pad(maps, (distance,) * 4, mode="replicate")
+        for row in (0, distance, 2 * distance):
+            for column in (0, distance, 2 * distance):
+                if row == column == distance:
+                    continue
+                found.append(padded[..., row : row + height, column : column + width])
+    return torch.stack(found, dim=2)
