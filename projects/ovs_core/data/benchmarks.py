@@ -168,8 +168,11 @@ def locate(benchmark: Benchmark, split: str, root: Path | None = None) -> list[S
     for layout in candidates(benchmark, split):
         sources = layout.sources(root, split)
         if all(_usable(source) for source in sources):
-            sources = [_with_listing(s, root / benchmark.optional_listing) for s in sources] \
-                if benchmark.optional_listing else sources
+            sources = (
+                [_with_listing(s, root / benchmark.optional_listing) for s in sources]
+                if benchmark.optional_listing
+                else sources
+            )
             _log_choice(f"{benchmark.name}_{split}", layout.style, sources[0])
             return sources
         tried.append(f"  [{layout.style}] " + " + ".join(_needs(sources, root)))
@@ -180,8 +183,8 @@ def find_images(benchmark: Benchmark, split: str, root: Path) -> tuple[Layout, S
     """Find the pictures of a split whose labels are still to be prepared.
 
     Returns:
-        The first layout for prepared files (neither ``raw`` nor ``mmseg``) whose pictures exist, and
-        where its files belong.
+        The first layout for prepared files (neither ``raw`` nor ``mmseg``) whose pictures exist,
+        and where its files belong.
 
     Raises:
         UserError: if no layout has its pictures.
@@ -195,8 +198,10 @@ def find_images(benchmark: Benchmark, split: str, root: Path) -> tuple[Layout, S
             return layout, source
         tried.append(f"  {source.images}")
     raise UserError(
-        f"no pictures of {benchmark.title} ({split}) below {root}. Looked for:\n" + "\n".join(tried)
-        + "\nUnpack the pictures into one of them (see datasets/README.md), or set DETECTRON2_DATASETS."
+        f"no pictures of {benchmark.title} ({split}) below {root}. Looked for:\n"
+        + "\n".join(tried)
+        + "\nUnpack the pictures into one of them (see datasets/README.md), or set "
+        "DETECTRON2_DATASETS."
     )
 
 
@@ -232,7 +237,8 @@ def _needs(sources: list[Source], root: Path) -> Iterator[str]:
         state = "" if path.exists() else " (missing)"
         yield f"{path.relative_to(root)}{state}"
     if all(path.exists() for path in seen):
-        yield f"but no *{sources[0].label_suffix} or *{'/'.join(sources[0].image_suffix)} files there"
+        suffixes = (*sources[0].image_suffix, sources[0].label_suffix)
+        yield "but not all of *" + ", *".join(suffixes) + " there"
 
 
 def _log_choice(name: str, style: str, source: Source) -> None:

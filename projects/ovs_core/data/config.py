@@ -8,13 +8,15 @@ from detectron2.config import CfgNode
 def add_data_config(cfg: CfgNode) -> None:
     """Add the keys of the data part to Detectron2's defaults, in place."""
     cfg.INPUT.FORMAT = "RGB"  # order of the channels that the model gets
-    # Training: pad right and bottom to a square of this side (picture 128, labels ignore); -1: no.
+    # Training: pad right and bottom to a multiple of this side (grey 128, labels ignore); -1: no.
     cfg.INPUT.SIZE_DIVISIBILITY = -1
     cfg.INPUT.COLOR_AUG_SSD = False  # training: brightness, contrast, saturation, hue as in SSD
     # Training: a crop that one class fills by more than this share is redrawn; 1.0: never.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Turn a picture as its EXIF tag says, as Detectron2 does; labels must match the turned picture.
     cfg.INPUT.EXIF = True
+    cfg.INPUT.DATASET_MAPPER_NAME = "semantic"  # "semantic", or a name that a project registers
     cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
-    # Training: pixels of unseen classes become "ignore"; needs a seen/unseen split in the metadata.
-    cfg.DATASETS.HIDE_UNSEEN = False
+    # Training: pixels of unseen classes: "keep", "ignore" (as unlabelled) or "mark" (value -1).
+    cfg.DATASETS.UNSEEN_LABELS = "keep"
+    cfg.DATASETS.RENUMBER_SEEN = False  # training: seen classes become 0..S-1 in their order

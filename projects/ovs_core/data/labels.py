@@ -1,8 +1,8 @@
 """Label files: reading them, and turning their raw values into class indices.
 
 A rule is one step, a table from stored values to new ones; a file may need several in a row (raw
-COCO-Stuff -> 171 classes -> 27 groups). The same rules serve the preparation scripts, which write the
-result, and the loaders of files that were not prepared.
+COCO-Stuff -> 171 classes -> 27 groups). The same rules serve the preparation scripts, which write
+the result, and the loaders of files that were not prepared.
 """
 
 from __future__ import annotations
@@ -240,7 +240,8 @@ def read_label_file(path: str | Path) -> np.ndarray:
         (H, W) uint8, uint16 or int32.
 
     Raises:
-        UserError: if the file is missing or broken, holds colours instead of ids, or is a grey picture
+        UserError: if the file is missing or broken, holds colours instead of ids, or is a grey
+            picture
             whose palette hides its values.
     """
     try:
@@ -252,7 +253,8 @@ def read_label_file(path: str | Path) -> np.ndarray:
         _check_palette(picture, path)
     elif picture.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):
         raise UserError(
-            f"{path}: holds {picture.mode} colours where one class id per pixel is expected; convert "
+            f"{path}: holds {picture.mode} colours where one class id per pixel is expected; "
+            "convert "
             "the colours to ids (one-channel PNG, or 16-bit TIFF beyond 255 classes)"
         )
     return np.asarray(picture)
@@ -317,6 +319,7 @@ def check_label_range(
     if wrong.size:
         shown = ", ".join(map(str, wrong[:5])) + (", ..." if wrong.size > 5 else "")
         raise UserError(
-            f"{path}: label value {shown} is outside 0..{num_classes - 1} and is not the ignore value "
+            f"{path}: label value {shown} is outside 0..{num_classes - 1} and is not the ignore "
+            "value "
             f"{ignore_label}; are these raw labels, or labels of another class list?"
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..parity import ParityCase, parity_runner
 from .labels import convert_labels, object_ids_from_color, seen_map
-from .preparation.ade20k_full import resize_label, reduced_size
+from .preparation.ade20k_full import reduced_size, resize_label
 from .vocabularies import load_split
 
 _RULES = {

@@ -1,7 +1,7 @@
 """Registering every benchmark with Detectron2; importing this module does it.
 
-Registering reads no disk: records, and the paths in the metadata, are looked up when first asked for,
-under the root that ``DETECTRON2_DATASETS`` names then.
+Registering reads no disk: records, and the paths in the metadata, are looked up when first asked
+for, under the root that ``DETECTRON2_DATASETS`` names then.
 """
 
 from __future__ import annotations
@@ -25,36 +25,29 @@ from .sources import (
 )
 from .vocabularies import Split, load_split
 
+# Detectron2's name of a path -> ours, per kind of data set.
+_SEMANTIC_PATHS = {"image_root": "images", "sem_seg_root": "labels"}
 _PATH_FIELDS = {
-    "image_root": "images",
-    "sem_seg_root": "labels",
-    "panoptic_json": "annotations",
-    "panoptic_root": "segments",
-    "json_file": "annotations",
+    "semantic": _SEMANTIC_PATHS,
+    "panoptic": {**_SEMANTIC_PATHS, "panoptic_json": "annotations", "panoptic_root": "segments"},
+    "instances": {"image_root": "images", "json_file": "annotations"},
 }
 
 
 class BenchmarkMetadata(Metadata):
     """Detectron2 metadata whose paths are found on disk when read.
 
-    ``image_root``, ``sem_seg_root``, ``panoptic_json``, ``panoptic_root`` and ``json_file`` come from
-    the layout in use; a benchmark that has no such file raises ``AttributeError`` as usual.
+    ``image_root``, ``sem_seg_root``, ``panoptic_json``, ``panoptic_root`` and ``json_file`` come
+    from the layout in use; a benchmark that has no such file raises ``AttributeError`` as usual.
     """
 
     def __getattr__(self, key: str) -> Any:
         """Look a path up; everything else as Detectron2 does."""
-        benchmark = self.__dict__.get("benchmark")
-        if key not in _PATH_FIELDS or benchmark is None or not _has_path(key, benchmark):
+        benchmark = load_benchmarks().get(self.__dict__.get("benchmark", ""))
+        field = _PATH_FIELDS[benchmark.kind].get(key) if benchmark else None
+        if field is None:
             return super().__getattr__(key)
-        source = locate(load_benchmarks()[benchmark], self.__dict__["split"])[0]
-        return str(getattr(source, _PATH_FIELDS[key]))
-
-
-def _has_path(key: str, benchmark: str) -> bool:
-    kinds = {"image_root": ("semantic", "panoptic", "instances"), "sem_seg_root": ("semantic", "panoptic"),
-             "panoptic_json": ("panoptic",), "panoptic_root": ("panoptic",),
-             "json_file": ("instances",)}  # fmt: skip
-    return load_benchmarks()[benchmark].kind in kinds[key]
+        return str(getattr(locate(benchmark, self.__dict__["split"])[0], field))
 
 
 def load_records(
@@ -125,7 +118,9 @@ def _outside(zero_shot: Split | None, index: dict[int, int]) -> frozenset[int]:
     return frozenset(id_ for id_, i in index.items() if i not in inside)
 
 
-def build_metadata(benchmark: Benchmark, split: str, name: str, style: str = "") -> BenchmarkMetadata:
+def build_metadata(
+    benchmark: Benchmark, split: str, name: str, style: str = ""
+) -> BenchmarkMetadata:
     """Make the metadata of a registered name; each name gets its own copy.
 
     Args:
@@ -140,7 +135,7 @@ def build_metadata(benchmark: Benchmark, split: str, name: str, style: str = "")
     metadata.set(
         benchmark=benchmark.name,
         split=split,
-        vocabulary=benchmark.classes,
+        class_list=benchmark.classes,
         vocab_style="literal" if style == "san" else style,
         evaluator_type=benchmark.evaluator,
         ignore_label=classes.ignore_label,
@@ -149,7 +144,7 @@ def build_metadata(benchmark: Benchmark, split: str, name: str, style: str = "")
     if benchmark.background_words:
         metadata.set(background_words=benchmark.background_words)
     if benchmark.label_classes:
-        metadata.set(label_vocabulary=benchmark.label_classes)
+        metadata.set(label_class_list=benchmark.label_classes)
     if zero_shot := load_split(benchmark.classes):
         metadata.set(seen_classes=list(zero_shot.seen), unseen_classes=list(zero_shot.unseen))
     if benchmark.kind == "instances":
@@ -162,14 +157,18 @@ def build_metadata(benchmark: Benchmark, split: str, name: str, style: str = "")
     metadata.set(stuff_classes=names, stuff_colors=colors)
     if classes.things:
         things = classes.things
-        metadata.set(thing_classes=[names[i] for i in things], thing_colors=[colors[i] for i in things])
+        metadata.set(
+            thing_classes=[names[i] for i in things], thing_colors=[colors[i] for i in things]
+        )
     if benchmark.kind == "panoptic":
         index = category_ids(benchmark).index
         metadata.set(
             label_divisor=1000,
             gt_ext="png",
             stuff_dataset_id_to_contiguous_id=dict(index),
-            thing_dataset_id_to_contiguous_id={k: i for k, i in index.items() if i in classes.things},
+            thing_dataset_id_to_contiguous_id={
+                k: i for k, i in index.items() if i in classes.things
+            },
         )
     else:
         metadata.set(gt_ext="tif" if benchmark.label_bits == 16 else "png")

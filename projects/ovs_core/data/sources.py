@@ -1,7 +1,7 @@
 """From folders and annotation files on disk to Detectron2 dataset dicts.
 
-Pictures and labels are paired by name, never by position in a sorted list, and whatever is left over is
-an error: a silent shift by one picture would look like a bad model.
+Pictures and labels are paired by name, never by position in a sorted list, and whatever is left
+over is an error: a silent shift by one picture would look like a bad model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from typing import Any
 from ..errors import UserError
 
 Record = dict[str, Any]
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".JPG", ".JPEG", ".PNG")
+PICTURE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".JPG",
+    ".JPEG",
+    ".PNG",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,9 @@ def first_ten(names: Iterable[object]) -> str:
     return ", ".join(listed[:10]) + (f", ... ({len(listed) - 10} more)" if len(listed) > 10 else "")
 
 
-def files_by_key(folder: Path, suffixes: Sequence[str], *, recursive: bool = False) -> dict[str, str]:
+def files_by_key(
+    folder: Path, suffixes: Sequence[str], *, recursive: bool = False
+) -> dict[str, str]:
     """Index the files of a folder by their name without suffix.
 
     Args:
@@ -136,8 +149,8 @@ def semantic_records(source: Source, *, dataset_name: str) -> list[Record]:
         dataset_name: written into each record.
 
     Returns:
-        One dict per pair: ``file_name``, ``sem_seg_file_name``, ``image_id``, ``dataset_name`` and, if
-        the files need one, ``label_rule``.
+        One dict per pair: ``file_name``, ``sem_seg_file_name``, ``image_id``, ``dataset_name`` and,
+        if the files need one, ``label_rule``.
 
     Raises:
         UserError: if a picture lacks its label or a label its picture (lists the first ten).
@@ -207,9 +220,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def panoptic_records(
-    source: Source, *, dataset_name: str, categories: CategoryIds
-) -> list[Record]:
+def panoptic_records(source: Source, *, dataset_name: str, categories: CategoryIds) -> list[Record]:
     """Read a panoptic JSON with its PNGs.
 
     Args:
@@ -219,7 +230,8 @@ def panoptic_records(
 
     Returns:
         One dict per picture: ``file_name``, ``image_id``, ``pan_seg_file_name``, ``segments_info``
-        (``category_id`` is the class index), ``sem_seg_file_name`` if there are labels, size if known.
+        (``category_id`` is the class index), ``sem_seg_file_name`` if there are labels, size if
+        known.
 
     Raises:
         UserError: if JSON and folders disagree or an image id occurs twice.
@@ -227,7 +239,9 @@ def panoptic_records(
     content = read_json(source.annotations)
     annotations = _list_of(content, "annotations", source.annotations)
     _refuse_repeated((a["image_id"] for a in annotations), source.annotations)
-    key_of = {a["image_id"]: a["file_name"].removesuffix(source.segment_suffix) for a in annotations}
+    key_of = {
+        a["image_id"]: a["file_name"].removesuffix(source.segment_suffix) for a in annotations
+    }
     segments = _by_base(source.segments, (source.segment_suffix,), source.recursive)
     images = _by_base(source.images, source.image_suffix, source.recursive)
     labels = _labels_by_base(source)
@@ -239,7 +253,8 @@ def panoptic_records(
     unknown = set() if source.subset else segments.keys() - stated
     if unknown:
         problems.append(
-            f"{source.annotations}: has no annotation for {len(unknown)} files of {source.segments}: "
+            f"{source.annotations}: has no annotation for {len(unknown)} files of "
+            f"{source.segments}: "
             f"{first_ten(unknown)}"
         )
     if problems:
@@ -274,7 +289,11 @@ def _segments(annotation: Mapping[str, Any], categories: CategoryIds, path: Path
 
 
 def instance_records(
-    source: Source, *, dataset_name: str, categories: CategoryIds, hide: frozenset[int] = frozenset()
+    source: Source,
+    *,
+    dataset_name: str,
+    categories: CategoryIds,
+    hide: frozenset[int] = frozenset(),
 ) -> list[Record]:
     """Read a COCO instance JSON.
 
@@ -322,7 +341,9 @@ def instance_records(
         if index not in hide:
             kept = {k: annotation[k] for k in ("bbox", "area", "segmentation") if k in annotation}
             box = {"bbox_mode": BoxMode.XYWH_ABS, "iscrowd": annotation.get("iscrowd", 0)}
-            records[annotation["image_id"]]["annotations"].append({**kept, **box, "category_id": index})
+            records[annotation["image_id"]]["annotations"].append(
+                {**kept, **box, "category_id": index}
+            )
     return list(records.values())
 
 

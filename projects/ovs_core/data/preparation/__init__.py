@@ -1,8 +1,8 @@
 """What the scripts in ``datasets/`` share: many small files made in parallel, safely.
 
 A file is written under another name and moved into place, so a file that exists is complete and a
-broken run continues where it stopped. A folder that we fill carries a marker; a folder with files but
-no marker belongs to the user and is left alone.
+broken run continues where it stopped. A folder that we fill carries a marker; a folder with files
+but no marker belongs to the user and is left alone.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Summary:
         """One line for the end of a script."""
         values = int((self.histogram > 0).sum())
         return (
-            f"{self.title}: {self.made + self.found} files ({self.made} made, {self.found} were there), "
+            f"{self.title}: {self.made + self.found} files ({self.made} made, {self.found} were "
+            "there), "
             f"{int(self.histogram.sum())} pixels, {values} values, histogram {self.checksum}"
         )
 
@@ -98,8 +99,10 @@ def claim_folder(folder: Path, recipe: str) -> None:
             raise UserError(f"{folder}: was made as '{stated}', not '{recipe}'; move it away first")
     elif folder.is_dir() and any(folder.iterdir()):
         raise UserError(
-            f"{folder}: holds files that this command did not make, so it leaves them alone. If they "
-            "are the prepared labels, nothing is left to do (tools/check_dataset.py tells); otherwise "
+            f"{folder}: holds files that this command did not make, so it leaves them alone. If "
+            "they "
+            "are the prepared labels, nothing is left to do (tools/check_dataset.py tells); "
+            "otherwise "
             "move the folder away and run again."
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,9 @@ def claim_folder(folder: Path, recipe: str) -> None:
     _write_text(marker, json.dumps({"recipe": recipe}) + "\n")
 
 
-def run_jobs(jobs: Sequence[Job], *, title: str, recipe: str, workers: int | None = None) -> Summary:
+def run_jobs(
+    jobs: Sequence[Job], *, title: str, recipe: str, workers: int | None = None
+) -> Summary:
     """Make the files that are missing, then count and sum up all of them.
 
     Args:
@@ -261,4 +266,6 @@ def first_existing(paths: Sequence[Path], what: str) -> Path:
         if path.exists():
             return path
     listed = "\n".join(f"  {path}" for path in paths)
-    raise UserError(f"{what} not found. Looked for:\n{listed}\nSee datasets/README.md for its source.")
+    raise UserError(
+        f"{what} not found. Looked for:\n{listed}\nSee datasets/README.md for its source."
+    )

@@ -34,9 +34,9 @@ def prepare_semantic(root: Path, split: str, workers: int | None = None) -> Summ
 def panoptic_maps(semantic: str, instance: str, exact: bool) -> tuple[np.ndarray, list[dict]]:
     """Make the panoptic annotation of one picture.
 
-    Stuff segments are painted first, things over them; pixels that the semantic map calls a thing and
-    no instance covers stay void. The published preparation measures stuff before the things hide part
-    of it and keeps stuff that is hidden completely; panoptic quality reads these areas.
+    Stuff segments are painted first, things over them; pixels that the semantic map calls a thing
+    and no instance covers stay void. The published preparation measures stuff before the things
+    hide part of it and keeps stuff that is hidden completely; panoptic quality reads these areas.
 
     Args:
         semantic: path of the raw semantic map.
@@ -108,7 +108,12 @@ def prepare_panoptic(
     base = root / ARCHIVE
     pairs = _pairs(base, split)
     jobs = [
-        Job(base / f"ade20k_panoptic_{split}" / f"{key}.png", panoptic_maps, (*pair, exact), noted=True)
+        Job(
+            base / f"ade20k_panoptic_{split}" / f"{key}.png",
+            panoptic_maps,
+            (*pair, exact),
+            noted=True,
+        )
         for key, pair in pairs.items()
     ]
     recipe = f"ade20k panoptic, {'exact' if exact else 'published'} areas"
@@ -159,7 +164,8 @@ def _pairs(base: Path, split: str) -> dict[str, tuple[str, str]]:
     odd = semantic.keys() ^ instance.keys()
     if odd:
         raise UserError(
-            f"{base}: annotations/{folder} and annotations_instance/{folder} disagree on {len(odd)} "
+            f"{base}: annotations/{folder} and annotations_instance/{folder} disagree on "
+            f"{len(odd)} "
             f"files: {first_ten(odd)}"
         )
     return {key: (semantic[key], instance[key]) for key in semantic}

@@ -42,7 +42,7 @@ def panoptic_map(path: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
         box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
         crowd = int(value < _PER_INSTANCE and index[label] in things)
         segments.append({
-            "id": value, "category_id": label, "area": int(mask.sum()), "bbox": box, "iscrowd": crowd,
+            "id": value, "category_id": label, "iscrowd": crowd, "area": int(mask.sum()), "bbox": box
         })  # fmt: skip
     return color_from_segment_ids(shown), segments
 
@@ -78,7 +78,8 @@ def prepare_panoptic(root: Path, split: str, workers: int | None = None) -> Summ
 def prepare_train_ids(root: Path, split: str) -> tuple[int, int]:
     """Write the missing ``*_labelTrainIds.png`` beside ``*_labelIds.png``.
 
-    The official scripts write the same files in the same place, so existing ones are kept as they are.
+    The official scripts write the same files in the same place, so existing ones are kept as they
+    are.
 
     Returns:
         Number of files made and found.

@@ -37,7 +37,12 @@ def prepare_stuff(
     folder = first_existing(options, "the raw label maps (stuffthingmaps)")
     keys = list(files_by_key(source.images, source.image_suffix))
     return convert_folder(
-        folder, source.labels, rules=("coco_stuff",), title=f"{word} labels", keys=keys, workers=workers
+        folder,
+        source.labels,
+        rules=("coco_stuff",),
+        title=f"{word} labels",
+        keys=keys,
+        workers=workers,
     )
 
 
@@ -79,5 +84,7 @@ def prepare_panoptic_semantics(root: Path, split: str, workers: int | None = Non
     for record in load_records(benchmark, split, benchmark.name, root=root, labels=False):
         path = Path(record["pan_seg_file_name"])
         segments = tuple((s["id"], s["category_id"]) for s in record["segments_info"])
-        jobs.append(Job(source.labels / path.name, semantic_from_panoptic, (str(path), segments, ignore)))
+        jobs.append(
+            Job(source.labels / path.name, semantic_from_panoptic, (str(path), segments, ignore))
+        )
     return run_jobs(jobs, title=f"{split} labels", recipe="coco panoptic to 133", workers=workers)

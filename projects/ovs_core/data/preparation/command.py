@@ -22,15 +22,19 @@ def parser(description: str, splits: tuple[str, ...]) -> argparse.ArgumentParser
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--root", type=Path, default=datasets_root(),
-                      help="folder of the data sets (default: DETECTRON2_DATASETS or ./datasets)")
+    made.add_argument(
+        "--root",
+        type=Path,
+        default=datasets_root(),
+        help="folder of the data sets (default: DETECTRON2_DATASETS or ./datasets)",
+    )
     made.add_argument("--splits", nargs="+", choices=splits, default=list(splits))
     made.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     return made  # fmt: skip
 
 
 def run(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentParser) -> None:
-    """Run a script: parse, log to the terminal, end with one line and status 1 on a user's mistake."""
+    """Run a script: log to the terminal, end with one line and status 1 on a user's mistake."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main(options.parse_args())

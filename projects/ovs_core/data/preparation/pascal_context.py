@@ -54,8 +54,8 @@ def prepare_59(
 ) -> Summary:
     """Write ``annotations_detectron2/pc59_<split>`` from ``trainval_merged.json``.
 
-    The JSON may name one validation picture more than the published 5,104, so a list of the split is
-    applied when there is one.
+    The JSON may name one validation picture more than the published 5,104, so a list of the split
+    is applied when there is one.
 
     Args:
         root: folder of the data sets.
@@ -116,7 +116,9 @@ def prepare_459(
         The summary.
     """
     base = root / VOC
-    folder = raw or first_existing([base / "trainval"], "the folder of .mat files (trainval.tar.gz)")
+    folder = raw or first_existing(
+        [base / "trainval"], "the folder of .mat files (trainval.tar.gz)"
+    )
     found = files_by_key(folder, (".mat",))
     keys = _split_of_459(base, split, listing)
     missing = keys - found.keys()
@@ -135,14 +137,15 @@ def _in_list(base: Path, split: str, listing: Path | None, named: set[str]) -> s
     path = listing or _default_listing(base, split)
     if listing is None and not path.is_file():
         _logger.warning(
-            "%s: no list of the split (%s); all %d pictures of the phase are used, published are %d",
+            "%s: no list of the split (%s); all %d pictures of the phase are used, published are "
+            "%d",
             split, path, len(named), PUBLISHED[split],
         )  # fmt: skip
         return named
     keys = set(read_listing(path))
     chosen = keys & named
-    _logger.info("%s: %d in the annotation, %d in %s, %d in both", split, len(named), len(keys), path,
-                 len(chosen))  # fmt: skip
+    counts = (len(named), len(keys), path, len(chosen))
+    _logger.info("%s: %d in the annotation, %d in %s, %d in both", split, *counts)
     return chosen
 
 

@@ -111,7 +111,9 @@ def _paths(folder: Path, keys: list[str], suffix: str) -> dict[str, str]:
     found = files_by_key(folder, (suffix,))
     missing = [key for key in keys if key not in found]
     if missing:
-        raise UserError(f"{folder}: no {missing[0]}{suffix} ({len(missing)} of {len(keys)} missing)")
+        raise UserError(
+            f"{folder}: no {missing[0]}{suffix} ({len(missing)} of {len(keys)} missing)"
+        )
     return {key: found[key] for key in keys}
 
 

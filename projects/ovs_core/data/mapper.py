@@ -1,0 +1,299 @@
+"""From a dataset record to what a model trains on or is tested with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from PIL import Image, ImageOps
+
+from ..errors import UserError, nearest
+from .labels import check_label_range, load_labels
+from .vocabularies import load_class_list
+
+PADDING_GREY = 128
+UNSEEN_CHOICES = ("keep", "ignore", "mark")
+_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """What the values of a label map mean.
+
+    Attributes:
+        num_classes: C, indices 0..C-1.
+        ignore_label: value of pixels that do not count.
+        seen: indices of the seen classes, empty if there is no split.
+        unseen: indices of the unseen classes.
+    """
+
+    num_classes: int
+    ignore_label: int
+    seen: tuple[int, ...] = ()
+    unseen: tuple[int, ...] = ()
+
+    def table(self, unseen: str, renumber: bool) -> np.ndarray | None:
+        """Give the new value of each label value, or None if all stay.
+
+        Args:
+            unseen: ``keep``, ``ignore`` or ``mark`` (-1) pixels of unseen classes.
+            renumber: number the seen classes 0..S-1 in their order.
+        """
+        if unseen == "keep" and not renumber:
+            return None
+        table = np.arange(max(self.num_classes, self.ignore_label + 1), dtype=np.int64)
+        if unseen != "keep":
+            table[list(self.unseen)] = -1 if unseen == "mark" else self.ignore_label
+        if renumber:
+            table[list(self.seen)] = np.arange(len(self.seen))
+        return table
+
+
+def label_space(dataset_name: str) -> LabelSpace:
+    """Read the label space of a registered data set.
+
+    Raises:
+        UserError: if the data set is unknown or has no semantic classes.
+    """
+    if dataset_name not in MetadataCatalog:
+        known = MetadataCatalog.list()
+        raise UserError(f"unknown data set '{dataset_name}'.{nearest(dataset_name, known)}")
+    metadata = MetadataCatalog.get(dataset_name)
+    if other := metadata.get("label_class_list"):
+        names: Sequence[str] = load_class_list(other).names
+    else:
+        names = metadata.get("stuff_classes") or ()
+    if not names:
+        raise UserError(f"data set '{dataset_name}' has no semantic classes (stuff_classes)")
+    seen, unseen = metadata.get("seen_classes") or (), metadata.get("unseen_classes") or ()
+    return LabelSpace(len(names), metadata.get("ignore_label", 255), tuple(seen), tuple(unseen))
+
+
+def read_picture(path: str | Path, image_format: str = "RGB", *, exif: bool = True) -> np.ndarray:
+    """Read a picture.
+
+    Args:
+        path: any format that Pillow reads.
+        image_format: ``RGB`` or ``BGR``.
+        exif: turn the picture as its EXIF tag says.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UserError: if it cannot be decoded completely, or has more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture) if exif else picture
+            if upright.mode in _WIDE_MODES:
+                raise UserError(f"{path}: mode {upright.mode}; convert it to 8 bits per channel")
+            return utils.convert_PIL_to_numpy(upright, image_format)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot decode the picture ({error})") from error
+
+
+def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentation]:
+    """Build the augmentations of training: resize, crop, colour, flip, in this order.
+
+    Args:
+        cfg: reads ``INPUT.{MIN,MAX}_SIZE_TRAIN*``, ``CROP``, ``COLOR_AUG_SSD``, ``RANDOM_FLIP``.
+        ignore_label: does not count as a class when a crop is judged.
+    """
+    size = T.ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+    augmentations: list[Any] = [size]
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED:
+        augmentations.append(
+            T.RandomCrop_CategoryAreaConstraint(
+                crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_label
+            )
+        )
+    if cfg.INPUT.COLOR_AUG_SSD:
+        from detectron2.projects.point_rend import ColorAugSSDTransform
+
+        augmentations.append(ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT))
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        upright = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=upright, vertical=not upright))
+    return augmentations
+
+
+class SemanticDatasetMapper:
+    """Reads a picture and its semantic labels, and augments both.
+
+    A broken picture, a label map of another size and a label out of range are reported with the
+    file's name. In testing the labels are left to the evaluator; only the size of the label file is
+    looked at.
+
+    Args:
+        is_train: whether to read and augment labels.
+        augmentations: Detectron2 augmentations, in order.
+        image_format: ``RGB`` or ``BGR``.
+        dataset_name: label space of records that do not carry a ``dataset_name``.
+        size_divisibility: pad to a multiple of this side; -1 does not pad.
+        unseen: ``keep``, ``ignore`` or ``mark`` (-1) pixels of unseen classes.
+        renumber_seen: number the seen classes 0..S-1.
+        exif: turn pictures as their EXIF tag says.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool = True,
+        *,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        image_format: str = "RGB",
+        dataset_name: str = "",
+        size_divisibility: int = -1,
+        unseen: str = "keep",
+        renumber_seen: bool = False,
+        exif: bool = True,
+    ) -> None:
+        if unseen not in UNSEEN_CHOICES:
+            raise UserError(
+                f"DATASETS.UNSEEN_LABELS is '{unseen}'.{nearest(unseen, UNSEEN_CHOICES)} "
+                f"Choices: {', '.join(UNSEEN_CHOICES)}"
+            )
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.dataset_name = dataset_name
+        self.size_divisibility = size_divisibility
+        self.unseen = unseen
+        self.renumber_seen = renumber_seen
+        self.exif = exif
+        if is_train and dataset_name and (unseen != "keep" or renumber_seen):
+            _require_split(dataset_name)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read ``INPUT`` and ``DATASETS``."""
+        names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
+        first = names[0] if names else ""
+        if is_train:
+            ignore = label_space(first).ignore_label if first else 255
+            augmentations = training_augmentations(cfg, ignore)
+        else:
+            augmentations = utils.build_augmentation(cfg, False)
+        return {
+            "is_train": is_train,
+            "augmentations": augmentations,
+            "image_format": cfg.INPUT.FORMAT,
+            "dataset_name": first,
+            "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY if is_train else -1,
+            "unseen": cfg.DATASETS.UNSEEN_LABELS,
+            "renumber_seen": cfg.DATASETS.RENUMBER_SEEN,
+            "exif": cfg.INPUT.EXIF,
+        }
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Map one record.
+
+        Args:
+            record: Detectron2 dataset dict; not changed.
+
+        Returns:
+            The record's entries with ``height`` and ``width`` of the stored picture, ``image``
+            (3, h, w) uint8; in training also ``sem_seg`` (h, w) int64 and, where pictures are
+            padded, ``padding_mask`` (h, w) bool, True on padding.
+
+        Raises:
+            UserError: if picture and labels cannot be used together.
+        """
+        mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
+        image = read_picture(record["file_name"], self.image_format, exif=self.exif)
+        height, width = image.shape[:2]
+        _check_stated_size(record, height, width)
+        mapped["height"], mapped["width"] = height, width
+        labels = None
+        if "sem_seg_file_name" in record:
+            if self.is_train:
+                labels = self._labels(record)
+                _check_size(record, labels.shape, (height, width))
+            else:
+                _check_size(record, _stored_size(record["sem_seg_file_name"]), (height, width))
+        # Detectron2 resizes only float maps with more than 8 bits, as the published mappers do.
+        inputs = T.AugInput(image, sem_seg=None if labels is None else labels.astype(np.float64))
+        self.augmentations(inputs)
+        mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        if labels is not None:
+            mapped["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
+        if self.size_divisibility > 0:
+            self._pad(mapped, self._space(record).ignore_label if labels is not None else None)
+        return mapped
+
+    def _space(self, record: Mapping[str, Any]) -> LabelSpace:
+        return label_space(record.get("dataset_name") or self.dataset_name)
+
+    def _labels(self, record: Mapping[str, Any]) -> np.ndarray:
+        space = self._space(record)
+        labels = load_labels(record)
+        path = record["sem_seg_file_name"]
+        check_label_range(labels, space.num_classes, space.ignore_label, path=path)
+        table = space.table(self.unseen, self.renumber_seen)
+        return labels if table is None else table[labels]
+
+    def _pad(self, mapped: dict[str, Any], ignore_label: int | None) -> None:
+        height, width = mapped["image"].shape[-2:]
+        side = self.size_divisibility
+        margins = (0, -width % side, 0, -height % side)
+        mapped["image"] = F.pad(mapped["image"], margins, value=PADDING_GREY)
+        mapped["padding_mask"] = F.pad(
+            torch.zeros(height, width, dtype=torch.bool), margins, value=True
+        )
+        if ignore_label is not None:
+            mapped["sem_seg"] = F.pad(mapped["sem_seg"], margins, value=ignore_label)
+
+
+def _require_split(dataset_name: str) -> None:
+    if not label_space(dataset_name).unseen:
+        raise UserError(
+            f"DATASETS.UNSEEN_LABELS and RENUMBER_SEEN need seen and unseen classes, but data set "
+            f"'{dataset_name}' has no such split; set them back to 'keep' and False"
+        )
+
+
+def _stored_size(path: str) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size[::-1]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot read the label file ({error})") from error
+
+
+def _check_stated_size(record: Mapping[str, Any], height: int, width: int) -> None:
+    stated = (record.get("height", height), record.get("width", width))
+    if stated != (height, width):
+        raise UserError(
+            f"{record['file_name']}: is {height} x {width} pixels high and wide, but the "
+            "annotation "
+            f"file says {stated[0]} x {stated[1]}"
+        )
+
+
+def _check_size(record: Mapping[str, Any], labels: Sequence[int], image: tuple[int, int]) -> None:
+    if tuple(labels) == image:
+        return
+    hint = ""
+    if tuple(labels) == image[::-1]:
+        hint = (
+            "; if an EXIF tag turns the picture and the labels are unturned, set INPUT.EXIF False"
+        )
+    raise UserError(
+        f"{record['sem_seg_file_name']}: is {labels[0]} x {labels[1]} pixels high and wide, but "
+        "its "
+        f"picture {record['file_name']} is {image[0]} x {image[1]}{hint}"
+    )

@@ -1,0 +1,202 @@
+"""The input pipelines of mmsegmentation (ZegCLIP and its descendants): OpenCV resampling, its draws.
+
+Pictures are RGB uint8 (H, W, 3) arrays, labels (H, W). Random numbers come from NumPy's global
+generator in the published order, so that a seed gives the published crops and colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+
+from ..errors import UserError
+
+CROP_TRIES = 10
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
+
+
+def add_mmseg_config(cfg: CfgNode) -> None:
+    """Add ``INPUT.MMSEG`` to the defaults, in place."""
+    node = cfg.INPUT.MMSEG = CfgNode()
+    node.ENABLED = False  # these pipelines instead of INPUT's resize, crop, colour and flip keys
+    node.CROP = 512  # side of training crops
+    node.SCALE = [2048, 512]  # limits of the long and the short side at ratio 1
+    node.RATIO = [0.5, 2.0]  # range of the random factor on SCALE
+    node.MAX_CLASS_SHARE = 0.75  # a crop is redrawn while one class has this share of its labels
+    node.FLIP = 0.5  # probability of mirroring
+    node.PHOTOMETRIC = True  # brightness, contrast, saturation, hue
+    node.SHORT_SIDE = 512  # test pictures: short side in pixels; 0 keeps their size
+
+
+def mmseg_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list[T.Augmentation]:
+    """Build the pipeline of ``INPUT.MMSEG`` for a Detectron2 mapper.
+
+    Args:
+        cfg: config.
+        is_train: training or testing.
+        ignore_label: does not count as a class when a crop is judged.
+
+    Raises:
+        UserError: if a range is empty.
+    """
+    node = cfg.INPUT.MMSEG
+    if not is_train:
+        return [_ShortSide(node.SHORT_SIDE)] if node.SHORT_SIDE else []
+    if min(*node.SCALE, *node.RATIO) <= 0 or node.RATIO[0] > node.RATIO[1]:
+        raise UserError(
+            f"INPUT.MMSEG: SCALE {list(node.SCALE)} and RATIO {list(node.RATIO)} must be positive, "
+            "RATIO ascending"
+        )
+    augmentation = TrainingAugmentation(
+        crop=node.CROP,
+        scale=node.SCALE,
+        ratio=node.RATIO,
+        max_class_share=node.MAX_CLASS_SHARE,
+        flip=node.FLIP,
+        photometric=node.PHOTOMETRIC,
+        ignore_label=ignore_label,
+    )
+    return [_Training(augmentation)]
+
+
+class _Training(T.Augmentation):
+    """``TrainingAugmentation`` as a Detectron2 augmentation."""
+
+    def __init__(self, augmentation: TrainingAugmentation) -> None:
+        super().__init__()
+        self.augmentation = augmentation
+
+    def __call__(self, aug_input: T.AugInput) -> T.Transform:
+        """Change picture and labels in place; the draws cannot be replayed as a transform."""
+        aug_input.image, aug_input.sem_seg = self.augmentation(aug_input.image, aug_input.sem_seg)
+        return T.NoOpTransform()
+
+
+class _ShortSide(T.Augmentation):
+    """``resize_short_side`` as a Detectron2 augmentation of pictures without labels."""
+
+    def __init__(self, short: int) -> None:
+        super().__init__()
+        self.short = short
+
+    def __call__(self, aug_input: T.AugInput) -> T.Transform:
+        """Change the picture in place."""
+        aug_input.image = resize_short_side(aug_input.image, self.short)
+        return T.NoOpTransform()
+
+
+def resize_short_side(picture: np.ndarray, short: int) -> np.ndarray:
+    """Scale a picture so that its short side has ``short`` pixels; the long side is not limited."""
+    height, width = picture.shape[:2]
+    return _resize(picture, short / min(height, width), cv2.INTER_LINEAR)
+
+
+class TrainingAugmentation:
+    """Random scale, crop, flip and colours.
+
+    Args:
+        crop: side of the crop; smaller pictures stay smaller.
+        scale: limits of the long and of the short side at ratio 1.
+        ratio: range of the random factor on ``scale``.
+        max_class_share: a crop is redrawn (10 times at most) while one class has this share of its
+            labelled pixels, or it shows one class only; 1 for never.
+        flip: probability of mirroring.
+        photometric: whether colours are changed.
+        ignore_label: does not count as a class when a crop is judged.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop: int,
+        scale: Sequence[int] = (2048, 512),
+        ratio: Sequence[float] = (0.5, 2.0),
+        max_class_share: float = 0.75,
+        flip: float = 0.5,
+        photometric: bool = True,
+        ignore_label: int = 255,
+    ) -> None:
+        self.crop, self.scale, self.ratio = crop, tuple(scale), tuple(ratio)
+        self.max_class_share, self.flip, self.photometric = max_class_share, flip, photometric
+        self.ignore_label = ignore_label
+
+    def __call__(self, picture: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Augment a picture and its labels alike.
+
+        Args:
+            picture: (H, W, 3) uint8.
+            labels: (H, W).
+
+        Returns:
+            Picture and labels of at most ``crop`` x ``crop`` pixels.
+        """
+        low, high = self.ratio
+        drawn = np.random.random_sample() * (high - low) + low
+        limits = sorted(int(side * drawn) for side in self.scale)
+        sides = sorted(labels.shape)
+        factor = min(limit / side for limit, side in zip(limits, sides, strict=True))
+        picture = _resize(picture, factor, cv2.INTER_LINEAR)
+        labels = _resize(labels, factor, cv2.INTER_NEAREST)
+        area = self._draw_crop(labels)
+        picture, labels = picture[area], labels[area]
+        if np.random.rand() < self.flip:
+            picture, labels = picture[:, ::-1], labels[:, ::-1]
+        if self.photometric:
+            picture = distort_colours(picture)
+        return np.ascontiguousarray(picture), np.ascontiguousarray(labels)
+
+    def _draw_crop(self, labels: np.ndarray) -> tuple[slice, slice]:
+        area = self._random_area(labels)
+        for _ in range(CROP_TRIES if self.max_class_share < 1 else 0):
+            classes, counts = np.unique(labels[area], return_counts=True)
+            counts = counts[classes != self.ignore_label]
+            if len(counts) > 1 and counts.max() / counts.sum() < self.max_class_share:
+                break
+            area = self._random_area(labels)
+        return area
+
+    def _random_area(self, labels: np.ndarray) -> tuple[slice, slice]:
+        starts = [np.random.randint(0, max(side - self.crop, 0) + 1) for side in labels.shape]
+        return tuple(slice(start, start + self.crop) for start in starts)
+
+
+def distort_colours(picture: np.ndarray) -> np.ndarray:
+    """Change brightness, contrast, saturation and hue, each with probability one half.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+    """
+    if np.random.randint(2):
+        picture = _linear(picture, offset=np.random.uniform(-BRIGHTNESS, BRIGHTNESS))
+    contrast_first = np.random.randint(2)
+    if contrast_first:
+        picture = _random_contrast(picture)
+    if np.random.randint(2):
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        hsv[..., 1] = _linear(hsv[..., 1], factor=np.random.uniform(*SATURATION))
+        picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if np.random.randint(2):
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-HUE, HUE)) % 180
+        picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return picture if contrast_first else _random_contrast(picture)
+
+
+def _random_contrast(picture: np.ndarray) -> np.ndarray:
+    if np.random.randint(2):
+        return _linear(picture, factor=np.random.uniform(*CONTRAST))
+    return picture
+
+
+def _linear(values: np.ndarray, *, factor: float = 1.0, offset: float = 0.0) -> np.ndarray:
+    changed = values.astype(np.float32) * factor + offset
+    return np.clip(changed, 0, 255).astype(np.uint8)
+
+
+def _resize(array: np.ndarray, factor: float, interpolation: int) -> np.ndarray:
+    height, width = (int(side * float(factor) + 0.5) for side in array.shape[:2])
+    return cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=interpolation)
