@@ -26,7 +26,7 @@ from torch import Tensor
 _SLACK = 16 * torch.finfo(torch.float32).eps
 _SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
 _STEP_VALUES = 4 * 2**20  # values held at once
-_SETTLE_CHUNK = 16  # the special kernels for one to four channels round differently
+_SETTLE_CHUNK = 16  # never three: that kernel rounds differently
 
 
 class _Axis(NamedTuple):

@@ -1,0 +1,34 @@
+"""Evaluators of semantic, panoptic and instance segmentation, and the arithmetic behind them."""
+
+from .build import EVALUATOR_TYPES, build_evaluator
+from .cliptrase_metric import CLIPtraseEvaluator
+from .confusion import (
+    SemSegFigures,
+    count_pairs,
+    semseg_figures,
+    smoothed_figures,
+    split_figures,
+)
+from .instance import OVSInstanceEvaluator, ap50_split
+from .panoptic import OVSPanopticEvaluator
+from .panoptic_quality import PanopticFigures, PanopticMatcher
+from .results import Report
+from .semantic import OVSSemSegEvaluator
+
+__all__ = [
+    "EVALUATOR_TYPES",
+    "CLIPtraseEvaluator",
+    "OVSInstanceEvaluator",
+    "OVSPanopticEvaluator",
+    "OVSSemSegEvaluator",
+    "PanopticFigures",
+    "PanopticMatcher",
+    "Report",
+    "SemSegFigures",
+    "ap50_split",
+    "build_evaluator",
+    "count_pairs",
+    "semseg_figures",
+    "smoothed_figures",
+    "split_figures",
+]

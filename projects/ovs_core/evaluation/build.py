@@ -1,0 +1,104 @@
+"""From a dataset's metadata to its evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+
+from ..errors import UserError, nearest
+from .cliptrase_metric import CLIPtraseEvaluator
+from .instance import OVSInstanceEvaluator
+from .panoptic import OVSPanopticEvaluator
+from .semantic import OVSSemSegEvaluator
+
+Builder = Callable[..., DatasetEvaluator]
+
+_SEMANTIC: tuple[Builder, ...] = (OVSSemSegEvaluator,)
+_PANOPTIC: tuple[Builder, ...] = (OVSPanopticEvaluator,)
+_INSTANCE: tuple[Builder, ...] = (OVSInstanceEvaluator,)
+
+# What each evaluator_type of a dataset measures. Zero-shot splits and background rules come from
+# the metadata, so their types differ in name only.
+EVALUATOR_TYPES: dict[str, tuple[Builder, ...]] = {
+    "sem_seg": _SEMANTIC,
+    "sem_seg_background": _SEMANTIC,
+    "sem_seg_zeroshot": _SEMANTIC,
+    "cliptrase": (CLIPtraseEvaluator,),
+    "coco": _INSTANCE,
+    "coco_panoptic_seg": _PANOPTIC + _SEMANTIC + _INSTANCE,
+    "ade20k_panoptic_seg": _PANOPTIC + _SEMANTIC + _INSTANCE,
+    "cityscapes_panoptic_seg": _PANOPTIC + _SEMANTIC,
+    "mapillary_vistas_panoptic_seg": _PANOPTIC + _SEMANTIC,
+    "panoptic": _PANOPTIC,
+}
+
+# Metadata that an evaluator can't do without; a part of a set that lacks it is not measured.
+_NEEDS: dict[Builder, tuple[str, ...]] = {
+    OVSSemSegEvaluator: ("stuff_classes",),
+    CLIPtraseEvaluator: ("stuff_classes",),
+    OVSPanopticEvaluator: ("panoptic_json", "panoptic_root"),
+    OVSInstanceEvaluator: ("json_file",),
+}
+
+
+def build_evaluator(
+    dataset_name: str,
+    output_dir: str | Path | None = None,
+    *,
+    evaluator_type: str | None = None,
+    dump: bool = False,
+    config: str = "",
+    tasks: tuple[str, ...] | None = None,
+) -> DatasetEvaluator:
+    """Build the evaluators that a dataset's ``evaluator_type`` stands for.
+
+    Args:
+        dataset_name: registered dataset.
+        output_dir: where results are written; None writes nothing.
+        evaluator_type: takes the place of the metadata's.
+        dump: write predictions beside the results.
+        config: what is evaluated; carried by the written results.
+        tasks: of ``semantic``, ``panoptic``, ``instance``: measure these only, for a model that
+            gives no other output.
+
+    Returns:
+        The evaluator, or several as one.
+
+    Raises:
+        UserError: if the type is unknown or nothing is left to measure.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    kind = evaluator_type or metadata.get("evaluator_type", "sem_seg")
+    if kind not in EVALUATOR_TYPES:
+        raise UserError(
+            f"{dataset_name}: evaluator_type '{kind}' is unknown.{nearest(kind, EVALUATOR_TYPES)} "
+            f"Known: {', '.join(EVALUATOR_TYPES)}"
+        )
+    chosen = EVALUATOR_TYPES[kind]
+    if tasks is not None:
+        chosen = tuple(builder for builder in chosen if _task(builder) in tasks)
+    if len(chosen) > 1:
+        chosen = tuple(b for b in chosen if all(metadata.get(key) for key in _NEEDS[b]))
+    if not chosen:
+        raise UserError(f"{dataset_name}: evaluator_type '{kind}' leaves nothing to measure")
+    built = [_build(builder, dataset_name, output_dir, dump, config) for builder in chosen]
+    return built[0] if len(built) == 1 else DatasetEvaluators(built)
+
+
+def _task(builder: Builder) -> str:
+    if builder is OVSPanopticEvaluator:
+        return "panoptic"
+    return "instance" if builder is OVSInstanceEvaluator else "semantic"
+
+
+def _build(
+    builder: Builder, dataset: str, folder: str | Path | None, dump: bool, config: str
+) -> DatasetEvaluator:
+    options: dict[str, Any] = {"config": config}
+    if builder is not OVSInstanceEvaluator:  # it writes its detections anyway
+        options["dump"] = dump
+    return builder(dataset, folder, **options)

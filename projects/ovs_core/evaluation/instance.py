@@ -1,0 +1,157 @@
+"""Average precision of boxes and masks, and its share on base and novel categories at IoU 0.5.
+
+pycocotools does the matching; Detectron2's evaluator does everything around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ..errors import UserError
+from ..files import check_output_dir
+from .confusion import mean_of_known
+from .results import Report
+
+logger = logging.getLogger(__name__)
+
+RULE = "COCO AP; AP50 over categories with ground truth, others than base and novel left out"
+
+
+def ap50_split(
+    truth: COCO,
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    base: Sequence[int],
+    novel: Sequence[int],
+    kind: str = "bbox",
+) -> tuple[dict[str, float], dict[int, float]]:
+    """Average precision at IoU 0.5 on base and novel categories.
+
+    Args:
+        truth: COCO annotations.
+        detections: COCO result records (``image_id``, ``category_id``, ``score``, ``bbox`` or
+            ``segmentation``).
+        base: category ids.
+        novel: category ids; a category in neither list takes no part.
+        kind: ``bbox`` or ``segm``.
+
+    Returns:
+        ``AP50_base``, ``AP50_novel``, ``AP50_all`` in percent (plain means over categories with
+        ground truth, NaN if there is none), and the value per category id.
+    """
+    categories = sorted({*base, *novel})
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        found = truth.loadRes(list(detections)) if detections else COCO()
+        run = COCOeval(truth, found, kind)
+        run.params.catIds = categories
+        run.params.iouThrs = np.array([0.5])
+        run.params.areaRng, run.params.areaRngLbl = [[0, 1e10]], ["all"]
+        run.params.maxDets = [100]
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][0, :, :, 0, 0]  # (recall steps, K); -1 without ground truth
+    values = [100 * p.mean() if (p > -1).all() else np.nan for p in precision.T]
+    per_category = dict(zip(categories, map(float, values), strict=True))
+    groups = {"base": base, "novel": novel, "all": categories}
+    means = {
+        f"AP50_{name}": mean_of_known(np.array([per_category[i] for i in ids], dtype=np.float64))
+        for name, ids in groups.items()
+    }
+    return means, per_category
+
+
+class OVSInstanceEvaluator(COCOEvaluator):
+    """Detectron2's COCO evaluator with AP50 of base and novel categories.
+
+    Base and novel categories are the metadata's ``seen_classes`` and ``unseen_classes`` (indices
+    into ``thing_classes``) unless given. Detections are gathered on the main process; pictures are
+    not.
+
+    Args:
+        dataset_name: registered dataset with ``json_file``.
+        output_dir: where results are written; None writes nothing.
+        base: contiguous indices of base categories.
+        novel: contiguous indices of novel categories.
+        distributed: gather from all processes.
+        config: what is evaluated; carried by the written results.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        *,
+        base: Sequence[int] | None = None,
+        novel: Sequence[int] | None = None,
+        distributed: bool = True,
+        config: str = "",
+    ) -> None:
+        metadata = MetadataCatalog.get(dataset_name)
+        if not Path(metadata.json_file).is_file():
+            raise UserError(f"{metadata.json_file}: annotation file of {dataset_name} is missing")
+        folder = None if output_dir is None else check_output_dir(output_dir)
+        super().__init__(
+            dataset_name, distributed=distributed, output_dir=folder and str(folder),
+            use_fast_impl=False,
+        )  # fmt: skip
+        self.dataset_name = dataset_name
+        self.config = config
+        self.base = list(metadata.get("seen_classes", ()) if base is None else base)
+        self.novel = list(metadata.get("unseen_classes", ()) if novel is None else novel)
+        self._pictures = 0
+
+    def reset(self) -> None:
+        """Forget all detections."""
+        super().reset()
+        self._pictures = 0
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Keep the detections of one batch.
+
+        Args:
+            inputs: dicts with ``image_id``.
+            outputs: dicts with ``instances``.
+        """
+        for output in outputs:
+            if "instances" not in output:
+                raise UserError(
+                    f"the model gave {sorted(output)}; the evaluator needs 'instances'. Switch the "
+                    "model's instance output on"
+                )
+        super().process(inputs, outputs)
+        self._pictures += len(inputs)
+
+    def _eval_predictions(self, predictions: list, img_ids: list[int] | None = None) -> None:
+        super()._eval_predictions(predictions, img_ids)
+        for task in list(self._results):
+            figures = OrderedDict(self._results[task])
+            if self.base and self.novel:
+                figures = OrderedDict({**self._split(predictions, task), **figures})
+            self._results[task] = figures
+            main = {k: v for k, v in figures.items() if "-" not in k}
+            names = [k.removeprefix("AP-") for k in figures if k.startswith("AP-")]
+            columns = {"category": names, "AP": [figures[f"AP-{n}"] for n in names]}
+            Report(
+                f"instances_{task}", self.dataset_name, RULE, main, columns, len(predictions),
+                self.config,
+            ).publish(self._output_dir)  # fmt: skip
+
+    def _split(self, predictions: list, task: str) -> dict[str, float]:
+        back = {v: k for k, v in self._metadata.thing_dataset_id_to_contiguous_id.items()}
+        base, novel = ([back[i] for i in group] for group in (self.base, self.novel))
+        # Detectron2 has already turned the detections' categories into the dataset's.
+        detections = [record for picture in predictions for record in picture["instances"]]
+        means, _ = ap50_split(self._coco_api, detections, base=base, novel=novel, kind=task)
+        return means

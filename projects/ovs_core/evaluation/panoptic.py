@@ -1,0 +1,268 @@
+"""Evaluation of panoptic segmentation in memory; ``panopticapi`` is not needed.
+
+H x W pixels. Ids of a picture's segments: 0 is void.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from PIL import Image
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import atomic_write, check_output_dir
+from .distributed import sum_over_processes
+from .dump import png_bytes
+from .panoptic_quality import VOID, PanopticCounts, PanopticFigures, PanopticMatcher
+from .results import Report
+
+logger = logging.getLogger(__name__)
+
+RULE = "COCO panoptic: match above IoU 0.5, categories with ground truth or prediction"
+
+Segment = dict[str, Any]
+
+
+class OVSPanopticEvaluator(DatasetEvaluator):
+    """Panoptic, segmentation and recognition quality for all, thing and stuff categories.
+
+    A model's output holds ``panoptic_seg``: ids (H, W) and segments ``id``, ``category_id``. With
+    ``isthing`` in a segment its category is the contiguous one, else the dataset's; without a list
+    (None) ids are ``category * label_divisor + instance`` and -1 is void. Inputs carry
+    ``image_id``.
+
+    Args:
+        dataset_name: registered dataset with ``panoptic_json`` and ``panoptic_root``.
+        output_dir: where results are written; None writes nothing.
+        dump: write predictions in COCO's form into ``output_dir/panoptic``: PNGs, and one JSON line
+            per picture and process.
+        distributed: sum over processes; False scores what this process saw.
+        config: what is evaluated; carried by the written results.
+    """
+
+    task = "panoptic_seg"
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        *,
+        dump: bool = False,
+        distributed: bool = True,
+        config: str = "",
+    ) -> None:
+        self.dataset_name = dataset_name
+        self.metadata = MetadataCatalog.get(dataset_name)
+        self.distributed = distributed
+        self.config = config
+        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
+        if dump and self.output_dir is None:
+            raise UserError("predictions can only be written with an output folder; set output_dir")
+        self._dump = self.output_dir / "panoptic" if dump else None
+        self._read_truth()
+        self._to_dataset_id = {
+            kind: {
+                v: k
+                for k, v in self.metadata.get(f"{kind}_dataset_id_to_contiguous_id", {}).items()
+            }
+            for kind in ("thing", "stuff")
+        }
+        self.reset()
+
+    def _read_truth(self) -> None:
+        path = Path(self.metadata.panoptic_json)
+        try:
+            content = json.loads(path.read_text())
+            self.categories = content["categories"]
+            self._annotations = {a["image_id"]: a for a in content["annotations"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: no panoptic annotation file ({error})") from error
+        if len(self._annotations) < len(content["annotations"]):
+            raise UserError(f"{path}: two annotations have the same image_id")
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self._matcher = PanopticMatcher([category["id"] for category in self.categories])
+        self._pictures = 0
+        if self._dump is not None:
+            self._lines().parent.mkdir(parents=True, exist_ok=True)
+            self._lines().write_text("")
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping]) -> None:
+        """Count one batch.
+
+        Args:
+            inputs: dicts with ``image_id``.
+            outputs: dicts with ``panoptic_seg``.
+
+        Raises:
+            UserError: if annotation, map and list of segments do not fit together.
+        """
+        for given, output in zip(inputs, outputs, strict=True):
+            annotation = self._annotation(given)
+            if "panoptic_seg" not in output:
+                raise UserError(
+                    f"the model gave {sorted(output)}; the evaluator needs 'panoptic_seg'. Switch "
+                    "the model's panoptic output on"
+                )
+            ids, segments = self._prediction(*output["panoptic_seg"])
+            truth = read_panoptic_png(Path(self.metadata.panoptic_root) / annotation["file_name"])
+            name = annotation["file_name"]
+            self._matcher.add(truth, annotation["segments_info"], ids, segments, name=name)
+            self._pictures += 1
+            if self._dump is not None:
+                self._write(annotation, ids, segments)
+
+    def evaluate(self) -> OrderedDict:
+        """Sum over processes, print the table, write the files.
+
+        Returns:
+            ``{"panoptic_seg": {"PQ": ..., ...}}`` in percent on the main process, ``{}`` on others.
+
+        Raises:
+            UserError: if no picture was scored.
+        """
+        sums = torch.from_numpy(self._matcher.counts.sums)
+        pictures = torch.tensor(self._pictures)
+        if self.distributed:
+            sums, pictures = sum_over_processes(sums, pictures)
+        if not int(pictures):
+            raise UserError(f"{self.dataset_name}: no picture was evaluated; is the dataset empty?")
+        if not comm.is_main_process() and self.distributed:
+            return OrderedDict()
+        counts = PanopticCounts(sums.numpy())
+        figures = PanopticFigures.of(counts)
+        result, notes = OrderedDict(), []
+        for suffix, group in self._groups().items():
+            *means, number = figures.mean(group)
+            for key, value in zip(("PQ", "SQ", "RQ"), means, strict=True):
+                result[key + suffix] = 100 * value
+            notes.append(f"PQ{suffix}: {number} of {int(group.sum())} categories counted")
+        columns = self._columns(counts, figures)
+        Report(
+            self.task,
+            self.dataset_name,
+            RULE,
+            dict(result),
+            columns,
+            int(pictures),
+            self.config,
+            notes,
+        ).publish(self.output_dir)
+        for name, value in zip(columns["category"], columns["PQ"], strict=True):
+            result[f"PQ-{name}"] = float(value)
+        return OrderedDict({self.task: result})
+
+    def _groups(self) -> dict[str, np.ndarray]:
+        things = np.array([bool(category["isthing"]) for category in self.categories], dtype=bool)
+        return {"": np.ones_like(things), "_th": things, "_st": ~things}
+
+    def _columns(self, counts: PanopticCounts, figures: PanopticFigures) -> dict[str, Any]:
+        tp, fp, fn, _ = counts.sums
+        shares = {"PQ": figures.pq, "SQ": figures.sq, "RQ": figures.rq}
+        nan = {k: np.where(figures.counted, 100 * v, np.nan) for k, v in shares.items()}
+        names = [str(c.get("name", c["id"])) for c in self.categories]
+        return {"category": names, **nan, "TP": tp, "FP": fp, "FN": fn}
+
+    def _annotation(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            return self._annotations[given["image_id"]]
+        except KeyError:
+            raise UserError(
+                f"{self.metadata.panoptic_json}: no annotation for image_id "
+                f"{given.get('image_id')!r} ({given.get('file_name')})"
+            ) from None
+
+    def _prediction(
+        self, ids: Tensor, segments: Sequence[Mapping[str, Any]] | None
+    ) -> tuple[np.ndarray, list[Segment]]:
+        """Bring a prediction to COCO's form: ids with 0 as void, the dataset's category ids."""
+        array = ids.cpu().numpy()
+        if segments is None:
+            return self._from_coded(array)
+        found = []
+        for segment in segments:
+            category = segment["category_id"]
+            if "isthing" in segment:
+                kind = "thing" if segment["isthing"] else "stuff"
+                try:
+                    category = self._to_dataset_id[kind][category]
+                except KeyError:
+                    raise UserError(
+                        f"{self.dataset_name}: predicted {kind} category {category} is none of the "
+                        f"dataset's {len(self._to_dataset_id[kind])}"
+                    ) from None
+            found.append({"id": int(segment["id"]), "category_id": int(category)})
+        return array, found
+
+    def _from_coded(self, array: np.ndarray) -> tuple[np.ndarray, list[Segment]]:
+        divisor = self.metadata.label_divisor
+        segments = []
+        for code in np.unique(array[array != -1]).tolist():
+            category = code // divisor
+            kind = "thing" if category in self._to_dataset_id["thing"] else "stuff"
+            category = self._to_dataset_id[kind].get(category, category)
+            segments.append({"id": code + 1, "category_id": category})
+        return array + 1, segments
+
+    def _lines(self) -> Path:
+        return self._dump / f"predictions.rank{comm.get_rank()}.jsonl"
+
+    def _write(self, annotation: Mapping, ids: np.ndarray, segments: Sequence[Segment]) -> None:
+        """Write the PNG and the JSON record of one picture; ids are renumbered to fit 24 bits."""
+        name = Path(annotation["file_name"]).with_suffix(".png")
+        order = {segment["id"]: i for i, segment in enumerate(segments, start=1)}
+        small = np.zeros(ids.shape, dtype=np.int32)
+        for old, new in order.items():
+            small[ids == old] = new
+        atomic_write(self._dump / name, png_bytes(write_panoptic_ids(small)))
+        record = {
+            "image_id": annotation["image_id"],
+            "file_name": str(name),
+            "segments_info": [{**segment, "id": order[segment["id"]]} for segment in segments],
+        }
+        with self._lines().open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_panoptic_png(path: str | Path) -> np.ndarray:
+    """Read the segment ids of a panoptic PNG.
+
+    Args:
+        path: RGB file, id = R + 256 G + 65536 B.
+
+    Returns:
+        (H, W) int32, 0 is void.
+
+    Raises:
+        UserError: if it can't be read or is not RGB.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot read the panoptic PNG ({error})") from error
+    if picture.mode not in ("RGB", "RGBA"):
+        raise UserError(
+            f"{path}: a panoptic PNG holds segment ids in RGB, this one is of mode {picture.mode}"
+        )
+    red, green, blue = np.asarray(picture, dtype=np.int32)[..., :3].transpose(2, 0, 1)
+    return red + (green << 8) + (blue << 16)
+
+
+def write_panoptic_ids(ids: np.ndarray) -> np.ndarray:
+    """Split (H, W) ids below 2**24 into the (H, W, 3) uint8 of a panoptic PNG."""
+    if int(ids.max(initial=VOID)) >= 2**24:
+        raise UserError(f"segment id {int(ids.max())} does not fit into the 24 bits of a PNG")
+    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)

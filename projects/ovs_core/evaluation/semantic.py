@@ -1,0 +1,273 @@
+"""Evaluation of semantic segmentation: counts per picture, one sum over processes, one table.
+
+Letters: C classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from ..data.labels import check_label_range, load_labels
+from ..errors import UserError
+from ..files import check_output_dir
+from .background import check_rule, fold_last_class
+from .boundary import MAX_CLASSES, boundary_map
+from .confusion import SemSegFigures, count_pairs, semseg_figures, split_figures
+from .distributed import sum_over_processes
+from .dump import PredictionFolder
+from .inputs import (
+    check_prediction,
+    labels_of,
+    records_by_picture,
+    size_text,
+    split_indices,
+)
+from .results import Report
+
+logger = logging.getLogger(__name__)
+
+RULE = "mIoU: classes in the truth; mIoU_union: classes in truth or prediction"
+
+
+class OVSSemSegEvaluator(DatasetEvaluator):
+    """Scores label maps against a registered dataset.
+
+    A model's output holds ``sem_seg``, scores (C, H, W) or labels (H, W), or ``sem_seg_labels``
+    (H, W), at the size of the label file. Only counts are kept, on the device of the prediction.
+
+    Args:
+        dataset_name: registered dataset with ``sem_seg_file_name`` records.
+        output_dir: where results are written; None writes nothing.
+        background_rule: ``none``, ``last_class`` or ``first_class``; None takes the metadata's.
+        seen: indices of seen classes; None takes the metadata's ``seen_classes``.
+        unseen: likewise; with neither, no seen/unseen figures are made.
+        dump: write each prediction as a PNG into ``output_dir/predictions``.
+        boundary: compute Boundary IoU too (below 255 classes).
+        distributed: sum over processes; False scores what this process saw.
+        config: what is evaluated; carried by the written results.
+    """
+
+    task = "sem_seg"
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        *,
+        background_rule: str | None = None,
+        seen: Sequence[int] | None = None,
+        unseen: Sequence[int] | None = None,
+        dump: bool = False,
+        boundary: bool = False,
+        distributed: bool = True,
+        config: str = "",
+    ) -> None:
+        metadata = MetadataCatalog.get(dataset_name)
+        self.dataset_name = dataset_name
+        self.class_names = list(metadata.stuff_classes)
+        self.num_classes = len(self.class_names)
+        self.ignore_label = metadata.get("ignore_label", 255)
+        self.background_rule = check_rule(background_rule or metadata.get("background_rule"))
+        self.seen, self.unseen = split_indices(metadata, self.num_classes, seen, unseen)
+        self.boundary = boundary
+        self.distributed = distributed
+        self.config = config
+        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
+        self.predictions = _prediction_folder(self.output_dir, metadata, dump)
+        self._records = records_by_picture(dataset_name)
+        self._check_options()
+        self.reset()
+
+    def _check_options(self) -> None:
+        if self.boundary and self.num_classes > MAX_CLASSES:
+            raise UserError(
+                f"Boundary IoU is defined up to {MAX_CLASSES} classes; {self.dataset_name} has "
+                f"{self.num_classes}. Switch it off"
+            )
+        if 0 <= self.ignore_label < self.num_classes:
+            raise UserError(
+                f"{self.dataset_name}: ignore_label {self.ignore_label} lies inside the class "
+                f"range 0..{self.num_classes - 1}, so that class "
+                f"'{self.class_names[self.ignore_label]}' would never be scored"
+            )
+        if len(set(self.class_names)) < self.num_classes:
+            twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
+            raise UserError(f"{self.dataset_name}: class name '{twice}' occurs more than once")
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        side = self.num_classes + 1
+        self._counts = torch.zeros(side, side, dtype=torch.int64)
+        self._border_counts = torch.zeros(side, side, dtype=torch.int64)
+        self._pictures = 0
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        """Count one batch.
+
+        Args:
+            inputs: dicts with ``file_name``.
+            outputs: one dict per input with ``sem_seg`` or ``sem_seg_labels``, or such a tensor.
+
+        Raises:
+            UserError: if a label file is broken or does not fit the prediction.
+        """
+        for given, output in zip(inputs, outputs, strict=True):
+            record = self._record(given)
+            prediction = self.to_labels(output)
+            truth = self.read_truth(record, prediction)
+            if truth is None:
+                continue
+            check_prediction(prediction, self.num_classes, record["file_name"])
+            self._add(prediction, truth)
+            self._pictures += 1
+            if self.predictions is not None:
+                self.predictions.write(record["file_name"], prediction.cpu().numpy())
+
+    def to_labels(self, output: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Turn a model's output into (H, W) labels with the background rule applied."""
+        labels = labels_of(output, self.num_classes, self.background_rule)
+        if self.background_rule == "last_class":
+            labels = fold_last_class(labels, self.num_classes - 1)
+        return labels
+
+    def read_truth(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray | None:
+        """Read the ground truth of a picture, C where it does not count.
+
+        Args:
+            record: dataset dict.
+            prediction: (H, W), whose size the truth must have.
+
+        Returns:
+            (H, W) integers in 0..C, or None to leave the picture out.
+
+        Raises:
+            UserError: if the label file is broken, of another size, or holds other values.
+        """
+        path = record["sem_seg_file_name"]
+        truth = load_labels(record)
+        if truth.shape != tuple(prediction.shape):
+            raise UserError(
+                f"{path}: the labels are {size_text(truth.shape)}, the prediction for "
+                f"{record['file_name']} is {size_text(prediction.shape)} (height x width); "
+                "labels and pictures must have the same size"
+            )
+        check_label_range(truth, self.num_classes, self.ignore_label, path=path)
+        truth = truth.astype(np.int32)
+        truth[truth == self.ignore_label] = self.num_classes
+        return truth
+
+    def evaluate(self) -> OrderedDict:
+        """Sum over processes, print the table, write the files.
+
+        Returns:
+            ``{"sem_seg": {metric: value}}`` on the main process, ``{}`` on the others.
+
+        Raises:
+            UserError: if no picture was scored.
+        """
+        counts, border, pictures = self.gather()
+        if not comm.is_main_process() and self.distributed:
+            return OrderedDict()
+        figures = semseg_figures(counts)
+        summary = self.summary(figures, counts)
+        columns = {"class": self.class_names, "IoU": figures.iou, "ACC": figures.acc}
+        if self.boundary:
+            columns["BoundaryIoU"] = semseg_figures(border).iou_union
+        if not np.isfinite(figures.pacc):
+            logger.warning("%s: every pixel is ignored; the means are NaN", self.dataset_name)
+        notes = [
+            f"{figures.absent} of {self.num_classes} classes are absent from the ground truth; "
+            f"{figures.zero} present classes have an IoU of exactly 0"
+        ]
+        Report(
+            self.task,
+            self.dataset_name,
+            self.rule(),
+            summary,
+            columns,
+            pictures,
+            self.config,
+            notes,
+        ).publish(self.output_dir)
+        names = self.class_names
+        result = OrderedDict(summary)
+        for column in list(columns)[1:]:
+            result.update(
+                (f"{column}-{n}", float(v)) for n, v in zip(names, columns[column], strict=True)
+            )
+        result["classes-absent"] = figures.absent
+        result["classes-zero"] = figures.zero
+        return OrderedDict({self.task: result})
+
+    def gather(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Sum the counts over processes.
+
+        Returns:
+            (C + 1, C + 1) counts, the same of the borders, and the number of pictures.
+
+        Raises:
+            UserError: if no picture was scored.
+        """
+        mine = (self._counts, self._border_counts, torch.tensor(self._pictures))
+        if self.distributed:
+            mine = sum_over_processes(*mine)
+        counts, border, pictures = (part.cpu().numpy() for part in mine)
+        if not pictures:
+            raise UserError(
+                f"{self.dataset_name}: no picture was evaluated; is the dataset empty, or does the "
+                "loader skip everything?"
+            )
+        return counts, border, int(pictures)
+
+    def summary(self, figures: SemSegFigures, counts: np.ndarray) -> dict[str, float]:
+        """Choose the figures that head the table, in their order."""
+        result = {
+            "mIoU": figures.miou,
+            "mIoU_union": figures.miou_union,
+            "fwIoU": figures.fwiou,
+            "mACC": figures.macc,
+            "pACC": figures.pacc,
+        }
+        if self.seen and self.unseen:
+            result.update(split_figures(figures, self.seen, self.unseen))
+        return result
+
+    def rule(self) -> str:
+        """How the figures are defined."""
+        return RULE if self.background_rule == "none" else f"{RULE}; {self.background_rule}"
+
+    def _add(self, prediction: Tensor, truth: np.ndarray) -> None:
+        self._counts = self._counts.to(prediction.device)
+        on_device = torch.from_numpy(truth).to(prediction.device)
+        self._counts += count_pairs(prediction, on_device, self.num_classes)
+        if self.boundary:
+            maps = (prediction.cpu().numpy().astype(np.int32), truth)
+            edges = [torch.from_numpy(boundary_map(labels)) for labels in maps]
+            self._border_counts += count_pairs(*edges, self.num_classes)
+
+    def _record(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            return self._records[given["file_name"]]
+        except KeyError:
+            raise UserError(
+                f"{given.get('file_name')}: no such picture in dataset '{self.dataset_name}'"
+            ) from None
+
+
+def _prediction_folder(folder: Path | None, metadata: Any, dump: bool) -> PredictionFolder | None:
+    if not dump:
+        return None
+    if folder is None:
+        raise UserError("predictions can only be written with an output folder; set output_dir")
+    return PredictionFolder(folder / "predictions", metadata.get("image_root"))

@@ -1,0 +1,44 @@
+"""The frame of CLIPtrase's published tables: short side S, then the central S x S.
+
+Pictures and labels go through the same steps, so that a prediction on the crop can be scored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+
+def square_crop(image: Image.Image, side: int, *, labels: bool = False) -> Image.Image:
+    """Resize the short side and cut out the centre.
+
+    Args:
+        image: picture or label map.
+        side: S.
+        labels: whether it is a label map, which is resized by nearest neighbour instead of bicubic.
+
+    Returns:
+        S x S image of the same mode.
+    """
+    width, height = image.size
+    short = min(width, height)
+    # The long side is rounded down, and the offset as Python rounds: 20.5 -> 20, 21.5 -> 22.
+    size = tuple(side if n == short else int(side * n / short) for n in (width, height))
+    resample = Image.Resampling.NEAREST if labels else Image.Resampling.BICUBIC
+    resized = image if image.size == size else image.resize(size, resample)
+    left, top = (int(round((n - side) / 2)) for n in size)
+    return resized.crop((left, top, left + side, top + side))
+
+
+def crop_labels(labels: np.ndarray, side: int) -> np.ndarray:
+    """Bring a label map to the crop.
+
+    Args:
+        labels: (H, W) integers of at most 32 bits.
+        side: S.
+
+    Returns:
+        (S, S) int32.
+    """
+    image = Image.fromarray(labels.astype(np.int32))  # mode I: no label of 16 bits is lost
+    return np.asarray(square_crop(image, side, labels=True))
