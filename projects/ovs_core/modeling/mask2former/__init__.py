@@ -1,0 +1,35 @@
+"""Mask2Former's parts, written in plain PyTorch: nothing here is compiled."""
+
+from .class_scores import class_scores, fit_masks, mask_pool
+from .criterion import HeadOutput, SetCriterion, dice_loss
+from .deformable_attention import DeformableAttention, deformable_sampling
+from .mask_scores import MaskScores
+from .matcher import Matcher
+from .pixel_decoder import PixelDecoder, PixelFeatures
+from .point_sampling import sample_points, uncertain_points
+from .position_encoding import sine_positions
+from .targets import MaskTargets, read_targets
+from .transformer_decoder import MaskedAttentionDecoder, Prediction, attention_mask
+
+__all__ = [
+    "DeformableAttention",
+    "HeadOutput",
+    "MaskScores",
+    "MaskTargets",
+    "MaskedAttentionDecoder",
+    "Matcher",
+    "PixelDecoder",
+    "PixelFeatures",
+    "Prediction",
+    "SetCriterion",
+    "attention_mask",
+    "class_scores",
+    "deformable_sampling",
+    "dice_loss",
+    "fit_masks",
+    "mask_pool",
+    "read_targets",
+    "sample_points",
+    "sine_positions",
+    "uncertain_points",
+]

@@ -1,0 +1,58 @@
+"""From masks to vectors and from vectors to class scores (FC-CLIP).
+
+Letters: B pictures, Q masks, C channels, E joint width, S texts, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def fit_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, Q, H, W) mask logits bilinearly to (h, w); a fitting size is left untouched."""
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+
+
+def mask_pool(features: Tensor, masks: Tensor) -> Tensor:
+    """Average features inside masks; an empty mask gives the zero vector.
+
+    Args:
+        features: (B, C, h, w).
+        masks: (B, Q, H, W) logits, binarised at 0 after the resize; no gradient reaches them.
+
+    Returns:
+        (B, Q, C).
+    """
+    with torch.no_grad():
+        inside = (fit_masks(masks.detach(), tuple(features.shape[-2:])) > 0).to(features.dtype)
+        inside = inside.flatten(2)
+        share = inside / (inside.sum(-1, keepdim=True) + 1e-8)
+    return share @ features.flatten(2).transpose(1, 2)
+
+
+def class_scores(
+    vectors: Tensor, texts: Tensor, class_index: Tensor, logit_scale: Tensor
+) -> Tensor:
+    """Score vectors against texts and let each class take its best synonym.
+
+    Args:
+        vectors: (B, Q, E), normalised here.
+        texts: (S + 1, E) or (B, S + 1, E), used as they are; the last row is void.
+        class_index: (S,) class of each text, every class 0 .. K-1 at least once.
+        logit_scale: scalar; its exponential is capped at 100.
+
+    Returns:
+        (B, Q, K + 1), void last.
+    """
+    scale = logit_scale.exp().clamp(max=100.0)
+    scores = scale * F.normalize(vectors, dim=-1) @ texts.transpose(-1, -2)
+    classes = int(class_index.max()) + 1
+    if classes == len(class_index):
+        return scores
+    index = F.pad(class_index, (0, 1), value=classes).expand_as(scores)
+    best = scores.new_empty(*scores.shape[:-1], classes + 1)
+    return best.scatter_reduce(-1, index, scores, reduce="amax", include_self=False)

@@ -1,0 +1,148 @@
+"""The set criterion of Mask2Former: class, mask and dice loss of matched queries, on every head.
+
+Letters: B pictures, Q queries, K classes, n matched pairs of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.utils import comm
+from torch import Tensor
+from torch.nn import functional as F
+
+from .matcher import Assignment, Matcher
+from .point_sampling import Draw, sample_points, uncertain_points, uniform
+from .targets import MaskTargets
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the criterion sees of one prediction head.
+
+    Attributes:
+        logits: (B, Q, K + 1) class scores, void last.
+        masks: (B, Q, h, w) mask logits.
+    """
+
+    logits: Tensor
+    masks: Tensor
+
+
+@dataclass
+class SetCriterion:
+    """Compare all heads with the segments.
+
+    Attributes:
+        matcher: assigns queries, separately for each head.
+        class_weight: factor on the classification loss.
+        mask_weight: factor on the binary cross entropy of the masks.
+        dice_weight: factor on the dice loss.
+        void_weight: weight of unmatched queries in the classification loss.
+        points: points per mask.
+        oversample: candidates per point.
+        importance: share of points taken where the mask is undecided.
+        draw: source of random numbers.
+    """
+
+    matcher: Matcher
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    void_weight: float = 0.1
+    points: int = 12544
+    oversample: float = 3.0
+    importance: float = 0.75
+    draw: Draw = uniform
+
+    def __call__(self, heads: Sequence[HeadOutput], targets: list[MaskTargets]) -> Losses:
+        """Compute all losses, weighted.
+
+        Args:
+            heads: in order, the output head last.
+            targets: segments of the B pictures.
+
+        Returns:
+            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the output head, and the same with ``_0``,
+            ``_1``, ... of the auxiliary heads.
+        """
+        factors = {
+            "loss_ce": self.class_weight,
+            "loss_mask": self.mask_weight,
+            "loss_dice": self.dice_weight,
+        }
+        count = _mean_count(targets, heads[-1].masks.device)
+        losses = {}
+        for suffix, head in [("", heads[-1]), *((f"_{i}", h) for i, h in enumerate(heads[:-1]))]:
+            for name, value in self.of_head(head, targets, count).items():
+                losses[name + suffix] = value * factors[name]
+        return losses
+
+    def of_head(self, head: HeadOutput, targets: list[MaskTargets], count: float) -> Losses:
+        """Compute the three losses of one head, not weighted.
+
+        Args:
+            head: the head.
+            targets: segments of the B pictures.
+            count: number of segments by which sums over masks are divided.
+        """
+        pairs = self.matcher(head.logits, head.masks, targets)
+        return {
+            "loss_ce": self._classification(head.logits, targets, pairs),
+            **self._masks(head.masks, targets, pairs, count),
+        }
+
+    def _classification(
+        self, logits: Tensor, targets: list[MaskTargets], pairs: list[Assignment]
+    ) -> Tensor:
+        void = logits.shape[-1] - 1
+        wanted = torch.full(logits.shape[:2], void, dtype=torch.int64, device=logits.device)
+        for row, target, (queries, segments) in zip(wanted, targets, pairs, strict=True):
+            row[queries] = target.labels[segments]
+        weight = logits.new_ones(void + 1, dtype=torch.float32)
+        weight[void] = self.void_weight
+        return F.cross_entropy(logits.float().transpose(1, 2), wanted, weight)
+
+    def _masks(
+        self,
+        masks: Tensor,
+        targets: list[MaskTargets],
+        pairs: list[Assignment],
+        count: float,
+    ) -> Losses:
+        predicted = torch.cat([m[queries] for m, (queries, _) in zip(masks, pairs, strict=True)])
+        truth = torch.cat([t.masks[s] for t, (_, s) in zip(targets, pairs, strict=True)])
+        predicted = predicted.float()
+        points = uncertain_points(
+            predicted,
+            self.points,
+            oversample=self.oversample,
+            importance=self.importance,
+            draw=self.draw,
+        )
+        if not len(predicted):
+            nothing = masks.sum() * 0.0  # keeps the graph whole in a batch without segments
+            return {"loss_mask": nothing, "loss_dice": nothing}
+        with torch.no_grad():
+            labels = sample_points(truth.float(), points)
+        logits = sample_points(predicted, points)
+        entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1).sum()
+        return {"loss_mask": entropy / count, "loss_dice": dice_loss(logits, labels).sum() / count}
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Dice loss of each mask: (n, p) logits and labels -> (n,)."""
+    soft = logits.sigmoid()
+    return 1 - (2 * (soft * labels).sum(-1) + 1) / (soft.sum(-1) + labels.sum(-1) + 1)
+
+
+def _mean_count(targets: list[MaskTargets], device: torch.device) -> float:
+    """Segments per process, at least one."""
+    total = torch.tensor(float(sum(len(t.labels) for t in targets)), device=device)
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return max(float(total) / comm.get_world_size(), 1.0)

@@ -1,0 +1,229 @@
+"""From scored masks to label maps, panoptic maps and instances, in blocks of rows.
+
+Neither Q masks nor K class maps are ever held at full size: a block of rows is upsampled, used and dropped.
+Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..scores import CHUNK_BYTES, Scores, Size
+
+SegmentsInfo = list[dict[str, int | bool]]
+
+
+@dataclass
+class MaskScores(Scores):
+    """Scored masks of one picture.
+
+    Attributes:
+        class_logits: (Q, K + 1) logits or log-probabilities, void last.
+        masks: (Q, h, w) mask logits on the padded input.
+        canvas: padded (Hp, Wp).
+        valid: (height, width) of the picture inside the canvas.
+        size: final (H, W).
+        logits_first: whether logits are brought to the final size before the sigmoid, as published
+            panoptic and instance inference do; else soft masks are resized (published semantic
+            inference). The two orders give different numbers.
+    """
+
+    class_logits: Tensor
+    masks: Tensor
+    canvas: Size
+    valid: Size
+    size: Size
+    logits_first: bool = False
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """K."""
+        return self.class_logits.shape[-1] - 1
+
+    def classes(self, which: slice) -> Tensor:
+        """Sum the soft masks, weighted with their probability of each class: (k, H, W)."""
+        weights = self._weights()[which]
+        blocks = [weights @ soft.flatten(1) for _, soft in self.soft_masks(len(weights))]
+        return torch.cat(blocks, dim=1).unflatten(1, self.size)
+
+    def labels(self) -> Tensor:
+        """Give the best class per pixel: (H, W) int64, lowest index on ties."""
+        weights = self._weights()
+        blocks = [
+            (weights @ soft.flatten(1)).argmax(dim=0) for _, soft in self.soft_masks(len(weights))
+        ]
+        return torch.cat(blocks).unflatten(0, self.size)
+
+    def panoptic(
+        self, things: Sequence[bool], *, object_threshold: float, overlap_threshold: float
+    ) -> tuple[Tensor, SegmentsInfo]:
+        """Give every pixel at most one segment.
+
+        Args:
+            things: for each of the K classes, whether its segments are counted one by one.
+            object_threshold: masks must score higher to take part.
+            overlap_threshold: a mask that wins a smaller share of its own area is dropped.
+
+        Returns:
+            (H, W) int32 segment ids, 0 for nothing, and the segments with ``id``, ``isthing`` and
+            ``category_id`` (class index).
+        """
+        scores, labels = self.class_logits.softmax(-1).max(-1)
+        kept = (labels != self.num_classes) & (scores > object_threshold)
+        if not kept.any():
+            return torch.zeros(self.size, dtype=torch.int32, device=self.masks.device), []
+        winner, inside, areas = self._contest(kept, scores[kept])
+        ids, info = _number_segments(labels[kept].tolist(), areas, things, overlap_threshold)
+        table = torch.tensor(ids, dtype=torch.int32, device=self.masks.device)
+        return torch.where(inside, table[winner], 0), info
+
+    def instances(self, count: int, *, things: Sequence[bool] | None = None) -> Instances:
+        """Give the best (mask, class) pairs.
+
+        Args:
+            count: how many pairs are taken at most.
+            things: for each class whether it may appear among the ``count``; None for all.
+
+        Returns:
+            ``pred_masks`` (n, H, W) bool, ``scores``, ``pred_classes``, and ``pred_boxes`` of zeros:
+            boxes are not predicted, so a box AP means nothing.
+        """
+        probabilities = self.class_logits.softmax(-1)[:, :-1].flatten()
+        scores, pairs = probabilities.topk(min(count, len(probabilities)), sorted=False)
+        classes = pairs % self.num_classes
+        if things is not None:
+            is_thing = torch.as_tensor(things, device=classes.device)[classes]
+            scores, pairs, classes = scores[is_thing], pairs[is_thing], classes[is_thing]
+        queries, row = torch.unique(pairs // self.num_classes, return_inverse=True)
+        masks, confidence = self._binary_masks(queries)
+        result = Instances(self.size)
+        result.pred_masks = masks[row]
+        result.pred_boxes = Boxes(scores.new_zeros(len(scores), 4))
+        result.scores = scores * confidence[row]
+        result.pred_classes = classes
+        return result
+
+    def soft_masks(
+        self, extra: int = 0, which: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Go through the picture in blocks of rows.
+
+        Args:
+            extra: float maps per row that the caller makes besides; blocks shrink accordingly.
+            which: indices or mask of the queries wanted; None for all.
+
+        Yields:
+            Final rows, and (Q, r, W) mask probabilities of them.
+        """
+        masks = self.masks if which is None else self.masks[which]
+        masks = masks.float()
+        width = max(self.canvas[1], self.size[1])
+        rows = max(1, CHUNK_BYTES // (4 * width * max(1, 2 * len(masks) + extra)))
+        for start in range(0, self.size[0], rows):
+            block = slice(start, min(start + rows, self.size[0]))
+            yield block, self._block(masks, block)
+
+    def _weights(self) -> Tensor:
+        return self.class_logits.float().softmax(-1)[:, :-1].t().contiguous()
+
+    def _block(self, masks: Tensor, rows: slice) -> Tensor:
+        wanted = torch.arange(rows.start, rows.stop, device=masks.device)
+        if self.valid == self.size:
+            logits = resize_rows(masks, wanted, self.canvas)[..., : self.size[1]]
+            return logits.sigmoid()
+        low, high, share = _neighbours(wanted, self.valid[0], self.size[0])
+        first = int(low[0])
+        needed = torch.arange(first, int(high[-1]) + 1, device=masks.device)
+        maps = resize_rows(masks, needed, self.canvas)[..., : self.valid[1]]
+        maps = maps if self.logits_first else maps.sigmoid()
+        maps = torch.lerp(maps[:, low - first], maps[:, high - first], share[:, None])
+        maps = _resize_width(maps, self.size[1])
+        return maps.sigmoid() if self.logits_first else maps
+
+    def _contest(self, kept: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Let the kept masks compete for pixels.
+
+        Returns:
+            (H, W) winning mask, (H, W) whether it is sure of the pixel, and per mask the areas
+            (won, sure, won and sure).
+        """
+        count = len(scores)
+        winners, insides = [], []
+        areas = torch.zeros(3, count, dtype=torch.int64, device=scores.device)
+        for _, soft in self.soft_masks(2 * count, kept):
+            winner = (soft * scores[:, None, None]).argmax(dim=0)
+            inside = soft.gather(0, winner[None])[0] >= 0.5
+            areas[0] += torch.bincount(winner.flatten(), minlength=count)
+            areas[1] += (soft >= 0.5).sum(dim=(1, 2))
+            areas[2] += torch.bincount(winner[inside], minlength=count)
+            winners.append(winner)
+            insides.append(inside)
+        return torch.cat(winners), torch.cat(insides), areas
+
+    def _binary_masks(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, H, W) binary masks and the (n,) mean probability inside them."""
+        blocks, inside, total = [], 0.0, 0.0
+        for _, soft in self.soft_masks(0, queries):
+            binary = soft > 0.5  # logit > 0
+            inside = inside + (soft * binary).sum(dim=(1, 2))
+            total = total + binary.sum(dim=(1, 2))
+            blocks.append(binary)
+        return torch.cat(blocks, dim=1), inside / (total + 1e-6)
+
+
+def _number_segments(
+    labels: list[int], areas: Tensor, things: Sequence[bool], overlap_threshold: float
+) -> tuple[list[int], SegmentsInfo]:
+    """Give each kept mask its segment id (0: dropped); stuff of one class shares an id."""
+    ids, info, stuff = [], [], {}
+    for label, (won, sure, visible) in zip(labels, areas.t().tolist(), strict=True):
+        if not (won and sure and visible) or won / sure < overlap_threshold:
+            ids.append(0)
+            continue
+        if not things[label] and label in stuff:
+            ids.append(stuff[label])
+            continue
+        info.append({"id": len(info) + 1, "isthing": bool(things[label]), "category_id": label})
+        ids.append(len(info))
+        if not things[label]:
+            stuff[label] = len(info)
+    return ids, info
+
+
+def resize_rows(maps: Tensor, rows: Tensor, size: Size) -> Tensor:
+    """Compute some rows of a bilinear resize (half-pixel centres).
+
+    Args:
+        maps: (Q, h, w).
+        rows: (r,) rows of the result that are wanted.
+        size: (H, W) of the whole result.
+
+    Returns:
+        (Q, r, W).
+    """
+    if maps.shape[1] == size[0]:
+        maps = maps[:, rows]
+    else:
+        low, high, share = _neighbours(rows, maps.shape[1], size[0])
+        maps = torch.lerp(maps[:, low], maps[:, high], share[:, None])
+    return _resize_width(maps, size[1])
+
+
+def _resize_width(maps: Tensor, width: int) -> Tensor:
+    if maps.shape[-1] == width:
+        return maps
+    size = (maps.shape[-2], width)
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _neighbours(rows: Tensor, before: int, after: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Source rows below and above each wanted row, and the share of the upper one."""
+    position = ((rows + 0.5) * (before / after) - 0.5).clamp(min=0)
+    low = position.floor().long().clamp(max=before - 1)
+    return low, (low + 1).clamp(max=before - 1), position - low
