@@ -21,11 +21,13 @@ class Entry:
         name: shown to the person.
         synonyms: the texts that are encoded; at least one.
         is_background: whether pixels of this class count as background.
+        is_thing: whether its segments are counted one by one (panoptic); None if nothing is known.
     """
 
     name: str
     synonyms: tuple[str, ...]
     is_background: bool = False
+    is_thing: bool | None = None
 
 
 class Vocabulary(Sequence[Entry]):
@@ -111,6 +113,7 @@ class Vocabulary(Sequence[Entry]):
         *,
         synonyms: Sequence[Sequence[str]] | None = None,
         background_words: Sequence[str] = (),
+        things: Sequence[int] | None = None,
     ) -> Vocabulary:
         """Take the classes of a dataset as they are, without reading marks in the names.
 
@@ -119,9 +122,13 @@ class Vocabulary(Sequence[Entry]):
             synonyms: K lists of texts to encode; default the name alone. Classes may share a
                 synonym, as published lists do (see ``shared_synonyms``).
             background_words: extra background entries behind the classes.
+            things: indices of the countable classes; None if nothing is known.
         """
         texts = [[name] for name in names] if synonyms is None else synonyms
-        entries = [Entry(n, tuple(t)) for n, t in zip(names, texts, strict=True)]
+        known = [None] * len(names) if things is None else [i in set(things) for i in range(len(names))]
+        entries = [
+            Entry(n, tuple(t), is_thing=k) for n, t, k in zip(names, texts, known, strict=True)
+        ]
         entries += [Entry(word, (word,), is_background=True) for word in background_words]
         return cls(entries)
 

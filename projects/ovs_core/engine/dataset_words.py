@@ -32,7 +32,9 @@ def dataset_vocabulary(
         synonyms = classes.synonyms(synonym_field)
     else:
         synonyms = [[text] for text in classes.texts(name_field)]
-    return Vocabulary.from_names(classes.names, synonyms=synonyms, background_words=extra)
+    return Vocabulary.from_names(
+        classes.names, synonyms=synonyms, background_words=extra, things=classes.things or None
+    )
 
 
 def dataset_unseen(metadata: Metadata) -> tuple[int, ...]:
