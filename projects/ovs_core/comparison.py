@@ -15,7 +15,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from .configs import find_config
-from .data import dataset_dicts
+from .data.build import dataset_dicts
 from .engine.config import load_cfg
 from .engine.run import build_segmenter, run
 from .engine.trainer import Trainer, set_test_words

@@ -1,7 +1,7 @@
 """Finding the method packages that stand beside ``ovs_core``.
 
-A method is one folder in the source root with a ``config.py`` and a ``configs`` folder. Importing it
-fills Detectron2's registries; its ``add_<name>_config`` adds its keys. Nothing in the core names a
+A method is one folder in the source root with a ``config.py`` and a ``configs`` folder. Importing
+it fills Detectron2's registries; its ``add_<name>_config`` adds its keys. Nothing in the core names a
 method.
 """
 

@@ -125,9 +125,10 @@ class Vocabulary(Sequence[Entry]):
             things: indices of the countable classes; None if nothing is known.
         """
         texts = [[name] for name in names] if synonyms is None else synonyms
-        known = [None] * len(names) if things is None else [i in set(things) for i in range(len(names))]
+        countable = None if things is None else set(things)
         entries = [
-            Entry(n, tuple(t), is_thing=k) for n, t, k in zip(names, texts, known, strict=True)
+            Entry(name, tuple(text), is_thing=None if countable is None else i in countable)
+            for i, (name, text) in enumerate(zip(names, texts, strict=True))
         ]
         entries += [Entry(word, (word,), is_background=True) for word in background_words]
         return cls(entries)

@@ -18,7 +18,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
-from ..data import build_mapper, dataset_dicts
+from ..data.build import build_mapper, dataset_dicts
 from ..errors import UserError
 from ..evaluation import build_evaluator
 from .checkpoint import OVSCheckpointer

@@ -1,0 +1,57 @@
+"""From a config to records and mappers. Importing this module registers every dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils.registry import Registry
+
+from ..errors import UserError, nearest
+from . import embedded, registration  # noqa: F401  (they fill Detectron2's catalogs)
+from .mapper import SemanticDatasetMapper
+
+DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
+DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER`` (training) and
+``INPUT.TEST_MAPPER``. Each is built as ``mapper(cfg, is_train)`` and turns a record into a sample."""
+DATASET_MAPPER_REGISTRY.register(SemanticDatasetMapper)
+
+
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Build the mapper that the config names.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    key = "MAPPER" if is_train else "TEST_MAPPER"
+    name = cfg.INPUT[key]
+    known = [entry for entry, _ in DATASET_MAPPER_REGISTRY]
+    if name not in known:
+        raise UserError(f"INPUT.{key}: unknown mapper '{name}'.{nearest(name, known)}")
+    return DATASET_MAPPER_REGISTRY.get(name)(cfg, is_train)
+
+
+def dataset_dicts(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the records of one or several registered datasets.
+
+    Args:
+        names: registered names.
+
+    Returns:
+        Detectron2 dataset dicts, each with its ``dataset_name``.
+
+    Raises:
+        UserError: for an unknown name, missing data, or a dataset without pictures.
+    """
+    records: list[dict[str, Any]] = []
+    for name in names:
+        if name not in DatasetCatalog.list():
+            known = sorted(DatasetCatalog.list())
+            raise UserError(f"no dataset is registered as '{name}'.{nearest(name, known)}")
+        found = DatasetCatalog.get(name)
+        if not found:
+            raise UserError(f"dataset '{name}' holds no picture")
+        records += [{"dataset_name": name, **record} for record in found]
+    return records
