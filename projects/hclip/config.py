@@ -1,0 +1,114 @@
+"""Config keys of CAT-Seg and H-CLIP."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from ovs_core.modeling.cost_aggregation import AggregationSettings
+
+from .finetune import FinetuneSettings
+from .pop import POPSettings
+
+
+def add_hclip_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.CATSEG`` and ``MODEL.HCLIP``; "paper" is H-CLIP's, "code" its release."""
+    _add_decoder_keys(cfg)
+    _add_finetune_keys(cfg)
+
+
+def _add_decoder_keys(cfg: CfgNode) -> None:
+    node = cfg.MODEL.CATSEG = CfgNode()
+    node.IMAGE_SIZE = 384  # px at which the image tower runs (code: 384 for B/16, 336 for L/14)
+    node.SIZE_DIVISOR = 32  # px, training pictures are padded to a multiple (code)
+    node.GUIDANCE_LAYERS = [3, 7]  # image blocks that guide upsampling (code; L/14: 7, 15)
+    node.LOSS = "bce"  # bce (code: ignored pixels are negatives) or ce (paper's wording)
+    node.GRADIENT_CHECKPOINTING = False  # recompute blocks of CLIP and decoder; same result
+    node.HIDDEN_DIM = 128  # channels of the cost embedding (code)
+    node.NUM_LAYERS = 2  # spatial + class aggregation layers (code)
+    node.NUM_HEADS = 4  # heads of both attentions (code)
+    node.WINDOW = 12  # cells, side of the spatial attention's windows (code)
+    node.POOLING_TRAIN = [2, 2]  # cells pooled before class attention in training (code)
+    node.POOLING_TEST = [1, 1]  # the same at test time (code: published evaluation)
+    node.ATTENTION = "linear"  # class attention: linear or full (code)
+    node.PAD_LEN = 256  # classes kept per picture, and padded to; 0 for all and none (code)
+    node.TEXT_GUIDANCE_DIM = 128  # (code)
+    node.APPEARANCE_GUIDANCE_DIM = 128  # (code)
+    node.DECODER_DIMS = [64, 32]  # channels of the upsampling stages, multiples of 16 (code)
+    node.GUIDANCE_DIMS = [256, 128]  # channels of the upsampled image blocks (code)
+    node.GUIDANCE_PROJ_DIMS = [32, 16]  # what they are projected to (code)
+    node.CLASS_CHUNK = 32  # classes worked on at a time without gradients; 0 for all; same result
+
+
+def _add_finetune_keys(cfg: CfgNode) -> None:
+    # hclip, oft, attention (CAT-Seg), full, freeze, lora, vpt, adapter, lst, ssf
+    cfg.MODEL.CATSEG.FINETUNE = "hclip"
+    peft = cfg.MODEL.CATSEG.PEFT = CfgNode()
+    peft.LORA_RANK = 64  # gives the paper's count, 7.5 M
+    peft.ADAPTER_WIDTH = 128  # gives the paper's count, 7.5 M
+    peft.PROMPT_LENGTH = 250  # gives the paper's count, 2.2 M
+    peft.PROMPT_DEPTH = 0  # image blocks with prompts; 0 for all
+    peft.LST_WIDTHS = [256, 224]  # side widths (image, text); gives the paper's count, 19.8 M
+    node = cfg.MODEL.HCLIP = CfgNode()
+    node.BLOCK_SIZE = 128  # q, must divide both widths (paper, code)
+    node.FORM = "code"  # relations: code or paper (Eqs 18, 19)
+    node.ORTHOGONAL = "text"  # whose blocks are rotations: none, text, both (paper: Table 4b)
+    node.DCRC = True  # False: POP alone (paper: Table 3)
+    node.POP = True  # False: blocks frozen, only the relations train (paper: Table 3)
+    node.DCRC_NONLINEAR = False  # paper form: two-layer relations (Eq 19)
+    node.CAYLEY_AFTER_DCRC = True  # code; the paper prints the map before the mixing
+    node.ALPHA_INIT = 0.0  # paper form: initial weight of the mixed tensor (ours)
+    node.CAYLEY_SIGN = -1  # -1: (I - S)(I + S)^-1 (code), +1: its transpose (paper, Eq 5)
+    node.QKV_SIDE = "right"  # W D (code) or left, D W (paper)
+    node.OUT_PROJ_SIDE = "left"  # D W (code, paper) or right, which keeps the row energy
+    # Layer index of a block when the towers differ in depth: index, stride, or same (refuse). Ours.
+    node.DEPTH_PAIRING = "index"
+
+
+def finetune_settings(cfg: CfgNode) -> FinetuneSettings:
+    """Read how CLIP is fine-tuned."""
+    node, peft = cfg.MODEL.HCLIP, cfg.MODEL.CATSEG.PEFT
+    pop = POPSettings(
+        block_size=node.BLOCK_SIZE,
+        form=node.FORM,
+        orthogonal=node.ORTHOGONAL,
+        dcrc=node.DCRC,
+        pop=node.POP,
+        nonlinear=node.DCRC_NONLINEAR,
+        cayley_after=node.CAYLEY_AFTER_DCRC,
+        alpha_init=node.ALPHA_INIT,
+        cayley_sign=node.CAYLEY_SIGN,
+        qkv_side=node.QKV_SIDE,
+        out_side=node.OUT_PROJ_SIDE,
+        pairing=node.DEPTH_PAIRING,
+    )
+    return FinetuneSettings(
+        mode=cfg.MODEL.CATSEG.FINETUNE,
+        pop=pop,
+        lora_rank=peft.LORA_RANK,
+        adapter_width=peft.ADAPTER_WIDTH,
+        prompt_length=peft.PROMPT_LENGTH,
+        prompt_depth=peft.PROMPT_DEPTH,
+        lst_widths=tuple(peft.LST_WIDTHS),
+    )
+
+
+def aggregation_settings(cfg: CfgNode) -> AggregationSettings:
+    """Read the sizes of the decoder."""
+    node = cfg.MODEL.CATSEG
+    return AggregationSettings(
+        hidden_dim=node.HIDDEN_DIM,
+        num_layers=node.NUM_LAYERS,
+        num_heads=node.NUM_HEADS,
+        window=node.WINDOW,
+        pooling=tuple(node.POOLING_TRAIN),
+        pooling_test=tuple(node.POOLING_TEST),
+        attention=node.ATTENTION,
+        max_classes=node.PAD_LEN,
+        text_guidance_dim=node.TEXT_GUIDANCE_DIM,
+        appearance_guidance_dim=node.APPEARANCE_GUIDANCE_DIM,
+        decoder_dims=tuple(node.DECODER_DIMS),
+        decoder_guidance_dims=tuple(node.GUIDANCE_DIMS),
+        decoder_guidance_proj_dims=tuple(node.GUIDANCE_PROJ_DIMS),
+        chunk=node.CLASS_CHUNK,
+        checkpointing=node.GRADIENT_CHECKPOINTING,
+    )

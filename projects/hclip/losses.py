@@ -1,0 +1,45 @@
+"""The two readings of the training loss. Letters: B pictures, K classes, H x W labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor, ignore_label: int) -> Tensor:
+    """Binary cross entropy of every class at every pixel, mean over all B * K * H * W.
+
+    Ignored pixels count as negatives of every class, as in released CAT-Seg. With one positive
+    class per pixel, ``BCE(x, y) = softplus(x) - x y`` needs no one-hot targets.
+
+    Args:
+        logits: (B, K, H, W).
+        targets: (B, H, W) classes.
+        ignore_label: label without a class.
+
+    Returns:
+        Scalar.
+    """
+    labelled = targets != ignore_label
+    index = targets.where(labelled, 0)
+    positive = logits.gather(1, index[:, None])[:, 0].where(labelled, 0.0)
+    return (F.softplus(logits).sum() - positive.sum()) / logits.numel()
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, ignore_label: int) -> Tensor:
+    """Cross entropy over classes, mean over labelled pixels.
+
+    Args:
+        logits: (B, K, H, W).
+        targets: (B, H, W) classes.
+        ignore_label: label without a class.
+
+    Returns:
+        Scalar; 0 if no pixel is labelled.
+    """
+    labelled = (targets != ignore_label).sum().clamp(min=1)
+    loss = F.cross_entropy(logits, targets, ignore_index=ignore_label, reduction="sum")
+    return loss / labelled
+
+
+LOSSES = {"bce": binary_cross_entropy, "ce": cross_entropy}
