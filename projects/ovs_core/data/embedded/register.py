@@ -1,0 +1,119 @@
+"""Registers the embedded world with Detectron2. Nothing is made until a data set is asked for.
+
+==============================  ==========================================================
+``embedded_sem_seg_<split>``      28 classes; ``seen_classes`` / ``unseen_classes`` hold out five
+``embedded_sem_seg_208_<split>``  208 names; unseen are the colour-thing pairs never captioned
+``embedded_panoptic_<split>``     28 classes with instances, COCO panoptic files
+==============================  ==========================================================
+
+``<split>`` is ``train`` or ``val``. As in Mask2Former's panoptic sets, ``stuff_classes`` of the
+panoptic sets lists all 28 classes and ``thing_classes`` the first 20.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .dataset import SPLITS, embedded_root, ensure_embedded_dataset, load_records
+from .vocabulary import (
+    COLOURS,
+    IGNORE_LABEL,
+    LARGE_NAMES,
+    SEMANTIC_NAMES,
+    STUFF,
+    THINGS,
+    colour_rgb,
+    stuff_rgb,
+    unseen_classes,
+    unseen_pairs,
+)
+
+_SHARED_KEYS = ("file_name", "height", "width", "image_id", "captions")
+
+
+def load_semantic(split: str, label_key: str) -> list[dict[str, Any]]:
+    """Dicts of a split with one kind of semantic labels, making the files on first use."""
+    return [
+        {**{key: record[key] for key in _SHARED_KEYS}, "sem_seg_file_name": record[label_key]}
+        for record in load_records(ensure_embedded_dataset(split))
+    ]
+
+
+def load_panoptic(split: str) -> list[dict[str, Any]]:
+    """Dicts of a split with semantic and panoptic labels, making the files on first use."""
+    keys = (*_SHARED_KEYS, "sem_seg_file_name", "pan_seg_file_name", "segments_info")
+    return [
+        {key: record[key] for key in keys}
+        for record in load_records(ensure_embedded_dataset(split))
+    ]
+
+
+def palette() -> list[tuple[int, int, int]]:
+    """One colour for each of the 28 classes: things spread over the hues, stuff as painted."""
+    things = [
+        tuple(int(255 * c) for c in colorsys.hsv_to_rgb(i / len(THINGS), 0.9 - 0.4 * (i % 2), 0.95))
+        for i in range(len(THINGS))
+    ]
+    return things + [stuff_rgb(stuff) for stuff in range(len(STUFF))]
+
+
+def _large_palette() -> list[tuple[int, int, int]]:
+    base = palette()
+    pairs = [
+        tuple((a + b) // 2 for a, b in zip(base[thing], colour_rgb(colour), strict=True))
+        for thing in range(len(THINGS))
+        for colour in range(len(COLOURS))
+    ]
+    return pairs + base[len(THINGS) :]
+
+
+def _split_of(names: Sequence[str], unseen: Sequence[int]) -> dict[str, list[int]]:
+    seen = sorted(set(range(len(names))) - set(unseen))
+    return {"seen_classes": seen, "unseen_classes": sorted(unseen)}
+
+
+def _register_semantic(name: str, split: str, label_key: str, **metadata: Any) -> None:
+    DatasetCatalog.register(name, partial(load_semantic, split, label_key))
+    MetadataCatalog.get(name).set(
+        evaluator_type="sem_seg", ignore_label=IGNORE_LABEL, **metadata
+    )  # fmt: skip
+
+
+def _register_panoptic(name: str, split: str, **metadata: Any) -> None:
+    folder = embedded_root(split)
+    DatasetCatalog.register(name, partial(load_panoptic, split))
+    MetadataCatalog.get(name).set(
+        evaluator_type="coco_panoptic_seg",
+        ignore_label=IGNORE_LABEL,
+        thing_classes=list(THINGS),
+        thing_colors=palette()[: len(THINGS)],
+        thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
+        stuff_dataset_id_to_contiguous_id={i: i for i in range(len(SEMANTIC_NAMES))},
+        panoptic_root=str(folder / "panoptic"),
+        panoptic_json=str(folder / "panoptic.json"),
+        image_root=str(folder / "images"),
+        label_divisor=1000,
+        **metadata,
+    )
+
+
+def register_embedded() -> None:
+    """Register all data sets of the embedded world; a second call changes nothing."""
+    classes = {"stuff_classes": list(SEMANTIC_NAMES), "stuff_colors": palette()}
+    classes |= _split_of(SEMANTIC_NAMES, unseen_classes())
+    names = {"stuff_classes": list(LARGE_NAMES), "stuff_colors": _large_palette()}
+    names |= _split_of(LARGE_NAMES, unseen_pairs())
+    for split in SPLITS:
+        if f"embedded_sem_seg_{split}" in DatasetCatalog.list():
+            continue
+        _register_semantic(f"embedded_sem_seg_{split}", split, "sem_seg_file_name", **classes)
+        _register_semantic(f"embedded_sem_seg_208_{split}", split, "sem_seg_208_file_name", **names)
+        _register_panoptic(f"embedded_panoptic_{split}", split, **classes)
+
+
+register_embedded()
