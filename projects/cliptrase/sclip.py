@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovs_core.evaluation.background import threshold_labels
 from ovs_core.modeling.scores import Scores, Size
 
 from .pamr import pamr
@@ -40,15 +41,15 @@ class SclipRule:
 
 @dataclass
 class ProbabilityScores(Scores):
-    """Finished probabilities with the threshold that turns unsure pixels into class 0.
+    """Finished probabilities and the labels that the thresholds left.
 
     Attributes:
         probabilities: (K, H, W).
-        threshold: see ``SclipRule.prob_threshold``.
+        label_map: (H, W).
     """
 
     probabilities: Tensor
-    threshold: float = 0.0
+    label_map: Tensor
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
@@ -58,7 +59,7 @@ class ProbabilityScores(Scores):
     @property
     def size(self) -> Size:  # type: ignore[override]
         """Final (H, W)."""
-        return tuple(self.probabilities.shape[-2:])
+        return tuple(self.label_map.shape)
 
     def classes(self, which: slice) -> Tensor:
         """Give a range of classes."""
@@ -66,14 +67,13 @@ class ProbabilityScores(Scores):
 
     def labels(self) -> Tensor:
         """Best class, or 0 where even that is unlikely."""
-        best, labels = self.probabilities.max(dim=0)
-        return labels.masked_fill(best < self.threshold, 0)
+        return self.label_map
 
 
 def finish(
     cosines: Tensor, query_class: Sequence[int], rule: SclipRule, picture: Tensor | None = None
 ) -> tuple[Tensor, ProbabilityScores]:
-    """Turn averaged cosines into class probabilities.
+    """Turn averaged cosines into class probabilities and labels.
 
     Args:
         cosines: (Q, H, W) at the original size.
@@ -91,29 +91,11 @@ def finish(
         cosines = pamr(image, cosines[None], steps=rule.pamr_steps, dilations=rule.pamr_dilations)[
             0
         ]
-    probabilities = torch.softmax(cosines * rule.scale, dim=0)
-    count = max(query_class) + 1
-    if count != len(query_class):
-        index = torch.tensor(query_class, device=cosines.device).view(-1, 1, 1)
-        probabilities = probabilities.new_zeros(count, *cosines.shape[1:]).scatter_reduce(
-            0, index.expand_as(probabilities), probabilities, "amax", include_self=False
-        )
-    if rule.area_threshold is not None:
-        probabilities = drop_small(probabilities, rule.area_threshold)
-    return cosines, ProbabilityScores(probabilities, rule.prob_threshold)
-
-
-def drop_small(probabilities: Tensor, share: float) -> Tensor:
-    """Set foreground classes that win too few pixels to 0; class 0 is the background.
-
-    Args:
-        probabilities: (K, H, W).
-        share: smallest share of all foreground pixels that is kept, exclusive.
-
-    Returns:
-        (K, H, W).
-    """
-    won = torch.bincount(probabilities.argmax(dim=0).flatten(), minlength=len(probabilities))
-    small = won <= share * won[1:].sum()
-    small[0] = False
-    return probabilities.masked_fill(small.view(-1, 1, 1), 0)
+    labels, probabilities = threshold_labels(
+        cosines,
+        query_to_class=torch.tensor(query_class, device=cosines.device),
+        logit_scale=rule.scale,
+        prob_threshold=rule.prob_threshold,
+        area_threshold=rule.area_threshold,
+    )
+    return cosines, ProbabilityScores(probabilities, labels)

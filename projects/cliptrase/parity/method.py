@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from ovs_core.clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ovs_core.clip.attention import project_qkv
 from ovs_core.clip.loading import build_tokenizer, model_config
+from ovs_core.evaluation import count_pairs, smoothed_figures
+from ovs_core.evaluation.cliptrase_metric import published_truth
+from ovs_core.evaluation.square_crop import crop_labels, square_crop
 from ovs_core.modeling.scores import GridScores
 from ovs_core.parity import ParityCase, parity_runner
 from ovs_core.vocabulary import Vocabulary
@@ -22,7 +25,6 @@ from ..attention import allowed_pairs, attend
 from ..correlation import correlation, denoise, eq7_score
 from ..masks import median_filter, prototypes, smooth_maps
 from ..model import CLIPtrase
-from ..preprocess import crop_labels, square_crop
 from ..regions import RegionRule, cluster
 from ..tower import RecoveryTower, TowerRule
 from ..views import View
@@ -127,17 +129,33 @@ def run_e2e(case: ParityCase) -> Results:
         regions=RegionRule(meta["eps"], meta["min_samples"]),
     )
     out: Results = {}
+    pairs, classes = [], meta["num_classes"] + bool(meta["background"])
     for index in range(meta["n_images"]):
-        truth = crop_labels(inputs[f"gt{index}"], meta["image_size"])
-        if (truth == meta["ignore"]).all():
+        stored = crop_labels(inputs[f"gt{index}"], meta["image_size"])
+        truth = published_truth(stored, classes, background=bool(meta["background"]))
+        if truth is None:
             continue
         crop = square_crop(Image.fromarray(inputs[f"image{index}"]), meta["image_size"])
         picture = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-        out |= {f"{index}.{k}": v for k, v in _picture_results(model, picture).items()}
-        if meta["background"]:
-            truth = np.where(truth == meta["ignore"], meta["num_classes"], truth)
+        results = _picture_results(model, picture)
+        out |= {f"{index}.{k}": v for k, v in results.items()}
         out[f"{index}.gt"] = truth
-    return out
+        pairs.append((results["pred"], truth))
+    return out | _figures(pairs, classes)
+
+
+def _figures(pairs: list[tuple[Any, Any]], classes: int) -> Results:
+    """Figures of the stand-alone script over (prediction, truth) maps, and their counts."""
+    counts = np.zeros((classes + 1, classes + 1), dtype=np.int64)
+    for prediction, truth in pairs:
+        known = np.where((truth >= 0) & (truth < classes), truth, classes)
+        maps = (torch.as_tensor(x).long() for x in (prediction, known))
+        counts += count_pairs(*maps, classes).numpy()
+    smoothed = smoothed_figures(counts)
+    rounded = [round(smoothed[key], 2) for key in ("pACC", "mACC", "fwIoU", "mIoU")]
+    # The published matrix has the truth in its rows.
+    hist = counts[:-1, :-1].T.astype(np.float64)
+    return {"metrics": np.array(rounded), "hist": hist}
 
 
 @parity_runner("cliptrase", "d2", tolerance=tolerance)

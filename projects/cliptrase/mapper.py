@@ -1,0 +1,74 @@
+"""The mapper of the stand-alone protocol: what is labelled and scored is the central square."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from PIL import Image
+
+from ovs_core.data import register_mapper
+from ovs_core.data.labels import load_labels
+from ovs_core.data.mapper import read_picture
+from ovs_core.errors import UserError
+from ovs_core.evaluation.square_crop import crop_labels, square_crop
+
+
+@register_mapper("cliptrase_square")
+class SquareCropMapper:
+    """Reads a picture and cuts it to S x S as the published tables were made.
+
+    Args:
+        is_train: must be False; the method does not train.
+        side: S.
+        with_labels: whether the cropped labels are given too, for the ground-truth ablation. The
+            evaluator reads them itself.
+        exif: turn pictures as their EXIF tag says.
+
+    Raises:
+        UserError: if asked for training.
+    """
+
+    @configurable
+    def __init__(
+        self, is_train: bool = False, *, side: int, with_labels: bool = False, exif: bool = True
+    ) -> None:
+        if is_train:
+            raise UserError("INPUT.DATASET_MAPPER_NAME cliptrase_square is for --eval-only")
+        self.side = side
+        self.with_labels = with_labels
+        self.exif = exif
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict[str, Any]:
+        """Read ``MODEL.CLIPTRASE`` and ``INPUT``."""
+        node = cfg.MODEL.CLIPTRASE
+        return {
+            "is_train": is_train,
+            "side": node.IMAGE_SIZE,
+            "with_labels": node.SCR.GT_RESTRICTED,
+            "exif": cfg.INPUT.EXIF,
+        }
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Map one record.
+
+        Args:
+            record: Detectron2 dataset dict; not changed.
+
+        Returns:
+            The record's entries with ``image`` (3, S, S) uint8 and S as ``height`` and ``width``;
+            ``sem_seg`` (S, S) int64 if labels were asked for.
+        """
+        mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
+        picture = Image.fromarray(read_picture(record["file_name"], "RGB", exif=self.exif))
+        crop = np.array(square_crop(picture, self.side))
+        mapped["image"] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
+        mapped["height"] = mapped["width"] = self.side
+        if self.with_labels:
+            labels = crop_labels(load_labels(record), self.side)
+            mapped["sem_seg"] = torch.from_numpy(labels.astype(np.int64))
+        return mapped
