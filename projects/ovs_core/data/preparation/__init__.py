@@ -112,14 +112,15 @@ def claim_folder(folder: Path, recipe: str) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, title: str, recipe: str, workers: int | None = None
+    jobs: Sequence[Job], *, title: str, recipe: str | None, workers: int | None = None
 ) -> Summary:
     """Make the files that are missing, then count and sum up all of them.
 
     Args:
         jobs: one per file.
         title: shown beside the progress bar and in the summary.
-        recipe: what the files are, for the marker of their folders.
+        recipe: what the files are, for the marker of their folders; None for files that belong
+            into a folder of the data set, among others.
         workers: processes; None for one per core, 1 to stay in this process.
 
     Returns:
@@ -130,14 +131,8 @@ def run_jobs(
     """
     if not jobs:
         raise UserError(f"{title}: found nothing to prepare")
-    folders: dict[Path, set[str]] = {}
-    for job in jobs:
-        folders.setdefault(job.target.parent, set()).add(job.target.name)
-    for folder, names in folders.items():
-        claim_folder(folder, recipe)
-        extra = {n for n in os.listdir(folder) if not n.startswith(".")} - names
-        if extra:
-            raise UserError(f"{folder}: holds files of no picture: {first_ten(extra)}; remove them")
+    if recipe is not None:
+        _claim_folders(jobs, recipe)
     summary = Summary(title)
     for job, (made, values, counts, note) in zip(jobs, _map(jobs, workers, title), strict=True):
         summary.made += made
@@ -146,6 +141,17 @@ def run_jobs(
         if job.noted:
             summary.notes[job.target.stem] = note
     return summary
+
+
+def _claim_folders(jobs: Sequence[Job], recipe: str) -> None:
+    folders: dict[Path, set[str]] = {}
+    for job in jobs:
+        folders.setdefault(job.target.parent, set()).add(job.target.name)
+    for folder, names in folders.items():
+        claim_folder(folder, recipe)
+        extra = {n for n in os.listdir(folder) if not n.startswith(".")} - names
+        if extra:
+            raise UserError(f"{folder}: holds files of no picture: {first_ten(extra)}; remove them")
 
 
 def _map(jobs: Sequence[Job], workers: int | None, title: str) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ..labels import color_from_segment_ids, convert_labels, read_label_file
+from ..labels import color_from_segment_ids, read_label_file
 from ..sources import files_by_key
 from ..vocabularies import load_class_list
-from . import Job, Summary, first_existing, run_jobs, write_json, write_picture
+from . import Job, Summary, converted, first_existing, run_jobs, write_json
 
+_RULES = ("cityscapes_19",)
 _PER_INSTANCE = 1000  # an instance id is label id * 1000 + number; below that a label id alone
 
 
@@ -41,9 +42,8 @@ def panoptic_map(path: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
         top, left = int(rows[0]), int(columns[0])
         box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
         crowd = int(value < _PER_INSTANCE and index[label] in things)
-        segments.append({
-            "id": value, "category_id": label, "iscrowd": crowd, "area": int(mask.sum()), "bbox": box
-        })  # fmt: skip
+        segment = {"id": value, "category_id": label, "iscrowd": crowd}
+        segments.append({**segment, "area": int(mask.sum()), "bbox": box})
     return color_from_segment_ids(shown), segments
 
 
@@ -75,23 +75,17 @@ def prepare_panoptic(root: Path, split: str, workers: int | None = None) -> Summ
     return summary
 
 
-def prepare_train_ids(root: Path, split: str) -> tuple[int, int]:
+def prepare_train_ids(root: Path, split: str, workers: int | None = None) -> Summary:
     """Write the missing ``*_labelTrainIds.png`` beside ``*_labelIds.png``.
 
-    The official scripts write the same files in the same place, so existing ones are kept as they
-    are.
-
-    Returns:
-        Number of files made and found.
+    The official scripts write the same files in the same place, so existing ones are kept.
     """
-    made = 0
     found = _labels(_base(root), split, "_gtFine_labelIds.png")
-    for path in found.values():
-        target = Path(path.replace("_labelIds.png", "_labelTrainIds.png"))
-        if not target.exists():
-            write_picture(target, convert_labels(read_label_file(path), "cityscapes_19"))
-            made += 1
-    return made, len(found) - made
+    jobs = [
+        Job(Path(path.replace("_labelIds.png", "_labelTrainIds.png")), converted, (path, _RULES))
+        for path in found.values()
+    ]
+    return run_jobs(jobs, title=f"{split} labels", recipe=None, workers=workers)
 
 
 def _base(root: Path) -> Path:
