@@ -41,7 +41,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     clip.CACHE_DIR = ""  # where open_clip keeps downloads; "" for its default
     ovs = cfg.MODEL.OVS = CfgNode()
     ovs.OUTPUT = "labels"  # labels (H, W) or scores (K, H, W)
-    ovs.TEMPLATES = "imagenet_80"  # name of a published list, or a list of strings with one {}
+    ovs.TEMPLATES = ["imagenet_80"]  # names of published lists, or templates with one {}
     ovs.NAME_FIELD = "name"  # which text of a dataset's class list is encoded, e.g. catseg_name
     ovs.SYNONYM_FIELD = ""  # list of synonyms in the class list, e.g. fcclip_synonyms; "" for none
     protocol = ovs.PROTOCOL = CfgNode()

@@ -26,18 +26,16 @@ def build_clip(cfg: CfgNode) -> CLIP:
 
 
 def build_templates(cfg: CfgNode) -> list[str]:
-    """Read ``MODEL.OVS.TEMPLATES``: the name of a published list, or the templates themselves.
+    """Read ``MODEL.OVS.TEMPLATES``: names of published lists, or templates themselves.
 
     Raises:
-        UserError: if a template has no ``{}``.
+        UserError: for an unknown list, or if there is no template.
     """
-    stated = cfg.MODEL.OVS.TEMPLATES
-    templates = load_templates(stated) if isinstance(stated, str) else list(stated)
-    wrong = [t for t in templates if t.count("{}") != 1]
-    if wrong or not templates:
-        raise UserError(
-            f"MODEL.OVS.TEMPLATES: each template needs one '{{}}', but got {wrong or 'none'}"
-        )
+    templates: list[str] = []
+    for stated in cfg.MODEL.OVS.TEMPLATES:
+        templates += [stated] if "{}" in stated else load_templates(stated)
+    if not templates:
+        raise UserError("MODEL.OVS.TEMPLATES: name a list such as imagenet_80, or give templates")
     return templates
 
 
