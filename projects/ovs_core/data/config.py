@@ -16,7 +16,20 @@ def add_data_config(cfg: CfgNode) -> None:
     # Turn a picture as its EXIF tag says, as Detectron2 does; labels must match the turned picture.
     cfg.INPUT.EXIF = True
     cfg.INPUT.DATASET_MAPPER_NAME = "semantic"  # "semantic", or a name that a project registers
+    _add_mmseg_keys(cfg)
     cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
     # Training: pixels of unseen classes: "keep", "ignore" (as unlabelled) or "mark" (value -1).
     cfg.DATASETS.UNSEEN_LABELS = "keep"
     cfg.DATASETS.RENUMBER_SEEN = False  # training: seen classes become 0..S-1 in their order
+
+
+def _add_mmseg_keys(cfg: CfgNode) -> None:
+    """Keys of the mapper "mmseg", which takes the place of INPUT's resize, crop, colour and flip."""
+    node = cfg.INPUT.MMSEG = CfgNode()
+    node.CROP = 512  # side of training crops
+    node.SCALE = [2048, 512]  # limits of the long and the short side at ratio 1
+    node.RATIO = [0.5, 2.0]  # range of the random factor on SCALE
+    node.MAX_CLASS_SHARE = 0.75  # a crop is redrawn while one class has this share of its labels
+    node.FLIP = 0.5  # probability of mirroring
+    node.PHOTOMETRIC = True  # brightness, contrast, saturation, hue
+    node.SHORT_SIDE = 512  # test pictures: short side in pixels; 0 keeps their size

@@ -12,6 +12,7 @@ from ..errors import UserError, nearest
 from . import registration  # noqa: F401  registers the benchmarks
 from .embedded import register  # noqa: F401  registers the embedded world
 from .mapper import SemanticDatasetMapper
+from .mmseg_pipeline import MMSegDatasetMapper
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 _MAPPERS: dict[str, Callable[..., Mapper]] = {}
@@ -36,6 +37,7 @@ def register_mapper(name: str) -> Callable[[Callable[..., Mapper]], Callable[...
 
 
 register_mapper("semantic")(SemanticDatasetMapper)
+register_mapper("mmseg")(MMSegDatasetMapper)
 
 
 def build_mapper(cfg: CfgNode, is_train: bool = True) -> Mapper:

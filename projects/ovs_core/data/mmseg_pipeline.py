@@ -1,4 +1,4 @@
-"""The input pipelines of mmsegmentation (ZegCLIP and its descendants): OpenCV resampling, its draws.
+"""The input pipelines of mmsegmentation, as ZegCLIP uses them: OpenCV resampling, NumPy draws.
 
 Pictures are RGB uint8 (H, W, 3) arrays, labels (H, W). Random numbers come from NumPy's global
 generator in the published order, so that a seed gives the published crops and colours.
@@ -7,6 +7,7 @@ generator in the published order, so that a seed gives the published crops and c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,35 +15,23 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from ..errors import UserError
+from .mapper import SemanticDatasetMapper, label_space
 
 CROP_TRIES = 10
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
 
 
-def add_mmseg_config(cfg: CfgNode) -> None:
-    """Add ``INPUT.MMSEG`` to the defaults, in place."""
-    node = cfg.INPUT.MMSEG = CfgNode()
-    node.ENABLED = False  # these pipelines instead of INPUT's resize, crop, colour and flip keys
-    node.CROP = 512  # side of training crops
-    node.SCALE = [2048, 512]  # limits of the long and the short side at ratio 1
-    node.RATIO = [0.5, 2.0]  # range of the random factor on SCALE
-    node.MAX_CLASS_SHARE = 0.75  # a crop is redrawn while one class has this share of its labels
-    node.FLIP = 0.5  # probability of mirroring
-    node.PHOTOMETRIC = True  # brightness, contrast, saturation, hue
-    node.SHORT_SIDE = 512  # test pictures: short side in pixels; 0 keeps their size
+class MMSegDatasetMapper(SemanticDatasetMapper):
+    """The suite's mapper with the pipelines of ``INPUT.MMSEG``."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read ``INPUT.MMSEG``, and the rest as the mapper it stands on."""
+        arguments = super().from_config(cfg, is_train)
+        return {**arguments, "augmentations": _augmentations(cfg, is_train)}
 
 
-def mmseg_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list[T.Augmentation]:
-    """Build the pipeline of ``INPUT.MMSEG`` for a Detectron2 mapper.
-
-    Args:
-        cfg: config.
-        is_train: training or testing.
-        ignore_label: does not count as a class when a crop is judged.
-
-    Raises:
-        UserError: if a range is empty.
-    """
+def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     node = cfg.INPUT.MMSEG
     if not is_train:
         return [_ShortSide(node.SHORT_SIDE)] if node.SHORT_SIDE else []
@@ -51,6 +40,7 @@ def mmseg_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list
             f"INPUT.MMSEG: SCALE {list(node.SCALE)} and RATIO {list(node.RATIO)} must be positive, "
             "RATIO ascending"
         )
+    names = cfg.DATASETS.TRAIN
     augmentation = TrainingAugmentation(
         crop=node.CROP,
         scale=node.SCALE,
@@ -58,7 +48,7 @@ def mmseg_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list
         max_class_share=node.MAX_CLASS_SHARE,
         flip=node.FLIP,
         photometric=node.PHOTOMETRIC,
-        ignore_label=ignore_label,
+        ignore_label=label_space(names[0]).ignore_label if names else 255,
     )
     return [_Training(augmentation)]
 

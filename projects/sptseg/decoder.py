@@ -1,0 +1,186 @@
+"""Mask decoders: class queries that look at patch features; their logits are the masks.
+
+ZegCLIP's cross-attention and SPT-SEG's spectral-guided attention plug into the same layer. What
+depends on the picture alone (``memory``) is kept apart from what needs the words.
+
+Letters: B pictures, K classes, N = h * w patches, D joint width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .hilo import Grid, HighLowAttention
+
+
+class QueryAttention(Protocol):
+    """How class queries look at patches."""
+
+    def memory(self, patches: Tensor, grid: Grid) -> Any:
+        """(B, N, D) patches -> what the queries look at; does not depend on them."""
+
+    def logits(self, query: Tensor, memory: Any) -> Tensor:
+        """(B, K, D) queries -> (B, K, N) mask logits."""
+
+    def attend(self, query: Tensor, memory: Any) -> Tensor:
+        """(B, K, D) queries -> (B, K, D), what they gather."""
+
+
+class CrossAttention(nn.Module):
+    """ZegCLIP: multi-head cross-attention; mask logits are its scores averaged over the heads.
+
+    Args:
+        dim: D.
+        heads: number of heads.
+        dropout: on the attention weights.
+    """
+
+    def __init__(self, dim: int, *, heads: int = 8, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.value, self.project = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def memory(self, patches: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Keys and patches, both (B, N, D)."""
+        return self.key(patches), patches
+
+    def logits(self, query: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean over heads of the scaled products: one product over the full width."""
+        scale = (query.shape[-1] / self.heads) ** -0.5 / self.heads
+        return scale * self.query(query) @ memory[0].transpose(1, 2)
+
+    def attend(self, query: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+        """Weighted values behind the output projection."""
+        parts = (self.query(query), memory[0], self.value(memory[1]))
+        heads = [p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(*heads, dropout_p=dropout)
+        return self.project(mixed.transpose(1, 2).flatten(2))
+
+
+class SpectralGuidedAttention(nn.Module):
+    """SPT-SEG: queries are compared with patches that went through high/low attention and a gate.
+
+    Args:
+        dim: D.
+        mixer: high/low-frequency self-attention.
+        dropout: on the attention weights.
+    """
+
+    def __init__(self, dim: int, *, mixer: HighLowAttention, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.gate = nn.Parameter(torch.randn(dim))  # the paper's xi
+        self.transform = nn.Parameter(torch.eye(dim))  # the paper's P
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(dim, dim)
+
+    def memory(self, patches: Tensor, grid: Grid) -> Tensor:
+        """Mix, gate by the cosine with xi clamped to 0..1, transform: (B, N, D)."""
+        mixed = self.mixer(patches, grid)
+        cosine = F.normalize(mixed, dim=-1) @ F.normalize(self.gate, dim=0)
+        return cosine.clamp(0, 1)[..., None] * mixed @ self.transform
+
+    def logits(self, query: Tensor, memory: Tensor) -> Tensor:
+        """Plain inner products: neither scale nor projection."""
+        return query @ memory.transpose(1, 2)
+
+    def attend(self, query: Tensor, memory: Tensor) -> Tensor:
+        """Patches weighted by the softmax of the mask logits, behind the output projection."""
+        weights = self.dropout(torch.softmax(self.logits(query, memory), dim=-1))
+        return self.project(weights @ memory)
+
+
+class DecoderLayer(nn.Module):
+    """Attention and feed-forward, each with a norm behind; classes do not see each other.
+
+    Args:
+        attention: ``CrossAttention`` or ``SpectralGuidedAttention``.
+        dim: D.
+        feedforward: hidden width.
+        dropout: behind the attention, in and behind the feed-forward.
+    """
+
+    def __init__(
+        self, attention: QueryAttention, *, dim: int, feedforward: int, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.expand, self.reduce = nn.Linear(dim, feedforward), nn.Linear(feedforward, dim)
+        self.attention_norm, self.feedforward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, memory: Any) -> Tensor:
+        """Give the next layer's queries: (B, K, D) -> (B, K, D)."""
+        gathered = self.attention.attend(query, memory)
+        query = self.attention_norm(query + self.dropout(gathered))
+        hidden = self.dropout(F.relu(self.expand(query)))
+        return self.feedforward_norm(query + self.dropout(self.reduce(hidden)))
+
+
+class MaskDecoder(nn.Module):
+    """Relationship descriptor and decoder layers; the last layer's logits are the masks.
+
+    Args:
+        dim: joint width D.
+        make_layer: builds one layer; the others start as its copies.
+        layers: number of layers.
+        init: ``"default"``, or ``"trunc_normal"`` for weights of std 0.02 and zero biases.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        make_layer: Callable[[], DecoderLayer],
+        *,
+        layers: int = 3,
+        init: str = "default",
+    ) -> None:
+        super().__init__()
+        self.query = nn.Linear(2 * dim, dim)
+        first = make_layer()
+        self.layers = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(layers - 1))])
+        if init == "trunc_normal":
+            self.apply(_truncated_normal)
+
+    def memories(self, patches: Tensor) -> list[Any]:
+        """Each layer's memory of (B, D, h, w) patch features."""
+        tokens, grid = patches.flatten(2).transpose(1, 2), tuple(patches.shape[-2:])
+        return [layer.attention.memory(tokens, grid) for layer in self.layers]
+
+    def forward(self, cls: Tensor, memories: list[Any], text: Tensor) -> Tensor:
+        """Score every class at every patch.
+
+        Args:
+            cls: (B, D) unit CLS features.
+            memories: from ``memories``.
+            text: (K, D) unit class embeddings.
+
+        Returns:
+            (B, K, N) mask logits.
+        """
+        query = self.query(describe(cls, text))
+        for layer, memory in zip(self.layers[:-1], memories[:-1], strict=True):
+            query = layer(query, memory)
+        # The last layer's own query update would change nothing.
+        return self.layers[-1].attention.logits(query, memories[-1])
+
+
+def describe(cls: Tensor, text: Tensor) -> Tensor:
+    """Relationship descriptor ``[t * g; t]``: (B, D) and (K, D) -> (B, K, 2D)."""
+    text = text.to(cls.dtype)
+    return torch.cat([text * cls[:, None], text.expand(len(cls), -1, -1)], dim=-1)
+
+
+def _truncated_normal(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
