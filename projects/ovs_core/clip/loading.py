@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 
 import open_clip
@@ -35,6 +34,7 @@ class CLIP(nn.Module):
         architecture: name it was built from.
         pretrained: where its weights came from.
         pixel_mean, pixel_std: (3, 1, 1) RGB statistics in 0..255.
+        text_fingerprint: hash of the text tower's weights as loaded.
     """
 
     def __init__(
@@ -55,6 +55,9 @@ class CLIP(nn.Module):
         mean, std = torch.tensor(pixel_mean) * 255, torch.tensor(pixel_std) * 255
         self.register_buffer("pixel_mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", std.view(3, 1, 1), persistent=False)
+        # Taken now: a method may adapt the tower later, and its checkpoint names what it stood on.
+        names = [n for n in model.state_dict() if not n.startswith(("visual.", "logit_"))]
+        self.text_fingerprint = fingerprint(model, names)
 
     @property
     def visual(self) -> nn.Module:
@@ -70,12 +73,6 @@ class CLIP(nn.Module):
     def logit_scale(self) -> float:
         """The stored temperature, ``exp(logit_scale)``."""
         return float(self.model.logit_scale.detach().exp())
-
-    @cached_property
-    def text_fingerprint(self) -> str:
-        """Hash of everything that a text embedding depends on (weights as loaded, tokenizer)."""
-        names = [n for n in self.model.state_dict() if not n.startswith(("visual.", "logit_"))]
-        return fingerprint(self.model, names)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Bring (B, 3, H, W) RGB pictures in 0..255 to CLIP's statistics, in float."""
