@@ -204,14 +204,10 @@ def run_cliptrase_metrics(case: ParityCase) -> Results:
     """The stand-alone figures (rounded as published) and Detectron2's on the same maps."""
     result = {}
     for name, facts in case.meta["cases"].items():
-        num_classes = facts["n_class"]
-        counts = _count(
-            (
-                (case.inputs[f"{name}.pred{i}"], _drop_others(case.inputs[f"{name}.gt{i}"], num_classes))
-                for i in range(facts["n_maps"])
-            ),
-            num_classes,
-        )  # fmt: skip
+        num_classes, maps = facts["n_class"], range(facts["n_maps"])
+        truths = (_drop_others(case.inputs[f"{name}.gt{i}"], num_classes) for i in maps)
+        predictions = (case.inputs[f"{name}.pred{i}"] for i in maps)
+        counts = _count(zip(predictions, truths, strict=True), num_classes)
         own, usual = smoothed_figures(counts), semseg_figures(counts)
         order = ("pACC", "mACC", "fwIoU", "mIoU")
         result[f"{name}.standalone"] = [round(own[key], 2) for key in order]
@@ -224,11 +220,10 @@ def run_cliptrase_metrics(case: ParityCase) -> Results:
 def run_zegclip_metrics(case: ParityCase) -> Results:
     """MMSegmentation's figures, fractions."""
     facts = case.config
-    pairs = (
-        _prepare(case.inputs[f"pred{i}"], case.inputs[f"label{i}"], facts["num_classes"], facts["ignore"])
-        for i in range(facts["images"])
-    )  # fmt: skip
-    figures = semseg_figures(_count(pairs, facts["num_classes"]))
+    num_classes, ignore = facts["num_classes"], facts["ignore"]
+    maps = ((case.inputs[f"pred{i}"], case.inputs[f"label{i}"]) for i in range(facts["images"]))
+    counts = _count((_prepare(*pair, num_classes, ignore) for pair in maps), num_classes)
+    figures = semseg_figures(counts)
     split = split_figures(figures, facts["seen"], facts["unseen"])
     percent = {
         "IoU": figures.iou_union,
