@@ -24,7 +24,7 @@ def add_data_config(cfg: CfgNode) -> None:
 
 
 def _add_mmseg_keys(cfg: CfgNode) -> None:
-    """Keys of the mapper "mmseg", which takes the place of INPUT's resize, crop, colour and flip."""
+    """Keys of the mapper "mmseg", used instead of INPUT's resize, crop, colour and flip keys."""
     node = cfg.INPUT.MMSEG = CfgNode()
     node.CROP = 512  # side of training crops
     node.SCALE = [2048, 512]  # limits of the long and the short side at ratio 1
