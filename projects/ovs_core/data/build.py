@@ -12,11 +12,13 @@ from detectron2.utils.registry import Registry
 from ..errors import UserError, nearest
 from . import embedded, registration  # noqa: F401  (they fill Detectron2's catalogs)
 from .mapper import SemanticDatasetMapper
+from .mmseg_pipeline import MMSegDatasetMapper
 
 DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
 DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER`` (training) and
 ``INPUT.TEST_MAPPER``. Each is built as ``mapper(cfg, is_train)`` and turns a record into a sample."""
 DATASET_MAPPER_REGISTRY.register(SemanticDatasetMapper)
+DATASET_MAPPER_REGISTRY.register(MMSegDatasetMapper)
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
