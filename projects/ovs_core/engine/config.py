@@ -29,6 +29,7 @@ def add_ovs_config(cfg: CfgNode) -> None:
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
     cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed
     cfg.OUTPUT_DIR = "output"
+    cfg.CONFIG_FILE = ""  # set when a file is loaded; named in the written results
 
 
 def _add_model_keys(cfg: CfgNode) -> None:
@@ -102,6 +103,7 @@ def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"options must be KEY VALUE pairs, but {options[-1]!r} has no value")
     _merge(cfg, lambda: cfg.merge_from_list(list(options)), "command line")
     settle_device(cfg)
+    cfg.CONFIG_FILE = str(path)
     return cfg
 
 

@@ -14,12 +14,12 @@ from detectron2.engine import DefaultTrainer, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils import comm
 from torch import nn
 
 from ..data.build import build_mapper, dataset_dicts
-from ..errors import UserError
+from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
 from .checkpoint import OVSCheckpointer
 from .dataset_words import dataset_unseen, dataset_vocabulary
@@ -67,7 +67,17 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the model and say how much of it is trained."""
+        """Build the model and say how much of it is trained.
+
+        Raises:
+            UserError: for an unknown ``MODEL.META_ARCHITECTURE``.
+        """
+        name, known = cfg.MODEL.META_ARCHITECTURE, [n for n, _ in META_ARCH_REGISTRY]
+        if name not in known:
+            raise UserError(
+                f"MODEL.META_ARCHITECTURE: '{name}' is registered by no project."
+                f"{nearest(name, known)}"
+            )
         model = build_model(cfg)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
@@ -105,6 +115,7 @@ class Trainer(DefaultTrainer):
             output_dir=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
             evaluator_type=cfg.TEST.EVALUATOR or None,
             dump=cfg.TEST.DUMP_PREDICTIONS,
+            config=cfg.CONFIG_FILE,
         )
 
     @classmethod
