@@ -1,0 +1,58 @@
+"""Config keys of FC-CLIP and MAFT+."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+
+def add_maftplus_config(cfg: CfgNode) -> None:
+    """Add the keys of both methods to the suite's defaults, in place.
+
+    Defaults are the published values unless a comment says otherwise.
+    """
+    _add_mask_former_keys(cfg)
+    cfg.INPUT.IMAGE_SIZE = 1024  # mask_panoptic: side of the square that training pictures are put into
+    cfg.INPUT.MIN_SCALE = 0.1  # ... and the range of random factors on it
+    cfg.INPUT.MAX_SCALE = 2.0
+    fcclip = cfg.MODEL.FC_CLIP = CfgNode()
+    fcclip.GEOMETRIC_ENSEMBLE_ALPHA = 0.4  # weight of CLIP's scores on seen classes
+    fcclip.GEOMETRIC_ENSEMBLE_BETA = 0.8  # ... on unseen classes
+    fcclip.ENSEMBLE_ON_VALID_MASK = False  # True for every ResNet
+    maftplus = cfg.MODEL.MAFTPLUS = CfgNode()
+    maftplus.RC_WEIGHT = 0.1  # published key MODEL.rc_weights
+    maftplus.MASK_AWARE_WEIGHT = 1.0
+    maftplus.CDT_HEADS = 8  # second value of the published MODEL.cdt_params
+    maftplus.CDT_NORM = "post"  # post: semantic checkpoints; branch: panoptic ones
+    # published: memory order of the released code, needed for its weights; spatial: one row per cell
+    maftplus.CDT_LAYOUT = "published"
+    # Stochastic depth in training: none; teacher (published until its first evaluation); both (after)
+    maftplus.DROP_PATH = "none"
+
+
+def _add_mask_former_keys(cfg: CfgNode) -> None:
+    head = cfg.MODEL.SEM_SEG_HEAD
+    head.CONVS_DIM = 256
+    head.MASK_DIM = 256  # must equal MASK_FORMER.HIDDEN_DIM
+    head.TRANSFORMER_ENC_LAYERS = 6
+    head.TRANSFORMER_ENC_FEEDFORWARD = 1024  # fixed in the released code; its config says 2048
+    former = cfg.MODEL.MASK_FORMER = CfgNode()
+    former.NUM_OBJECT_QUERIES = 100  # FC-CLIP: 250
+    former.HIDDEN_DIM = 256
+    former.NHEADS = 8  # of both decoders
+    former.DIM_FEEDFORWARD = 2048
+    former.DEC_LAYERS = 10  # prediction heads; one attention layer less
+    former.CLASS_WEIGHT = 2.0
+    former.MASK_WEIGHT = 5.0
+    former.DICE_WEIGHT = 5.0
+    former.NO_OBJECT_WEIGHT = 0.1  # weight of unmatched queries in the class loss
+    former.TRAIN_NUM_POINTS = 12544
+    former.OVERSAMPLE_RATIO = 3.0
+    former.IMPORTANCE_SAMPLE_RATIO = 0.75
+    test = former.TEST = CfgNode()
+    test.SEMANTIC_ON = True
+    test.PANOPTIC_ON = False
+    test.INSTANCE_ON = False
+    test.OBJECT_MASK_THRESHOLD = 0.0  # MAFT+ panoptic: 0.2
+    test.OVERLAP_THRESHOLD = 0.8  # MAFT+ panoptic: 0.7
+    # Resize mask logits, not soft masks, also when only labels are made; panoptic always does.
+    test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False

@@ -1,0 +1,133 @@
+"""Mappers that make segments: from semantic labels or from panoptic maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.structures import BitMasks, Instances
+from torch import Tensor
+
+from ovs_core.data import SemanticDatasetMapper, register_mapper
+from ovs_core.data.mapper import read_picture
+from ovs_core.errors import UserError
+
+VOID_ID = 0
+
+
+def segments(labels: list[int], masks: Tensor) -> Instances:
+    """Pack n classes and (n, h, w) bool masks as Detectron2 does, boxes included."""
+    result = Instances(tuple(masks.shape[-2:]))
+    result.gt_classes = torch.tensor(labels, dtype=torch.int64)
+    result.gt_masks = BitMasks(masks)
+    result.gt_boxes = result.gt_masks.get_bounding_boxes()
+    return result
+
+
+def segments_of_labels(labels: Tensor, ignore_label: int) -> Instances:
+    """One segment per class that is present.
+
+    Args:
+        labels: (h, w) classes.
+        ignore_label: value of pixels that belong to none.
+
+    Returns:
+        Segments in the order of the classes; none for a picture without labels.
+    """
+    present = [c for c in labels.unique().tolist() if c != ignore_label and c >= 0]
+    index = torch.tensor(present, dtype=labels.dtype).view(-1, 1, 1)
+    return segments(present, labels == index)
+
+
+def large_scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:
+    """Flip, scale by a factor of ``INPUT.{MIN,MAX}_SCALE``, crop or pad to ``INPUT.IMAGE_SIZE``."""
+    size = cfg.INPUT.IMAGE_SIZE
+    flip = [] if cfg.INPUT.RANDOM_FLIP == "none" else [
+        T.RandomFlip(
+            horizontal=cfg.INPUT.RANDOM_FLIP == "horizontal",
+            vertical=cfg.INPUT.RANDOM_FLIP == "vertical",
+        )
+    ]  # fmt: skip
+    scale = T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, size, size)
+    return [*flip, scale, T.FixedSizeCrop((size, size))]
+
+
+@register_mapper("mask_semantic")
+class MaskSemanticMapper(SemanticDatasetMapper):
+    """The suite's semantic mapper with one segment per class present (MAFT+, semantic)."""
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Map one record; in training adds ``instances``."""
+        mapped = super().__call__(record)
+        if self.is_train:
+            ignore_label = self._space(record).ignore_label
+            mapped["instances"] = segments_of_labels(mapped["sem_seg"], ignore_label)
+        return mapped
+
+
+@register_mapper("mask_panoptic")
+class MaskPanopticMapper(SemanticDatasetMapper):
+    """Segments of a panoptic map under large-scale jitter (FC-CLIP; MAFT+, panoptic)."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read ``INPUT``; in training its jitter takes the place of resize and crop."""
+        arguments = super().from_config(cfg, is_train)
+        if is_train:
+            arguments |= {"augmentations": large_scale_jitter(cfg), "size_divisibility": -1}
+        return arguments
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Map one record.
+
+        Args:
+            record: with ``pan_seg_file_name`` and ``segments_info``; not changed.
+
+        Returns:
+            As the semantic mapper; in training ``image`` and ``instances``, no ``sem_seg``. Crowd and
+            void pixels belong to no segment; a segment that was cropped away keeps its empty mask.
+        """
+        if not self.is_train:
+            return super().__call__(record)
+        if "pan_seg_file_name" not in record:
+            raise UserError(
+                f"{record['file_name']}: has no panoptic map; train on a panoptic dataset, or set "
+                "INPUT.DATASET_MAPPER_NAME to mask_semantic"
+            )
+        image = read_picture(record["file_name"], self.image_format, exif=self.exif)
+        # Read as colours and cropped as colours: only 8-bit maps go through Pillow's nearest resize.
+        colours = read_picture(record["pan_seg_file_name"], "RGB", exif=False)
+        if colours.shape != image.shape:
+            raise UserError(
+                f"{record['pan_seg_file_name']}: is {colours.shape[:2]}, but its picture "
+                f"{record['file_name']} is {image.shape[:2]} pixels high and wide"
+            )
+        inputs = T.AugInput(image)
+        transforms = self.augmentations(inputs)
+        ids = segment_ids(transforms.apply_segmentation(colours))
+        kept = [s for s in record["segments_info"] if not s.get("iscrowd", 0)]
+        _check_ids(record, kept)
+        masks = np.stack([ids == s["id"] for s in kept]) if kept else np.zeros((0, *ids.shape), bool)
+        mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
+        mapped["height"], mapped["width"] = image.shape[:2]
+        mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        mapped["instances"] = segments([s["category_id"] for s in kept], torch.from_numpy(masks))
+        return mapped
+
+
+def segment_ids(colours: np.ndarray) -> np.ndarray:
+    """Decode (h, w, 3) colours into segment ids R + 256 G + 65536 B."""
+    wide = colours.astype(np.int64)
+    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+
+
+def _check_ids(record: Mapping[str, Any], kept: list[Mapping[str, Any]]) -> None:
+    ids = [s["id"] for s in kept]
+    if VOID_ID in ids or len(set(ids)) < len(ids):
+        raise UserError(
+            f"{record['pan_seg_file_name']}: its segments_info uses id 0 (void) or one id twice"
+        )

@@ -1,0 +1,165 @@
+"""MAFT+: the trunk of CLIP is tuned to respect masks, and the text rows look at the picture.
+
+Everything is trained at once; there is no second stage. Gradients: the set criterion reaches the head and
+the void row, the mask-aware loss the trunk and the transfer, the compensation the trunk alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor
+
+from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.errors import UserError
+from ovs_core.modeling.build import build_clip
+
+from .compensation import representation_compensation
+from .ensemble import class_probabilities, with_void
+from .mask_aware_loss import mask_aware_loss
+from .mask_segmenter import EncodedPicture, MaskSegmenter
+from .transfer import ContentTransfer, dense_embedding
+
+DROP_PATHS = ("none", "teacher", "both")
+
+
+@META_ARCH_REGISTRY.register()
+class MAFTPlus(MaskSegmenter):
+    """The method.
+
+    Args:
+        transfer: content-dependent transfer of the text rows.
+        build_teacher: gives the image tower of the original CLIP; called when training begins, so that
+            evaluation never loads a second CLIP.
+        compensation_weight: factor on the representation compensation.
+        mask_aware_weight: factor on the mask-aware loss.
+        drop_path: whose stochastic depth is active in training: ``none``, ``teacher`` or ``both``.
+        **shared: see ``MaskSegmenter``.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        transfer: ContentTransfer,
+        build_teacher: Callable[[], ConvEncoder],
+        compensation_weight: float = 0.1,
+        mask_aware_weight: float = 1.0,
+        drop_path: str = "none",
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        if drop_path not in DROP_PATHS:
+            raise UserError(
+                f"MODEL.MAFTPLUS.DROP_PATH: '{drop_path}' is none of {', '.join(DROP_PATHS)}"
+            )
+        if self.encoder.is_resnet:
+            raise UserError(
+                "MAFT+ projects single cells, which a ResNet CLIP cannot; set MODEL.CLIP.ARCHITECTURE to a "
+                "ConvNeXt (convnext_base_w_320, convnext_large_d_320, embedded-convnext)"
+            )
+        self.transfer = transfer
+        self._build_teacher = build_teacher
+        self._teacher: list[ConvEncoder] = []  # not a submodule: frozen, and no part of checkpoints
+        self.compensation_weight = compensation_weight
+        self.mask_aware_weight = mask_aware_weight
+        self.drop_path = drop_path
+        for module in self.encoder.trunk_modules():
+            module.requires_grad_(True)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read ``MODEL.MAFTPLUS``."""
+        node, shared = cfg.MODEL.MAFTPLUS, super().from_config(cfg)
+        return {
+            **shared,
+            "transfer": ContentTransfer(
+                shared["clip"].embed_dim,
+                heads=node.CDT_HEADS,
+                norm=node.CDT_NORM,
+                layout=node.CDT_LAYOUT,
+            ),
+            "build_teacher": lambda: ConvEncoder(build_clip(cfg).visual),
+            "compensation_weight": node.RC_WEIGHT,
+            "mask_aware_weight": node.MASK_AWARE_WEIGHT,
+            "drop_path": node.DROP_PATH,
+        }
+
+    @property
+    def teacher(self) -> ConvEncoder:
+        """The frozen original trunk, loaded when first asked for."""
+        if not self._teacher:
+            teacher = self._build_teacher().to(self.device).requires_grad_(False).eval()
+            if self.drop_path != "none":
+                teacher.train()
+            self._teacher.append(teacher)
+        return self._teacher[0]
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the second CLIP is in memory."""
+        return bool(self._teacher)
+
+    def train(self, mode: bool = True) -> MAFTPlus:
+        """Switch the mode; the trunk is stochastic only with ``drop_path`` both."""
+        super().train(mode)
+        if mode and self.drop_path == "both":
+            for module in self.encoder.trunk_modules():
+                module.train()
+        return self
+
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Set criterion, mask-aware loss and representation compensation."""
+        images = self.pad([one["image"] for one in batched_inputs])
+        features = self.encoder(images)
+        dense = features["dense"]
+        detached = {name: value.detach() for name, value in features.items()}
+        if self.drop_path == "both":  # published: the head sees another random pass of the trunk
+            with torch.no_grad():
+                detached = self.encoder(images)
+        heads = self.decoder(self.pixel_decoder(detached), every_head=True)
+        targets = self.targets(batched_inputs, images)
+        losses = self.criterion(self.head_outputs(heads), targets)
+        scores = self.transferred_scores(dense, heads[-1].masks)
+        losses["ranking_loss"] = self.mask_aware_weight * mask_aware_loss(
+            scores, heads[-1].masks, targets
+        )
+        with torch.no_grad():
+            original = self.teacher(images)["dense"]
+        losses["rc_loss"] = self.compensation_weight * representation_compensation(dense, original)
+        return losses
+
+    def transferred_scores(
+        self, dense: Tensor, masks: Tensor, embedding: Tensor | None = None
+    ) -> Tensor:
+        """Score CLIP's mask embeddings against text rows that have seen the picture.
+
+        Args:
+            dense: (B, C, h, w) trunk features.
+            masks: (B, Q, h', w') mask logits.
+            embedding: (B, Q, E) mask embeddings, if they are known already.
+
+        Returns:
+            (B, Q, K + 1), void last.
+        """
+        rows, index = self.rows()
+        if embedding is None:
+            embedding = self.embed_masks(dense, masks)[1]
+        return self.clip_scores(embedding, self.transferred_rows(dense, rows), index)
+
+    def transferred_rows(self, dense: Tensor, rows: Tensor) -> Tensor:
+        """Adapt (S + 1, E) text rows to the pictures of ``dense``: (B, S + 1, E)."""
+        return self.transfer(dense_embedding(self.encoder, dense, layout=self.transfer.layout), rows)
+
+    def classify(self, encoded: EncodedPicture) -> Tensor:
+        """Classify by CLIP's own scores; the trained embedding only says how likely "nothing" is."""
+        rows, index = self.rows()
+        own = self.transferred_scores(
+            encoded.dense, encoded.prediction.masks, encoded.mask_embedding
+        )
+        trained = self.trained_scores(encoded.prediction, rows, index)
+        return with_void(class_probabilities(own), trained)

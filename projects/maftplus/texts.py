@@ -1,0 +1,75 @@
+"""The text side: synonyms, templates, the void row, and which classes were seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovs_core.clip import TextEmbedder
+from ovs_core.vocabulary import Vocabulary
+
+
+def split_synonyms(text: str) -> list[str]:
+    """Split a published class string at its commas; a blank behind a comma goes, all else stays."""
+    return text.replace(", ", ",").split(",")
+
+
+def seen_classes(words: Vocabulary, trained: Vocabulary) -> list[bool]:
+    """Tell for each class whether one of its texts is, letter for letter, a text of training."""
+    known = set(trained.texts)
+    return [not known.isdisjoint(entry.synonyms) for entry in words]
+
+
+def thing_classes(words: Vocabulary, trained: Vocabulary) -> list[bool]:
+    """Tell for each class whether its segments are counted one by one.
+
+    A dataset says so. For a person's own words nobody does: a word that training knew as stuff is stuff,
+    every other word is a thing.
+    """
+    stuff = {text for entry in trained if entry.is_thing is False for text in entry.synonyms}
+    return [
+        stuff.isdisjoint(entry.synonyms) if entry.is_thing is None else entry.is_thing
+        for entry in words
+    ]
+
+
+class TextRows(nn.Module):
+    """Rows that vectors are scored against: one per text, and a learned one for "nothing".
+
+    Args:
+        dim: joint width E.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.void = nn.Embedding(1, dim)
+        self._last: tuple[object, Tensor, Tensor] | None = None
+
+    def forward(
+        self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder
+    ) -> tuple[Tensor, Tensor]:
+        """Give the rows of a vocabulary.
+
+        Args:
+            words: K classes with S texts.
+            templates: prompts.
+            embedder: encodes texts once and remembers them.
+
+        Returns:
+            (S + 1, E) unit rows, void last, and the (S,) class of each text.
+        """
+        texts, index = self._texts(words, templates, embedder)
+        return torch.cat([texts, F.normalize(self.void.weight, dim=-1)]), index
+
+    def _texts(
+        self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder
+    ) -> tuple[Tensor, Tensor]:
+        key = (words, tuple(templates), embedder, self.void.weight.device)
+        if self._last is None or self._last[0] != key:
+            with torch.no_grad():
+                rows = embedder.texts(words.texts, templates).to(self.void.weight.device)
+            self._last = (key, rows, torch.tensor(words.class_index, device=rows.device))
+        return self._last[1:]
