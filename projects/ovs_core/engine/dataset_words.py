@@ -26,7 +26,8 @@ def dataset_vocabulary(
     extra = load_background_words(background_words) if background_words else []
     listed = metadata.get("class_list", "")
     if not listed:
-        return Vocabulary.from_names(metadata.stuff_classes, background_words=extra)
+        things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() or None
+        return Vocabulary.from_names(metadata.stuff_classes, background_words=extra, things=things)
     classes = load_class_list(listed)
     if synonym_field:
         synonyms = classes.synonyms(synonym_field)
