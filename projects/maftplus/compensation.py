@@ -25,7 +25,8 @@ def representation_compensation(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar loss, not weighted.
 
     Raises:
-        UserError: if the map is narrower than 4 cells, that is, the padded pictures than 128 pixels.
+        UserError: if the map is narrower than 4 cells, that is, the padded pictures than 128
+            pixels.
     """
     return F.smooth_l1_loss(_descriptor(student), _descriptor(teacher))
 
@@ -35,8 +36,8 @@ def _descriptor(features: Tensor) -> Tensor:
     height, width = features.shape[-2:]
     if width < max(SCALES):
         raise UserError(
-            f"representation compensation needs training pictures at least {32 * max(SCALES)} pixels "
-            f"wide after padding, but the feature map is {width} cells wide; enlarge "
+            f"representation compensation needs training pictures of {32 * max(SCALES)} pixels "
+            f"width or more after padding, but the feature map is {width} cells wide; enlarge "
             "INPUT.MIN_SIZE_TRAIN or INPUT.IMAGE_SIZE"
         )
     x = features.relu()

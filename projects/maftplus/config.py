@@ -11,7 +11,9 @@ def add_maftplus_config(cfg: CfgNode) -> None:
     Defaults are the published values unless a comment says otherwise.
     """
     _add_mask_former_keys(cfg)
-    cfg.INPUT.IMAGE_SIZE = 1024  # mask_panoptic: side of the square that training pictures are put into
+    cfg.INPUT.IMAGE_SIZE = (
+        1024  # MaskPanopticMapper: side of the square that training pictures are put into
+    )
     cfg.INPUT.MIN_SCALE = 0.1  # ... and the range of random factors on it
     cfg.INPUT.MAX_SCALE = 2.0
     fcclip = cfg.MODEL.FC_CLIP = CfgNode()
@@ -23,9 +25,11 @@ def add_maftplus_config(cfg: CfgNode) -> None:
     maftplus.MASK_AWARE_WEIGHT = 1.0
     maftplus.CDT_HEADS = 8  # second value of the published MODEL.cdt_params
     maftplus.CDT_NORM = "post"  # post: semantic checkpoints; branch: panoptic ones
-    # published: memory order of the released code, needed for its weights; spatial: one row per cell
+    # published: memory order of the released code, needed for its weights; spatial: one row per
+    # cell
     maftplus.CDT_LAYOUT = "published"
-    # Stochastic depth in training: none; teacher (published until its first evaluation); both (after)
+    # Stochastic depth in training: none; teacher (published until its first evaluation); both
+    # (after)
     maftplus.DROP_PATH = "none"
 
 

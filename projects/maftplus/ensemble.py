@@ -1,4 +1,4 @@
-"""Joining the two classifications of a mask (FC-CLIP, section 3.3). Letters: B, Q masks, K classes."""
+"""Joining the two classifications of a mask (FC-CLIP). Letters: B, Q masks, K classes."""
 
 from __future__ import annotations
 

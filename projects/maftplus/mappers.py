@@ -12,8 +12,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from ovs_core.data import SemanticDatasetMapper, register_mapper
-from ovs_core.data.mapper import read_picture
+from ovs_core.data.build import DATASET_MAPPER_REGISTRY
+from ovs_core.data.mapper import SemanticDatasetMapper, read_picture
 from ovs_core.errors import UserError
 
 VOID_ID = 0
@@ -56,7 +56,7 @@ def large_scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:
     return [*flip, scale, T.FixedSizeCrop((size, size))]
 
 
-@register_mapper("mask_semantic")
+@DATASET_MAPPER_REGISTRY.register()
 class MaskSemanticMapper(SemanticDatasetMapper):
     """The suite's semantic mapper with one segment per class present (MAFT+, semantic)."""
 
@@ -69,7 +69,7 @@ class MaskSemanticMapper(SemanticDatasetMapper):
         return mapped
 
 
-@register_mapper("mask_panoptic")
+@DATASET_MAPPER_REGISTRY.register()
 class MaskPanopticMapper(SemanticDatasetMapper):
     """Segments of a panoptic map under large-scale jitter (FC-CLIP; MAFT+, panoptic)."""
 
@@ -88,7 +88,8 @@ class MaskPanopticMapper(SemanticDatasetMapper):
             record: with ``pan_seg_file_name`` and ``segments_info``; not changed.
 
         Returns:
-            As the semantic mapper; in training ``image`` and ``instances``, no ``sem_seg``. Crowd and
+            As the semantic mapper; in training ``image`` and ``instances``, no ``sem_seg``. Crowd
+            and
             void pixels belong to no segment; a segment that was cropped away keeps its empty mask.
         """
         if not self.is_train:
@@ -96,10 +97,11 @@ class MaskPanopticMapper(SemanticDatasetMapper):
         if "pan_seg_file_name" not in record:
             raise UserError(
                 f"{record['file_name']}: has no panoptic map; train on a panoptic dataset, or set "
-                "INPUT.DATASET_MAPPER_NAME to mask_semantic"
+                "INPUT.MAPPER to MaskSemanticMapper"
             )
         image = read_picture(record["file_name"], self.image_format, exif=self.exif)
-        # Read as colours and cropped as colours: only 8-bit maps go through Pillow's nearest resize.
+        # Read as colours and cropped as colours: only 8-bit maps go through Pillow's nearest
+        # resize.
         colours = read_picture(record["pan_seg_file_name"], "RGB", exif=False)
         if colours.shape != image.shape:
             raise UserError(
@@ -111,7 +113,9 @@ class MaskPanopticMapper(SemanticDatasetMapper):
         ids = segment_ids(transforms.apply_segmentation(colours))
         kept = [s for s in record["segments_info"] if not s.get("iscrowd", 0)]
         _check_ids(record, kept)
-        masks = np.stack([ids == s["id"] for s in kept]) if kept else np.zeros((0, *ids.shape), bool)
+        masks = (
+            np.stack([ids == s["id"] for s in kept]) if kept else np.zeros((0, *ids.shape), bool)
+        )
         mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
         mapped["height"], mapped["width"] = image.shape[:2]
         mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))

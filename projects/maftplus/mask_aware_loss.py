@@ -14,7 +14,7 @@ from ovs_core.modeling.mask2former.transformer_decoder import resize_features
 
 
 def mask_aware_loss(logits: Tensor, masks: Tensor, targets: list[MaskTargets]) -> Tensor:
-    """Mean SmoothL1 distance between class probability and rescaled IoU over all (target, mask) pairs.
+    """SmoothL1 distance of class probability and rescaled IoU, mean over (target, mask) pairs.
 
     Args:
         logits: (B, Q, K + 1) scores of the pooled CLIP features, void last.

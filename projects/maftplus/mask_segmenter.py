@@ -1,4 +1,4 @@
-"""What FC-CLIP and MAFT+ share: a convolutional CLIP, mask proposals, scores of masks against words.
+"""What FC-CLIP and MAFT+ share: a convolutional CLIP, mask proposals, scores against words.
 
 Letters: B pictures, Q masks, K classes, S texts, E joint width, Hp x Wp padded size.
 """
@@ -71,7 +71,7 @@ class Tasks:
         """Refuse a model that would answer nothing."""
         if not (self.semantic or self.panoptic or self.instance):
             raise UserError(
-                "MODEL.MASK_FORMER.TEST: semantic, panoptic and instance output are all off; switch one on"
+                "MODEL.MASK_FORMER.TEST: semantic, panoptic and instance are all off; switch one on"
             )
 
 
@@ -122,7 +122,9 @@ class MaskSegmenter(Segmenter):
         tasks: Tasks | None = None,
         output: str = "labels",
     ) -> None:
-        super().__init__(clip=clip, templates=templates, protocol=Whole(divisor=DIVISOR), output=output)
+        super().__init__(
+            clip=clip, templates=templates, protocol=Whole(divisor=DIVISOR), output=output
+        )
         # Holds no weights of its own: the tower belongs to the CLIP.
         self._encoder = [ConvEncoder(clip.visual)]
         self.pixel_decoder = pixel_decoder
@@ -138,8 +140,8 @@ class MaskSegmenter(Segmenter):
         shared = segmenter_arguments(cfg)
         if not isinstance(shared.pop("protocol"), Whole):
             raise UserError(
-                "MODEL.OVS.PROTOCOL: mask-based methods look at the whole picture; set NAME to whole, "
-                "SCALES to [1.0] and FLIP to False"
+                "MODEL.OVS.PROTOCOL: mask-based methods look at the whole picture; set NAME to "
+                "whole, SCALES to [1.0] and FLIP to False"
             )
         encoder = ConvEncoder(shared["clip"].visual)
         return {
@@ -195,7 +197,7 @@ class MaskSegmenter(Segmenter):
         return EncodedPicture(prediction, low, embedding, dense, canvas, valid)
 
     def embed_masks(self, dense: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks at the size of ``dense``, and what CLIP sees in them: (B, Q, h, w) and (B, Q, E)."""
+        """Masks at the size of ``dense`` (B, Q, h, w), and what CLIP sees in them (B, Q, E)."""
         low = fit_masks(masks.detach(), tuple(dense.shape[-2:]))
         return low, self.encoder.embed_masks(dense, low, mask_pool)
 
@@ -300,12 +302,12 @@ def build_decoder(cfg: CfgNode, embed_dim: int) -> MaskedAttentionDecoder:
     node, head = cfg.MODEL.MASK_FORMER, cfg.MODEL.SEM_SEG_HEAD
     if head.MASK_DIM != node.HIDDEN_DIM:
         raise UserError(
-            f"MODEL.SEM_SEG_HEAD.MASK_DIM ({head.MASK_DIM}) must equal MODEL.MASK_FORMER.HIDDEN_DIM "
+            f"MODEL.SEM_SEG_HEAD.MASK_DIM ({head.MASK_DIM}) must equal MASK_FORMER.HIDDEN_DIM "
             f"({node.HIDDEN_DIM}): pooled mask features are added to the queries"
         )
     if node.DEC_LAYERS < 2:
         raise UserError(
-            "MODEL.MASK_FORMER.DEC_LAYERS counts the prediction heads, one more than layers; give >= 2"
+            "MODEL.MASK_FORMER.DEC_LAYERS counts prediction heads, one more than layers; give >= 2"
         )
     return MaskedAttentionDecoder(
         embed_dim=embed_dim,

@@ -1,6 +1,7 @@
 """MAFT+: the trunk of CLIP is tuned to respect masks, and the text rows look at the picture.
 
-Everything is trained at once; there is no second stage. Gradients: the set criterion reaches the head and
+Everything is trained at once; there is no second stage. Gradients: the set criterion reaches the
+head and
 the void row, the mask-aware loss the trunk and the transfer, the compensation the trunk alone.
 """
 
@@ -33,7 +34,8 @@ class MAFTPlus(MaskSegmenter):
 
     Args:
         transfer: content-dependent transfer of the text rows.
-        build_teacher: gives the image tower of the original CLIP; called when training begins, so that
+        build_teacher: gives the image tower of the original CLIP; called when training begins, so
+            that
             evaluation never loads a second CLIP.
         compensation_weight: factor on the representation compensation.
         mask_aware_weight: factor on the mask-aware loss.
@@ -59,8 +61,8 @@ class MAFTPlus(MaskSegmenter):
             )
         if self.encoder.is_resnet:
             raise UserError(
-                "MAFT+ projects single cells, which a ResNet CLIP cannot; set MODEL.CLIP.ARCHITECTURE to a "
-                "ConvNeXt (convnext_base_w_320, convnext_large_d_320, embedded-convnext)"
+                "MAFT+ projects single cells, which a ResNet CLIP cannot; set MODEL.CLIP.ARCHITECTURE "
+                "to a ConvNeXt (convnext_base_w_320, convnext_large_d_320, embedded-convnext)"
             )
         self.transfer = transfer
         self._build_teacher = build_teacher
@@ -153,10 +155,12 @@ class MAFTPlus(MaskSegmenter):
 
     def transferred_rows(self, dense: Tensor, rows: Tensor) -> Tensor:
         """Adapt (S + 1, E) text rows to the pictures of ``dense``: (B, S + 1, E)."""
-        return self.transfer(dense_embedding(self.encoder, dense, layout=self.transfer.layout), rows)
+        return self.transfer(
+            dense_embedding(self.encoder, dense, layout=self.transfer.layout), rows
+        )
 
     def classify(self, encoded: EncodedPicture) -> Tensor:
-        """Classify by CLIP's own scores; the trained embedding only says how likely "nothing" is."""
+        """Classify by CLIP's own scores; the trained embedding says how likely "nothing" is."""
         rows, index = self.rows()
         own = self.transferred_scores(
             encoded.dense, encoded.prediction.masks, encoded.mask_embedding

@@ -26,8 +26,10 @@ _DERIVED = ("clip.model.attn_mask",)
 def rename_published(model: MaskSegmenter, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Translate a published state dict into this suite's names.
 
-    The teacher's CLIP and the class weights of the loss are left out: the teacher is the CLIP that the
-    config loads, and the weights follow from the config. Text weights equal to those of the loaded CLIP are
+    The teacher's CLIP and the class weights of the loss are left out: the teacher is the CLIP that
+    the
+    config loads, and the weights follow from the config. Text weights equal to those of the loaded
+    CLIP are
     left out too.
 
     Args:
@@ -46,16 +48,16 @@ def rename_published(model: MaskSegmenter, tensors: dict[str, Tensor]) -> dict[s
     for name in (*teacher, *(n for n in _DERIVED if n in renamed)):
         del renamed[name]
     if teacher:
-        logger.info("published checkpoint: %d tensors of the teacher CLIP are not needed", len(teacher))
+        logger.info(
+            "published checkpoint: %d tensors of the teacher CLIP are not needed", len(teacher)
+        )
     state = model.state_dict()
     _check_fit(model, renamed, state)
     _check_classes(model, classes)
     return _settle_text_tower(model, renamed, state)
 
 
-def _check_fit(
-    model: MaskSegmenter, renamed: dict[str, Tensor], state: dict[str, Tensor]
-) -> None:
+def _check_fit(model: MaskSegmenter, renamed: dict[str, Tensor], state: dict[str, Tensor]) -> None:
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     missing = sorted(trained - renamed.keys())
     shapes = sorted(n for n in renamed.keys() & state.keys() if renamed[n].shape != state[n].shape)
@@ -68,7 +70,8 @@ def _check_fit(
             problems.append(f"{len(names)} tensors {words} (first: {names[0]})")
     raise UserError(
         f"the checkpoint does not belong to a {type(model).__name__} on CLIP "
-        f"{model.clip.architecture} with {model.decoder.num_queries} queries: {'; '.join(problems)}. "
+        f"{model.clip.architecture} with {model.decoder.num_queries} queries: {'; '.join(problems)}"
+        ". "
         "Choose the config whose name fits the checkpoint"
     )
 
@@ -76,9 +79,9 @@ def _check_fit(
 def _check_classes(model: MaskSegmenter, weights: Tensor | None) -> None:
     if weights is not None and len(weights) - 1 != len(model.trained_words):
         raise UserError(
-            f"the checkpoint was trained on {len(weights) - 1} classes, but DATASETS.TRAIN of the config "
-            f"has {len(model.trained_words)}; choose the config of its training set (for MAFT+ the norm "
-            "of the transfer depends on it: 133 classes panoptic, 171 semantic)"
+            f"the checkpoint was trained on {len(weights) - 1} classes, but DATASETS.TRAIN of the "
+            f"config has {len(model.trained_words)}; choose the config of its training set (for MAFT+ the "
+            "norm of the transfer depends on it: 133 classes panoptic, 171 semantic)"
         )
 
 

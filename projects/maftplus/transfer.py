@@ -43,7 +43,8 @@ class ContentTransfer(nn.Module):
     Args:
         dim: joint width E.
         heads: attention heads.
-        norm: ``post`` normalises the sum (semantic checkpoints); ``branch`` normalises what is added and
+        norm: ``post`` normalises the sum (semantic checkpoints); ``branch`` normalises what is
+            added and
             starts at zero (panoptic checkpoints).
         layout: see ``dense_embedding``.
     """
@@ -58,7 +59,9 @@ class ContentTransfer(nn.Module):
                 f"{', '.join(LAYOUTS)}, but got '{norm}' and '{layout}'"
             )
         if dim % heads:
-            raise UserError(f"MODEL.MAFTPLUS.CDT_HEADS: {heads} does not divide the joint width {dim}")
+            raise UserError(
+                f"MODEL.MAFTPLUS.CDT_HEADS: {heads} does not divide the joint width {dim}"
+            )
         self.norm_kind, self.layout = norm, layout
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.norm = nn.LayerNorm(dim)

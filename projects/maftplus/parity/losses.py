@@ -70,4 +70,3 @@ def run_mask_aware(case: ParityCase) -> Results:
         "iou": torch.cat(ious),
         "iou_norm": torch.cat([rescale(i) for i in ious]),
     }
-

@@ -68,9 +68,10 @@ def grads(module: torch.nn.Module, prefix: str = "") -> Results:
 
 def published_prefix(prefix: str) -> str:
     """Published form of a module prefix of ours."""
-    return {"pixel_decoder.": "sem_seg_head.pixel_decoder.", "decoder.": "sem_seg_head.predictor."}.get(
-        prefix, prefix
-    )
+    return {
+        "pixel_decoder.": "sem_seg_head.pixel_decoder.",
+        "decoder.": "sem_seg_head.predictor.",
+    }.get(prefix, prefix)
 
 
 def load_part(module: torch.nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
@@ -84,7 +85,9 @@ def load_part(module: torch.nn.Module, weights: dict[str, Tensor], prefix: str) 
 def run_sampling(case: ParityCase) -> Results:
     """Sample and differentiate."""
     x = case.tensors()
-    leaves = {k: x[k].requires_grad_() for k in ("value", "sampling_locations", "attention_weights")}
+    leaves = {
+        k: x[k].requires_grad_() for k in ("value", "sampling_locations", "attention_weights")
+    }
     sizes = [tuple(s) for s in x["spatial_shapes"].tolist()]
     out = deformable_sampling(leaves["value"], sizes, *list(leaves.values())[1:])
     out.backward(x["cotangent"])

@@ -38,8 +38,8 @@ METHODS = {"fcclip": "fcclip", "maft": "maftplus"}
 _PUBLISHED_ORDER = (
     "backbone.", "backbone_t.",
     *(f"sem_seg_head.pixel_decoder.{n}" for n in (
-        "input_proj", "transformer.level_embed", "transformer.encoder", "mask_features", "adapter_1",
-        "layer_1")),
+        "input_proj", "transformer.level_embed", "transformer.encoder", "mask_features",
+        "adapter_1", "layer_1")),
     *(f"sem_seg_head.predictor.{n}" for n in (
         "logit_scale", "transformer_self", "transformer_cross", "transformer_ffn", "decoder_norm",
         "query_feat", "query_embed", "level_embed", "mask_embed", "_mask_pooling_proj",
@@ -130,7 +130,9 @@ def load_reference_weights(model: MaskSegmenter, case: ParityCase) -> None:
     if absent or result.unexpected_keys:
         raise ValueError(f"missing {absent}, unexpected {result.unexpected_keys}")
     if isinstance(model, MAFTPlus) and teacher:
-        visual = {k.removeprefix("teacher.visual."): v for k, v in teacher.items() if ".visual." in k}
+        visual = {
+            k.removeprefix("teacher.visual."): v for k, v in teacher.items() if ".visual." in k
+        }
         model.teacher.visual.load_state_dict(visual)
 
 
@@ -207,9 +209,7 @@ def run_training(case: ParityCase) -> Results:
 
 def _gradients(model: MaskSegmenter, loss: Tensor, group: str) -> Results:
     named = [(name, p) for name, p in published_parameters(model) if p.requires_grad]
-    found = torch.autograd.grad(
-        loss, [p for _, p in named], retain_graph=True, allow_unused=True
-    )
+    found = torch.autograd.grad(loss, [p for _, p in named], retain_graph=True, allow_unused=True)
     return {
         f"{group}/{name}": torch.zeros_like(p) if g is None else g
         for (name, p), g in zip(named, found, strict=True)
@@ -228,7 +228,7 @@ def _batch(case: ParityCase) -> list[dict[str, Any]]:
 
 
 def published_parameters(model: MaskSegmenter) -> list[tuple[str, torch.nn.Parameter]]:
-    """All parameters under published names and in the published order, the teacher's CLIP included."""
+    """All parameters, the teacher's too, under published names and in the published order."""
     named = [(published_name(name), p) for name, p in model.named_parameters()]
     if isinstance(model, MAFTPlus):
         student = [n for n, _ in named if n.startswith("backbone.")]
@@ -271,4 +271,3 @@ def run_optimizer(case: ParityCase) -> Results:
         "n_trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "optimizer_class": type(optimizer).__name__,
     }
-

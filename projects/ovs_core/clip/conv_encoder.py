@@ -1,6 +1,7 @@
-"""Dense features from an unmodified convolutional open_clip tower: ConvNeXt (timm) or ModifiedResNet.
+"""Dense features from an unmodified open_clip tower: ConvNeXt (timm) or ModifiedResNet.
 
-Letters: B pictures, H x W pixels, C channels of the last stage, h x w its cells, Q masks, E joint width.
+Letters: B pictures, H x W pixels, C channels of the last stage, h x w its cells, Q masks, E joint
+    width.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class ConvEncoder(nn.Module):
         self.is_resnet = isinstance(visual, ModifiedResNet)
         if not (self.is_resnet or _is_convnext(visual)):
             raise UserError(
-                f"this method needs a convolutional image tower, but the CLIP has a {_describe(visual)}; "
-                "set MODEL.CLIP.ARCHITECTURE to a ConvNeXt (convnext_base_w_320, "
+                f"this method needs a convolutional image tower, but the CLIP has a "
+                f"{_describe(visual)}; set MODEL.CLIP.ARCHITECTURE to a ConvNeXt (convnext_base_w_320, "
                 "convnext_large_d_320, embedded-convnext) or a ResNet (RN50-quickgelu, ...)"
             )
         self.visual = visual
@@ -75,7 +76,8 @@ class ConvEncoder(nn.Module):
         Args:
             dense: (B, C, h, w) of ``forward``.
             masks: (B, Q, h, w) mask logits at that size.
-            pool: averages features inside masks; used by ConvNeXt towers. A ResNet tower pools with its
+            pool: averages features inside masks; used by ConvNeXt towers. A ResNet tower pools
+                with its
                 own attention, which sees the cells of the mask only.
 
         Returns:
@@ -135,7 +137,8 @@ class ConvEncoder(nn.Module):
 def masked_attention_pool(pool: AttentionPool2d, dense: Tensor, masks: Tensor) -> Tensor:
     """Pool with CLIP's attention, each mask seeing its own cells only.
 
-    The query is the same for all masks (mean of the map plus the class position); a mask without a cell
+    The query is the same for all masks (mean of the map plus the class position); a mask without a
+    cell
     attends to nothing and gives the bias of the output projection.
 
     Args:

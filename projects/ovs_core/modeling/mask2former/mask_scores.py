@@ -1,7 +1,9 @@
 """From scored masks to label maps, panoptic maps and instances, in blocks of rows.
 
-Neither Q masks nor K class maps are ever held at full size: a block of rows is upsampled, used and dropped.
-Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of a block.
+Neither Q masks nor K class maps are ever held at full size: a block of rows is upsampled, used and
+dropped.
+Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of
+    a block.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ class MaskScores(Scores):
             things: for each class whether it may appear among the ``count``; None for all.
 
         Returns:
-            ``pred_masks`` (n, H, W) bool, ``scores``, ``pred_classes``, and ``pred_boxes`` of zeros:
+            ``pred_masks`` (n, H, W) bool, ``scores``, ``pred_classes``, and ``pred_boxes`` of
+            zeros:
             boxes are not predicted, so a box AP means nothing.
         """
         probabilities = self.class_logits.softmax(-1)[:, :-1].flatten()

@@ -57,7 +57,7 @@ class EncoderLayer(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Turn backbone features into mask features and three memory levels. Always computes in float32.
+    """Turn backbone features into mask features and three memory levels, in float32.
 
     Args:
         channels: width of ``res2`` .. ``res5``.
@@ -65,7 +65,8 @@ class PixelDecoder(nn.Module):
         mask_dim: width of the mask features.
         layers: encoder layers.
         heads: attention heads.
-        feedforward: hidden width of the encoder layers. Published: 1024, although the published config
+        feedforward: hidden width of the encoder layers. Published: 1024, although the published
+            config
             file says 2048.
     """
 

@@ -27,12 +27,17 @@ class MaskTargets:
 
 
 def read_targets(
-    batched_inputs: Sequence[dict[str, Any]], *, classes: int, size: tuple[int, int], device: torch.device
+    batched_inputs: Sequence[dict[str, Any]],
+    *,
+    classes: int,
+    size: tuple[int, int],
+    device: torch.device,
 ) -> list[MaskTargets]:
     """Read the segments of a batch and pad their masks to the batch's size.
 
     Args:
-        batched_inputs: per picture ``instances`` with ``gt_classes`` and ``gt_masks`` (n, h, w) from a
+        batched_inputs: per picture ``instances`` with ``gt_classes`` and ``gt_masks`` (n, h, w)
+            from a
             mapper of this suite.
         classes: K of the training vocabulary.
         size: padded (H, W).
@@ -46,8 +51,8 @@ def read_targets(
         name = one.get("file_name", "a picture")
         if "instances" not in one:
             raise UserError(
-                f"{name}: the training picture carries no segments; a mask-based method needs a mapper "
-                "that makes them (INPUT.DATASET_MAPPER_NAME mask_semantic or mask_panoptic)"
+                f"{name}: the training picture carries no segments; a mask-based method needs a "
+                "mapper that makes them (INPUT.MAPPER MaskSemanticMapper or MaskPanopticMapper)"
             )
         labels = one["instances"].gt_classes.to(device)
         masks = one["instances"].gt_masks
@@ -55,8 +60,8 @@ def read_targets(
         wrong = labels[(labels < 0) | (labels >= classes)]
         if len(wrong):
             raise UserError(
-                f"{name}: class {int(wrong[0])} is outside the training vocabulary of {classes} classes; "
-                "the dataset and the class list in the config do not belong together"
+                f"{name}: class {int(wrong[0])} is outside the training vocabulary of {classes} "
+                "classes; the dataset and the class list in the config do not belong together"
             )
         height, width = masks.shape[-2:]
         targets.append(MaskTargets(labels, F.pad(masks, (0, size[1] - width, 0, size[0] - height))))

@@ -1,6 +1,7 @@
 """The masked-attention transformer decoder of Mask2Former with FC-CLIP's class embedding.
 
-No word enters here: the decoder gives masks and class embeddings, which are compared with texts outside.
+No word enters here: the decoder gives masks and class embeddings, which are compared with texts
+    outside.
 Letters: B pictures, Q queries, D width, h x w cells of a level, E joint width, M heads.
 """
 
@@ -55,7 +56,12 @@ class DecoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(
-        self, queries: Tensor, query_positions: Tensor, keys: Tensor, memory: Tensor, blocked: Tensor
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        keys: Tensor,
+        memory: Tensor,
+        blocked: Tensor,
     ) -> Tensor:
         """Refine queries.
 
@@ -84,7 +90,7 @@ def attend(
     *,
     blocked: Tensor | None = None,
 ) -> Tensor:
-    """Run an attention module with one mask for all heads, which PyTorch's own forward would copy M times.
+    """Run an attention module with one mask for all heads (PyTorch's forward copies it M times).
 
     Args:
         attention: holds the weights.
@@ -112,7 +118,8 @@ def attention_mask(mask_embedding: Tensor, mask_features: Tensor) -> Tensor:
 
     Args:
         mask_embedding: (B, Q, D).
-        mask_features: (B, D, h, w) at the level's size. Resizing the features and the mask logits gives
+        mask_features: (B, D, h, w) at the level's size. Resizing the features and the mask logits
+            gives
             the same, as both steps are linear; the features are far fewer.
 
     Returns:
@@ -139,7 +146,8 @@ class MaskedAttentionDecoder(nn.Module):
         embed_dim: joint width E of the class embeddings.
         input_dim: width of the memory levels.
         dim: width D of the queries.
-        mask_dim: width of the mask features; equals ``dim``, because pooled mask features are added to
+        mask_dim: width of the mask features; equals ``dim``, because pooled mask features are
+            added to
             the queries.
         queries: Q.
         layers: attention layers; there is one prediction head more.
@@ -183,7 +191,8 @@ class MaskedAttentionDecoder(nn.Module):
 
         Args:
             features: of the pixel decoder.
-            every_head: whether the auxiliary heads predict too, as the losses need; without them only
+            every_head: whether the auxiliary heads predict too, as the losses need; without them
+                only
                 their attention masks are computed.
 
         Returns:
