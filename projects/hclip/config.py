@@ -22,6 +22,7 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
     node.SIZE_DIVISOR = 32  # px, training pictures are padded to a multiple (code)
     node.GUIDANCE_LAYERS = [3, 7]  # image blocks that guide upsampling (code; L/14: 7, 15)
     node.LOSS = "bce"  # bce (code: ignored pixels are negatives) or ce (paper's wording)
+    node.SEEN_ONLY = False  # train with seen classes alone where the data set names unseen ones
     node.GRADIENT_CHECKPOINTING = False  # recompute blocks of CLIP and decoder; same result
     node.HIDDEN_DIM = 128  # channels of the cost embedding (code)
     node.NUM_LAYERS = 2  # spatial + class aggregation layers (code)

@@ -63,7 +63,6 @@ def adapt(clip: CLIP, settings: FinetuneSettings, clock: StepClock) -> Adaptatio
     Returns:
         The adaptation. What it added inside the CLIP is registered there.
     """
-    clip.text_fingerprint  # noqa: B018 - cached before the weights change: it identifies the pretrained CLIP
     makers = {
         "freeze": Frozen,
         "attention": lambda: AttentionTuning(clip),

@@ -63,8 +63,13 @@ def rename(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
         Our name -> tensor; names that are not known keep their name, so that a report shows them.
 
     Raises:
-        UserError: if aliases of one shared tensor differ.
+        UserError: if aliases of one shared tensor differ, or the file is a plain CLIP.
     """
+    if {"visual.conv1.weight", "token_embedding.weight"} <= tensors.keys():
+        raise UserError(
+            "MODEL.WEIGHTS is a plain CLIP (perhaps one written by tools/merge_clip.py), not a "
+            "checkpoint of this method; give it as MODEL.CLIP.PRETRAINED"
+        )
     known = model.state_dict().keys()
     result: dict[str, Tensor] = {}
     for name, tensor in _whole_projections(tensors).items():

@@ -60,6 +60,8 @@ class CATSeg(Segmenter):
         size_divisor: training pictures are padded to a multiple of this before they are resized.
         loss: ``"bce"`` (released) or ``"ce"`` (as the H-CLIP paper names it).
         ignore_label: label without a class.
+        seen_only: train with the words of the seen classes alone, if the words have unseen ones;
+            pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
         protocol: how pictures are shown at test time.
         output: ``"labels"`` or ``"scores"``.
@@ -78,6 +80,7 @@ class CATSeg(Segmenter):
         size_divisor: int = 32,
         loss: str = "bce",
         ignore_label: int = 255,
+        seen_only: bool = False,
         checkpointing: bool = False,
         protocol: InferenceProtocol | None = None,
         output: str = "labels",
@@ -92,7 +95,7 @@ class CATSeg(Segmenter):
         self._image_encoder = (encoder,)
         self.image_size, self.size_divisor = image_size, size_divisor
         self.guidance_layers = tuple(encoder.block_index(i) for i in guidance_layers)
-        self.loss, self.ignore_label = loss, ignore_label
+        self.loss, self.ignore_label, self.seen_only = loss, ignore_label, seen_only
         self.finetune = finetune
         self.clock = StepClock()
         self.adaptation = adapt(clip, finetune, self.clock)
@@ -118,6 +121,7 @@ class CATSeg(Segmenter):
             "size_divisor": node.SIZE_DIVISOR,
             "loss": node.LOSS,
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "seen_only": node.SEEN_ONLY,
             "checkpointing": node.GRADIENT_CHECKPOINTING,
         }
 
@@ -133,14 +137,15 @@ class CATSeg(Segmenter):
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute ``loss_sem_seg`` of a batch of crops."""
-        self.clock.tick()
+        self._begin_step()
         images = [self.normalize(one["image"]) for one in batched_inputs]
         padded = ImageList.from_tensors(images, self.size_divisor).tensor
         targets = [one["sem_seg"].to(self.device) for one in batched_inputs]
         targets = ImageList.from_tensors(targets, pad_value=self.ignore_label).tensor
-        logits = self.score(self.encode(padded)).float()
+        text, targets = self._trained_classes(self.text_features(), targets.long())
+        logits = self._decode(self.encode(padded), text).float()
         logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear")
-        return {"loss_sem_seg": LOSSES[self.loss](logits, targets.long(), self.ignore_label)}
+        return {"loss_sem_seg": LOSSES[self.loss](logits, targets, self.ignore_label)}
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""
@@ -164,8 +169,7 @@ class CATSeg(Segmenter):
 
     def score(self, features: ImageFeatures) -> Tensor:
         """Features -> (B, K, 4h, 4w) logits for the current words."""
-        guidance = (features.dense, *features.guidance)
-        return self.decoder(features.dense, self.text_features(), guidance)
+        return self._decode(features, self.text_features())
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Probabilities of independent classes with the released loss, logits with the other."""
@@ -195,6 +199,29 @@ class CATSeg(Segmenter):
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring a checkpoint of released CAT-Seg or H-CLIP to this model's names."""
         return rename(tensors, self)
+
+    def _begin_step(self) -> None:
+        """Compute adapted weights before any block runs.
+
+        Gradient checkpointing must not see them being computed: its second pass finds them ready.
+        """
+        self.clock.tick()
+        for module in self.clip.model.modules():
+            for name in getattr(module, "parametrizations", ()):
+                getattr(module, name)
+
+    def _decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
+        return self.decoder(features.dense, text, (features.dense, *features.guidance))
+
+    def _trained_classes(self, text: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave out unseen classes: (K, P, E) features and labels -> (S, P, E), labels below S."""
+        unseen = set(self.unseen) if self.seen_only else set()
+        if not unseen:
+            return text, targets
+        seen = [i for i in range(len(text)) if i not in unseen]
+        table = targets.new_full((max(len(text), self.ignore_label + 1),), self.ignore_label)
+        table[torch.tensor(seen, device=self.device)] = torch.arange(len(seen), device=self.device)
+        return text[seen], table[targets]
 
     def _pool(self, rows: Tensor) -> Tensor:
         """(E * P, D) prompt features -> (K, P, D): mean over the synonyms of a class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -39,9 +40,10 @@ class RotatedWeight(nn.Module):
 
     def _adapt(self, weight: Tensor) -> Tensor:
         tower, layer, rows = self._place
-        blocks = self._owner[0].finished_blocks()[tower][layer, rows].to(weight.dtype)
-        matrices = weight.unflatten(0, (len(blocks), -1))
-        return apply_block_diagonal(matrices, blocks, side=self._side).flatten(0, 1)
+        with torch.autocast(weight.device.type, enabled=False):
+            blocks = self._owner[0].finished_blocks()[tower][layer, rows].to(weight.dtype)
+            matrices = weight.unflatten(0, (len(blocks), -1))
+            return apply_block_diagonal(matrices, blocks, side=self._side).flatten(0, 1)
 
 
 class POPAdaptation(Adaptation):

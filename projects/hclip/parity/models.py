@@ -204,7 +204,7 @@ def run_prompt_training(case: ParityCase) -> Outputs:
 
 def _training_step(case: ParityCase, model: CATSeg) -> Outputs:
     out: Outputs = {}
-    encode, score = model.encode, model.score
+    encode, decode = model.encode, model._decode
 
     def keep_features(self: CATSeg, images: Tensor):
         features = encode(images)
@@ -212,15 +212,15 @@ def _training_step(case: ParityCase, model: CATSeg) -> Outputs:
         out.update(res4_up=features.guidance[0], res5_up=features.guidance[1])
         return features
 
-    def keep_logits(self: CATSeg, features) -> Tensor:
-        out["logits"] = score(features)
+    def keep_logits(self: CATSeg, features, text: Tensor) -> Tensor:
+        out["logits"] = decode(features, text)
         return out["logits"]
 
     model.encode = types.MethodType(keep_features, model)
-    model.score = types.MethodType(keep_logits, model)
+    model._decode = types.MethodType(keep_logits, model)
     out["loss"] = model.losses(_batch(case))["loss_sem_seg"]
     out["loss"].backward()
-    model.encode, model.score = encode, score
+    model.encode, model._decode = encode, decode
     return out | _released_gradients(model)
 
 
