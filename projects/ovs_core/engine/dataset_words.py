@@ -21,20 +21,30 @@ def dataset_vocabulary(
         metadata: of the dataset: ``class_list`` (name of a shipped list) or ``stuff_classes``.
         name_field: which text of the class list is encoded.
         synonym_field: field with several texts per class; takes the place of ``name_field``.
-        background_words: name of a shipped list, appended as background entries.
+        background_words: name of a shipped list, appended as background entries. A dataset whose
+            last class is the background (``background_rule`` last_class) names its own list in the
+            metadata; its words take the place of that class.
     """
+    own_words = metadata.get("background_words", "")
+    replaced = bool(own_words) and metadata.get("background_rule") == "last_class"
+    background_words = background_words or (own_words if replaced else "")
     extra = load_background_words(background_words) if background_words else []
     listed = metadata.get("class_list", "")
     if not listed:
         things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() or None
-        return Vocabulary.from_names(metadata.stuff_classes, background_words=extra, things=things)
+        names = list(metadata.stuff_classes)[: -1 if replaced else None]
+        return Vocabulary.from_names(names, background_words=extra, things=things)
     classes = load_class_list(listed)
     if synonym_field:
         synonyms = classes.synonyms(synonym_field)
     else:
         synonyms = [[text] for text in classes.texts(name_field)]
+    kept = slice(-1 if replaced else None)
     return Vocabulary.from_names(
-        classes.names, synonyms=synonyms, background_words=extra, things=classes.things or None
+        classes.names[kept],
+        synonyms=synonyms[kept],
+        background_words=extra,
+        things=classes.things or None,
     )
 
 
