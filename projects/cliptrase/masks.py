@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .median import median_filter
+
 
 def prototypes(matrix: Tensor, labels: Tensor) -> Tensor:
     """Average the rows of each cluster (equation 5).
@@ -41,27 +43,3 @@ def smooth_maps(rows: Tensor, grid: tuple[int, int], *, up: int = 4, median: int
     if up > 1:
         maps = F.interpolate(maps, scale_factor=up, mode="bilinear", align_corners=False)
     return median_filter(maps[0], median)
-
-
-def median_filter(maps: Tensor, side: int) -> Tensor:
-    """Median in a square window, with the border repeated edge first (d c b a | a b c d | d c b a).
-
-    Args:
-        maps: (K, H, W).
-        side: odd window side.
-
-    Returns:
-        (K, H, W).
-    """
-    if side == 1:
-        return maps
-    radius = side // 2
-    rows, columns = (_mirrored(n, radius, maps.device) for n in maps.shape[-2:])
-    padded = maps[:, rows][:, :, columns]
-    windows = padded.unfold(1, side, 1).unfold(2, side, 1).flatten(3)
-    return windows.median(dim=-1).values
-
-
-def _mirrored(count: int, radius: int, device: torch.device) -> Tensor:
-    index = torch.arange(-radius, count + radius, device=device) % (2 * count)
-    return torch.minimum(index, 2 * count - 1 - index)

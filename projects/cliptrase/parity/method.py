@@ -23,7 +23,8 @@ from ovs_core.vocabulary import Vocabulary
 
 from ..attention import allowed_pairs, attend
 from ..correlation import correlation, denoise, eq7_score
-from ..masks import median_filter, prototypes, smooth_maps
+from ..masks import prototypes, smooth_maps
+from ..median import median_filter
 from ..model import CLIPtrase
 from ..regions import RegionRule, cluster
 from ..tower import RecoveryTower, TowerRule
