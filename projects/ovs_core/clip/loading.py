@@ -67,7 +67,12 @@ class CLIP(nn.Module):
     @property
     def embed_dim(self) -> int:
         """Width D of the joint space."""
-        return int(self.model.visual.output_dim)
+        visual = self.model.visual
+        if hasattr(visual, "output_dim"):
+            return int(visual.output_dim)
+        # A timm tower does not say; the projection in its head does.
+        linear = [m for m in visual.head.modules() if isinstance(m, nn.Linear)]
+        return linear[-1].out_features
 
     @property
     def logit_scale(self) -> float:
