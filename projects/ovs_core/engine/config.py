@@ -10,6 +10,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..data.config import add_data_config
+from ..data.own_datasets import register_yaml_datasets
 from ..errors import UserError, nearest
 from ..projects import import_projects
 
@@ -104,6 +105,7 @@ def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
     _merge(cfg, lambda: cfg.merge_from_list(list(options)), "command line")
     settle_device(cfg)
     cfg.CONFIG_FILE = str(path)
+    register_yaml_datasets(*cfg.DATASETS.YAML)
     return cfg
 
 
