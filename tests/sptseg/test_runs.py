@@ -1,0 +1,90 @@
+"""Whole runs through the entry point: configs, training, resume, two processes, pictures."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from ovs_core.configs import list_configs
+from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.engine.run import run
+from ovs_core.engine.trainer import set_training_words
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [name.removeprefix("sptseg/") for name in list_configs("sptseg")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_knows_its_data_and_trains(small_cfg, name):
+    options = ["MODEL.SPTSEG.PROMPTS.DEPTH", "11"]
+    cfg = small_cfg(name, *options)
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    set_training_words(cfg, model)
+    labels = torch.randint(0, len(model.vocabulary), (32, 32))
+    losses = model([{"image": torch.randint(0, 256, (3, 32, 32)), "sem_seg": labels}])
+    sum(losses.values()).backward()
+    assert model.split.unseen
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.fixture
+def train(small_cfg, world, tmp_path):
+    """Write a finished config of a short run on the striped pictures and start it."""
+    sets, stem = world
+    cfg = small_cfg(
+        "sptseg_voc_inductive", "DATASETS.YAML", f"['{sets}']",
+        "DATASETS.TRAIN", f"('{stem}_train',)", "DATASETS.TEST", f"('{stem}_val',)",
+        "SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "2",
+        "SOLVER.WARMUP_ITERS", "2", "TEST.EVAL_PERIOD", "0",
+    )  # fmt: skip
+    path = tmp_path / "run.yaml"
+    path.write_text(cfg.dump())
+
+    def start(output, **options):
+        return run(str(path), ["OUTPUT_DIR", str(tmp_path / output)], **options)
+
+    start.path = path
+    return start
+
+
+def weights(folder):
+    return read_checkpoint(folder / "model_final.pth")["model"]
+
+
+@pytest.mark.slow
+def test_resume_gives_the_weights_of_an_uninterrupted_run(train, tmp_path):
+    train("whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    for later in ("model_0000005.pth", "model_final.pth"):
+        (tmp_path / "broken" / later).unlink()
+    (tmp_path / "broken" / "last_checkpoint").write_text("model_0000003.pth")
+    train("broken", resume=True)
+    whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(train, tmp_path):
+    train("trained")
+    found = {}
+    for count in (1, 2):
+        output = tmp_path / f"eval{count}"
+        command = [
+            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}",
+            "--master-port=29641", str(ROOT / "train_net.py"), "--eval-only", "--config-file",
+            str(train.path), "MODEL.WEIGHTS", str(tmp_path / "trained" / "model_final.pth"),
+            "OUTPUT_DIR", str(output),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, env=environment, check=True, timeout=600, capture_output=True)
+        (path,) = output.rglob("*.json")
+        found[count] = json.loads(path.read_text())
+    assert found[1] == found[2]
