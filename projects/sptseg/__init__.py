@@ -2,5 +2,6 @@
 
 from .config import add_sptseg_config
 from .model import SPTSeg
+from .unseen_only import UnseenOnlyEvaluator
 
-__all__ = ["SPTSeg", "add_sptseg_config"]
+__all__ = ["SPTSeg", "UnseenOnlyEvaluator", "add_sptseg_config"]

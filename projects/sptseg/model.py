@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB
 IMAGENET_STD = (58.395, 57.12, 57.375)
 STATISTICS = ("imagenet", "clip")
+TEST_CLASSES = ("all", "unseen")
+NEVER = 2.0  # more than any probability
 
 
 @META_ARCH_REGISTRY.register()
@@ -47,6 +49,7 @@ class SPTSeg(Segmenter):
         mode: ``inductive``, ``transductive`` or ``fully``.
         crop: side of training crops in pixels.
         seen_bias: taken off the probabilities of seen classes at test, unless transductive.
+        test_classes: ``all``, or ``unseen`` to choose among unseen classes only.
         seen: names of the seen classes; empty for the data set's split.
         unseen: names of the unseen classes; empty for the data set's split.
         statistics: ``imagenet`` or ``clip`` pixel statistics.
@@ -65,6 +68,7 @@ class SPTSeg(Segmenter):
         mode: str = "inductive",
         crop: int = 512,
         seen_bias: float = 0.1,
+        test_classes: str = "all",
         seen: Sequence[str] = (),
         unseen: Sequence[str] = (),
         statistics: str = "imagenet",
@@ -75,9 +79,12 @@ class SPTSeg(Segmenter):
         super().__init__(**segmenter)
         _check_choice("MODE", mode, MODES)
         _check_choice("PIXEL_STATISTICS", statistics, STATISTICS)
+        _check_choice("TEST_CLASSES", test_classes, TEST_CLASSES)
         self.encoder, self.decoder = encoder, decoder
         self.loss, self.mode, self.crop = loss, mode, crop
         self.seen_bias = 0.0 if mode == "transductive" else seen_bias
+        if test_classes == "unseen":
+            self.seen_bias = NEVER
         self.stated_seen, self.stated_unseen = tuple(seen), tuple(unseen)
         self.empty_batch_negatives = empty_batch_negatives
         self.accuracy_period = accuracy_period
@@ -111,6 +118,7 @@ class SPTSeg(Segmenter):
             "mode": node.MODE,
             "crop": node.CROP,
             "seen_bias": node.SEEN_BIAS,
+            "test_classes": node.TEST_CLASSES,
             "seen": node.SEEN,
             "unseen": node.UNSEEN,
             "statistics": node.PIXEL_STATISTICS,

@@ -88,8 +88,7 @@ def mask_sheet(
     """
     size = original.shape[:2]
     scores = model.segment(sample["image"], size).full()
-    bias = model.seen_bias if model.seen_bias else 0.0
-    scores[list(model.split.seen)] += bias  # the probabilities themselves
+    scores[list(model.split.seen)] += model.seen_bias  # the probabilities themselves
     order = scores.flatten(1).amax(dim=1).argsort(descending=True)[:classes].tolist()
     names, colors = model.vocabulary.names, palette(model.vocabulary.names)
     panels = []

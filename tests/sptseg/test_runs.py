@@ -1,5 +1,6 @@
 """Whole runs through the entry point: configs, training, resume, two processes, pictures."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
+from PIL import Image
 
 from ovs_core.configs import list_configs
 from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
 from ovs_core.engine.trainer import set_training_words
+from ovs_core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [name.removeprefix("sptseg/") for name in list_configs("sptseg")]
@@ -88,3 +92,27 @@ def test_two_processes_evaluate_as_one(train, tmp_path):
         (path,) = output.rglob("*.json")
         found[count] = json.loads(path.read_text())
     assert found[1] == found[2]
+
+
+@pytest.mark.slow
+def test_unseen_classes_alone(train, small_cfg, tmp_path):
+    results = train("unseen", eval_only=True)
+    assert "mIoU_unseen_only" not in results["sem_seg"]
+    options = ["TEST.EVALUATOR", "sem_seg_unseen"]
+    with pytest.raises(UserError, match="set MODEL.SPTSEG.TEST_CLASSES to unseen"):
+        run(str(train.path), ["OUTPUT_DIR", str(tmp_path / "wrong"), *options], eval_only=True)
+    options += ["MODEL.SPTSEG.TEST_CLASSES", "unseen", "OUTPUT_DIR", str(tmp_path / "right")]
+    figures = run(str(train.path), options, eval_only=True)["sem_seg"]
+    assert figures["pACC_unseen_only"] == 100.0  # one unseen class: nothing else to choose
+    assert figures["mIoU_S"] == 0.0
+
+
+@pytest.mark.slow
+def test_pictures(train, world, tmp_path):
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "tools" / "visualize_sptseg.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    written = tool.draw(load_cfg(train.path), tmp_path / "pictures", samples=2)
+    names = {path.name for path in written}
+    assert names == {"seen_unseen.png", "masks_0.png", "filter_0.png"}
+    assert all(Image.open(path).size[0] > 100 for path in written)
