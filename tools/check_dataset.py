@@ -28,7 +28,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="registered names; default: all of --yaml")
-    parser.add_argument("--yaml", nargs="+", type=Path, default=[], help="files of own data sets")
+    parser.add_argument(
+        "--yaml", action="append", type=Path, default=[], help="file of own data sets"
+    )
     parser.add_argument("--decode", action="store_true", help="decode every picture completely")
     parser.add_argument("--workers", type=int, default=None, help="default: one per core")
     args = parser.parse_args()

@@ -287,7 +287,7 @@ def _sum_up(report: Report, findings: Iterable[Finding], space: LabelSpace | Non
         report.facts |= {
             "label files": _counted(+formats),
             "classes": f"{space.num_classes}, {len(report.absent)} of them absent",
-            "ignored": f"value {space.ignore_label}, {100 * report.ignored / total:.2f} % of the pixels",
+            "ignored": f"value {space.ignore_label}, {100 * report.ignored / total:.2f} % of all",
         }
     if segments:
         report.facts["segments"] = str(segments.total())

@@ -125,7 +125,7 @@ def files_by_key(
         suffix = next((s for s in ordered if path.endswith(s)), None)
         if suffix is None:
             continue
-        key = os.path.relpath(path, folder).replace(os.sep, "/")[: -len(suffix)]
+        key = os.path.relpath(path, folder).replace(os.sep, "/").removesuffix(suffix)
         if key in found:
             raise UserError(f"{folder}: '{key}' occurs twice ({found[key]} and {path}); keep one")
         found[key] = path

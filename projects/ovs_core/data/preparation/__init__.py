@@ -57,7 +57,8 @@ class Summary:
         title: what was prepared.
         made: number of files written now.
         found: number of files that an earlier run had written.
-        histogram: (65536,) pixels per stored value over all files; zero for pictures.
+        histogram: (65536,) pixels per label value, or per category of the segments; zero for
+            pictures.
         notes: file stem -> note of its job, in the order of the jobs.
     """
 
@@ -172,12 +173,26 @@ def _do(job: Job) -> tuple[bool, np.ndarray, np.ndarray, Any]:
             array, note = array
     if not exists:
         write_picture(job.target, array)
-    elif job.target.suffix != ".jpg":
+    elif not job.noted and job.target.suffix != ".jpg":
         array = _read_back(job.target)
-    if array.ndim != 2:  # a picture or a panoptic PNG: nothing to count
-        return not exists, np.zeros(0, np.int64), np.zeros(0, np.int64), note
+    values, counts = _histogram(array, note)
+    return not exists, values, counts, note
+
+
+def _histogram(array: np.ndarray | None, segments: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels per class: of a label map, or of the segments of a panoptic PNG; none of a picture."""
+    if segments is not None:
+        values = np.array([s["category_id"] for s in segments], np.int64)
+        return _add_up(values, np.array([s["area"] for s in segments], np.int64))
+    if array is None or array.ndim != 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     values, counts = np.unique(array, return_counts=True)
-    return not exists, values.astype(np.int64), counts, note
+    return values.astype(np.int64), counts
+
+
+def _add_up(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    unique, place = np.unique(values, return_inverse=True)
+    return unique, np.bincount(place, counts, len(unique)).astype(np.int64)
 
 
 def _read_back(path: Path) -> np.ndarray:

@@ -1,0 +1,152 @@
+"""The dataset check: a good report, and every fault found."""
+
+import itertools
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from ovs_core.data.checks import check_dataset
+from tests.miniatures import SOURCES, write_layout
+
+TOOL = Path(__file__).parents[3] / "tools" / "check_dataset.py"
+_numbers = itertools.count()
+
+
+def run_tool(*arguments):
+    previous, sys.argv = sys.argv, [str(TOOL), "--workers", "1", *map(str, arguments)]
+    try:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        sys.argv = previous
+
+
+def register(folder, labels, *, names=3, ignore=255):
+    """Register two pictures of 4 x 4 with the given label maps."""
+    name = f"check_{next(_numbers)}"
+    records = []
+    for index, ids in enumerate(labels):
+        Image.new("RGB", (4, 4)).save(folder / f"{name}_{index}.jpg")
+        suffix = ".png" if ids.dtype == np.uint8 else ".tif"
+        Image.fromarray(ids).save(folder / f"{name}_{index}_label{suffix}")
+        records.append(
+            {
+                "file_name": str(folder / f"{name}_{index}.jpg"),
+                "image_id": index,
+                "dataset_name": name,
+                "sem_seg_file_name": str(folder / f"{name}_{index}_label{suffix}"),
+            }
+        )
+    DatasetCatalog.register(name, lambda: records)
+    words = [f"w{i}" for i in range(names)]
+    MetadataCatalog.get(name).set(stuff_classes=words, ignore_label=ignore)
+    return name, records
+
+
+def flat(value, dtype=np.uint8):
+    return np.full((4, 4), value, dtype)
+
+
+def test_good_report(tmp_path):
+    name, _ = register(tmp_path, [flat(0), np.array([[0, 0, 1, 255]] * 4, np.uint8)])
+    report = check_dataset(name, decode=True)
+    assert report.passed and report.histogram.tolist() == [24, 4, 0]
+    assert report.ignored == 4 and report.absent == ["w2"]
+    text = str(report)
+    assert "good" in text and "L 8 bit: 2" in text and "RGB: 2" in text
+    assert "1 classes never occur: w2" in text and "12.50 %" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "kwargs", "message"),
+    [
+        ([flat(3)], {}, "values 3 are neither in 0..2 nor the ignore value 255"),
+        ([flat(0)], {"ignore": 2}, "ignore value 2 is one of the 3 class indices"),
+        ([flat(0)], {"names": 847, "ignore": 65535}, "8-bit labels cannot hold 847 classes"),
+        ([np.zeros((4, 5), np.uint8)], {}, "is 4 x 5, its picture 4 x 4"),
+        ([np.zeros((4, 4, 3), np.uint8)], {}, "holds RGB colours where one class id"),
+    ],
+)
+def test_faults(tmp_path, labels, kwargs, message):
+    name, _ = register(tmp_path, labels, **kwargs)
+    report = check_dataset(name)
+    assert not report.passed and any(message in line for line in report.errors)
+    assert f"error: {report.errors[0]}" in str(report)
+
+
+def test_16_bit_labels(tmp_path):
+    name, _ = register(tmp_path, [flat(846, np.uint16)], names=847, ignore=65535)
+    report = check_dataset(name)
+    assert report.passed and "I;16 16 bit: 1" in str(report) and report.histogram[846] == 16
+
+
+def test_repeated_ids_broken_and_unlabelled_files(tmp_path):
+    name, records = register(tmp_path, [flat(0), flat(255), flat(1)])
+    records[1]["image_id"] = 0
+    Path(records[0]["file_name"]).write_bytes(b"")
+    Path(records[2]["sem_seg_file_name"]).write_bytes(b"")
+    report = check_dataset(name)
+    text = str(report)
+    assert "image ids occur more than once: 0" in text
+    assert "cannot read the picture" in text and "cannot read the label file" in text
+    assert "no pixel is labelled" in text
+
+
+def test_many_faults_are_shortened(tmp_path):
+    name, _ = register(tmp_path, [flat(9)] * 13)
+    report = check_dataset(name)
+    assert len(report.errors) == 11 and report.errors[-1] == "... and 3 more of this kind"
+
+
+def test_benchmark_with_another_count(root):
+    write_layout(root, "voc_20", "catseg")
+    report = check_dataset("voc_20_val")
+    assert report.passed and report.warnings == ["1 pictures; the published split has 1449"]
+
+
+def test_panoptic(root):
+    SOURCES["coco_panoptic"](root)
+    report = check_dataset("coco_133_panoptic_val")
+    assert report.passed and report.histogram[[0, 16, 132]].tolist() == [3, 3, 3]
+    path = root / "coco" / "panoptic_val2017" / "000000000139.png"
+    Image.new("RGB", (16, 12), (9, 0, 0)).save(path)
+    report = check_dataset("coco_133_panoptic_val")
+    assert not report.passed and "segments not in the JSON: 9" in str(report)
+    assert "segments of the JSON without a pixel: 439, 5, 70000" in str(report)
+
+
+def test_instances(root):
+    SOURCES["coco_detection"](root)
+    report = check_dataset("coco_detection_48_17_val")
+    assert report.passed and report.histogram[[0, 15]].tolist() == [2, 1]
+
+
+def test_command_on_a_benchmark(root, capsys):
+    assert run_tool("voc_20_val") == 1
+    assert "Looked for:" in capsys.readouterr().out
+    write_layout(root, "voc_20", "catseg")
+    assert run_tool("voc_20_val") == 0
+    assert "voc_20_val: good" in capsys.readouterr().out
+
+
+def test_command_on_yaml(tmp_path, capsys):
+    for sub in ("images", "labels"):
+        (tmp_path / sub).mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a.jpg")
+    Image.new("L", (4, 4), 7).save(tmp_path / "labels" / "a.png")
+    name = f"check_yaml_{next(_numbers)}"
+    stanza = {"images": "images", "labels": "labels", "names": ["x", "y"]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({name: stanza}))
+    assert run_tool("--yaml", tmp_path / "own.yaml") == 1
+    assert f"{name}: NOT USABLE" in capsys.readouterr().out
+    Image.new("L", (4, 4), 1).save(tmp_path / "labels" / "a.png")
+    assert run_tool("--yaml", tmp_path / "own.yaml", name, "--decode") == 0
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({name + "b": {**stanza, "ignore": 1}}))
+    assert "ignore value 1 is class 'y'" in run_tool("--yaml", tmp_path / "own.yaml")
