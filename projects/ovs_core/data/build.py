@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.utils.registry import Registry
 
 from ..errors import UserError, nearest
@@ -49,11 +50,25 @@ def dataset_dicts(names: Sequence[str]) -> list[dict[str, Any]]:
     """
     records: list[dict[str, Any]] = []
     for name in names:
-        if name not in DatasetCatalog.list():
-            known = sorted(DatasetCatalog.list())
-            raise UserError(f"no dataset is registered as '{name}'.{nearest(name, known)}")
+        _check_registered(name)
         found = DatasetCatalog.get(name)
         if not found:
             raise UserError(f"dataset '{name}' holds no picture")
         records += [{"dataset_name": name, **record} for record in found]
     return records
+
+
+def dataset_metadata(name: str) -> Metadata:
+    """Give the metadata of a registered dataset.
+
+    Raises:
+        UserError: for an unknown name (Detectron2 would make empty metadata).
+    """
+    _check_registered(name)
+    return MetadataCatalog.get(name)
+
+
+def _check_registered(name: str) -> None:
+    known = sorted(DatasetCatalog.list())
+    if name not in known:
+        raise UserError(f"no dataset is registered as '{name}'.{nearest(name, known)}")

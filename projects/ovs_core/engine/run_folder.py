@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -42,9 +41,10 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
             **({} if name is None else {"name": name}),
         )
     if comm.is_main_process():
-        logging.getLogger("ovs_core").debug("environment:\n%s", collect_env_info())
         name = "config_eval.yaml" if eval_only else "config.yaml"
         (folder / name).write_text(cfg.dump())
+        if not eval_only:
+            (folder / "environment.txt").write_text(collect_env_info() + "\n")
     return folder
 
 

@@ -50,7 +50,6 @@ class TrainStep(SimpleTrainer):
 
     def run_step(self) -> None:
         """Run ``ACCUMULATE`` batches forward and backward, then one optimiser step."""
-        seed_everything(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         totals: dict[str, torch.Tensor] = {}
         data_time = 0.0
@@ -58,6 +57,8 @@ class TrainStep(SimpleTrainer):
             start = time.perf_counter()
             data = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
+            # Behind the loader, whose start draws a number from torch's generator.
+            seed_everything(self.seed, self.iter, comm.get_rank(), part)
             with self._without_sync(part):
                 losses = self._forward(data)
                 self.scaler.scale(sum(losses.values()) / self.accumulate).backward()

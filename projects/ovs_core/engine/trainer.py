@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.engine.train_loop import TrainerBase
@@ -18,7 +18,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils import comm
 from torch import nn
 
-from ..data.build import build_mapper, dataset_dicts
+from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
 from .checkpoint import OVSCheckpointer
@@ -165,13 +165,11 @@ def set_test_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
 
 
 def _set_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
-    node = cfg.MODEL.OVS
+    node, metadata = cfg.MODEL.OVS, dataset_metadata(dataset_name)
     words = dataset_vocabulary(
-        MetadataCatalog.get(dataset_name),
-        name_field=node.NAME_FIELD,
-        synonym_field=node.SYNONYM_FIELD,
+        metadata, name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
     )
-    model.set_vocabulary(words, unseen=dataset_unseen(MetadataCatalog.get(dataset_name)))
+    model.set_vocabulary(words, unseen=dataset_unseen(metadata))
 
 
 def _bare(model: nn.Module) -> nn.Module:
