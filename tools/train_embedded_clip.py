@@ -16,8 +16,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +28,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, ImageEncoder, load_clip, read_weight_file
-from ovs_core.clip.loading import EMBEDDED_DIR
+from ovs_core.clip.loading import EMBEDDED_DIR, model_config
 from ovs_core.data.embedded.bank import Bank, BankSpec, ensure_bank
 from ovs_core.data.embedded.probe import dense_miou, single_object_accuracy
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.paths import cache_dir
+
+
+class Banks(NamedTuple):
+    """Where training pictures come from: 64-pixel, large, and those of held-out pairs."""
+
+    small: Bank
+    large: Bank
+    held_out: Bank
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,8 +59,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--weight-decay", type=float, default=0.05)
     add("--helper-share", type=float, default=0.5, help="share of the steps with the helper task")
     add("--patch-dropout", type=float, default=0.35, help="share of a ViT's patches left out")
-    add("--large-every", type=int, default=5, help="each so many steps one of 96-pixel pictures")
     add("--pictures", type=int, default=160_000, help="64-pixel pictures in the bank")
+    add("--large-every", type=int, default=5, help="each so many steps one of large pictures")
+    add("--large-side", type=int, default=96, help="side of the large pictures")
+    add("--large-pictures", type=int, default=20_000, help="large pictures in the bank")
+    add("--large-objects", type=float, default=0.35, help="share of object-centred large pictures")
+    add("--held-out-from", type=int, default=750,
+        help="step from which pictures of pairs that no caption names take part, captioned by "
+        "their bare thing or bare colour")  # fmt: skip
+    add("--held-out-count", type=int, default=40, help="such pictures in a step")
     add("--text-from", type=Path, help="weights whose text tower is taken and kept as it is")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=os.cpu_count())
@@ -141,14 +157,18 @@ class Training:
         )
         part.replace(self.checkpoint)
 
-    def train_step(self, small: Bank, large: Bank) -> float:
+    def train_step(self, banks: Banks) -> float:
         """Take one step; its batch depends on seed and step only, so a resumed run is the same."""
         args = self.args
         rng = np.random.default_rng([args.seed, self.step])
         torch.manual_seed(args.seed * 1_000_003 + self.step)
         is_large = self.step % args.large_every == args.large_every - 1
-        bank, size = (large, args.batch // 2) if is_large else (small, args.batch)
-        images, facts, tokens, claims = bank.draw(rng, size, short_share=args.short_share)
+        bank, size = (banks.large, args.batch // 2) if is_large else (banks.small, args.batch)
+        extra = 0 if is_large or self.step < args.held_out_from else args.held_out_count
+        drawn = bank.draw(rng, size - extra, short_share=args.short_share)
+        if extra:
+            drawn = join(drawn, banks.held_out.draw(rng, extra, short_share=1.0))
+        images, facts, tokens, claims = drawn
         spoken = rng.permutation(size)[: args.captions]
         tokens, first = np.unique(tokens[spoken], axis=0, return_index=True)
         facts, claims = (torch.from_numpy(a).float() for a in (facts, claims[spoken][first]))
@@ -159,7 +179,8 @@ class Training:
         true = (1 - facts) @ claims.T == 0
         scale = self.model.logit_scale.exp()
         loss = contrastive_loss(image.float(), text.float(), scale, true)
-        self.update(loss + self.weighted_helper_loss(image.float(), facts))
+        helped = slice(size - extra)  # a held-out pair is never named, not to the helper either
+        self.update(loss + self.weighted_helper_loss(image.float()[helped], facts[helped]))
         return loss.item()
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -200,12 +221,17 @@ class Training:
 
     def export(self, path: Path) -> None:
         """Write the weights as half-precision safetensors with open_clip's names."""
-        quick = "true" if self.args.arch == "vit" else "false"
+        quick = str(model_config(self.clip.architecture)["quick_gelu"]).lower()
         state = {name: value.half().contiguous() for name, value in self.model.state_dict().items()}
         part = path.with_suffix(".part")
         save_file(state, part, metadata={"quick_gelu": quick})
         part.chmod(0o644)  # safetensors makes files that only their owner can read
         part.replace(path)
+
+
+def join(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Put two drawn sets of pictures and captions together."""
+    return [np.concatenate(pair) for pair in zip(first, second, strict=True)]
 
 
 def parameter_groups(modules: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -237,21 +263,21 @@ def freeze_text_tower(clip: CLIP, weights: Path) -> None:
         parameter.requires_grad_(name.startswith("visual.") or name == "logit_scale")
 
 
-def load_banks(args: argparse.Namespace, clip: CLIP) -> tuple[Bank, Bank]:
-    """The banks of 64-pixel and of 96-pixel pictures, rendered on first use."""
+def load_banks(args: argparse.Namespace, clip: CLIP) -> Banks:
+    """Load the banks, rendering them on first use."""
     root = cache_dir() / "embedded_clip_bank"
-    small = BankSpec(args.pictures, 64, 64, objects=0.66, stuff=0.1, seed=100_000_000)
-    large = BankSpec(args.pictures // 8, 96, 96, objects=0.35, stuff=0.1, seed=200_000_000)
-    small_bank, large_bank = (
-        ensure_bank(
-            root / f"{spec.height}_{spec.count}",
-            spec,
-            lambda texts: clip.tokenizer(texts).numpy(),
-            args.threads,
-        )
-        for spec in (small, large)
-    )
-    return small_bank, large_bank
+    side, count = args.large_side, args.large_pictures
+    specs = {
+        f"64_{args.pictures}": BankSpec(args.pictures, 64, 64, 0.66, 0.1, 100_000_000),
+        f"{side}_{count}": BankSpec(count, side, side, args.large_objects, 0.1, 200_000_000),
+        "64_held_out": BankSpec(20_000, 64, 64, 1.0, 0.0, 300_000_000, held_out=True),
+    }
+
+    def tokenize(texts: list[str]) -> np.ndarray:
+        return clip.tokenizer(texts).numpy()
+
+    banks = (ensure_bank(root / k, spec, tokenize, args.threads) for k, spec in specs.items())
+    return Banks(*banks)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -261,10 +287,10 @@ def main(argv: list[str] | None = None) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     training = Training(args)
     training.resume()
-    small, large = load_banks(args, training.clip)
+    banks = load_banks(args, training.clip)
     begin, first, losses = time.time(), training.step, []
     while training.step < args.steps:
-        losses.append(training.train_step(small, large))
+        losses.append(training.train_step(banks))
         step, minutes = training.step, (time.time() - begin) / 60
         loss = round(float(np.mean(losses[-50:])), 3)
         if step % 25 == 0:

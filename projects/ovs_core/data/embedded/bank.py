@@ -1,7 +1,8 @@
 """A bank of rendered pictures with captions, kept as flat arrays for training the tiny CLIP.
 
 Rendering costs about a millisecond a picture, a training step on the processor a few; the bank
-takes the former off the latter's path. It never shows a colour-thing pair that is held out.
+takes the former off the latter's path. A bank either never shows a colour-thing pair that is held
+out from captions, or shows nothing else; no caption of either kind names such a pair.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from .captions import Caption, short_sentences
 from .scenes import Scene, render_object, render_scene, render_stuff
-from .vocabulary import COLOURS, LARGE_NAMES, NUM_ATOMS, THINGS
+from .vocabulary import COLOURS, LARGE_NAMES, NUM_ATOMS, THINGS, unseen_pairs
 
 _CHUNK = 500
 Tokenize = Callable[[list[str]], np.ndarray]
@@ -34,6 +35,7 @@ class BankSpec:
         objects: share of object-centred pictures.
         stuff: share of close views of stuff; the rest are scenes.
         seed: first picture seed.
+        held_out: whether every picture shows one thing of a held-out pair, instead of none.
     """
 
     count: int
@@ -42,6 +44,7 @@ class BankSpec:
     objects: float
     stuff: float
     seed: int
+    held_out: bool = False
 
 
 class Bank:
@@ -157,14 +160,21 @@ def _render_chunk(job: tuple[Path, BankSpec, int, int]) -> tuple[np.ndarray, lis
 
 
 def _render_captioned(spec: BankSpec, seed: int) -> Scene:
+    # A picture of which nothing may be said (hidden things, slivers of stuff) is passed over.
+    offset = 0
+    while not (scene := _render(spec, seed, seed + offset)).captions:
+        offset += 1_000_000_007
+    return scene
+
+
+def _render(spec: BankSpec, index: int, seed: int) -> Scene:
     size = (spec.height, spec.width)
-    kind = np.random.default_rng([seed, 1]).random()
+    if spec.held_out:
+        pairs = unseen_pairs()
+        return render_object(seed, size, pair=divmod(pairs[index % len(pairs)], len(COLOURS)))
+    kind = np.random.default_rng([index, 1]).random()
     if kind < spec.objects:
         return render_object(seed, size, unseen_pairs=False)
     if kind < spec.objects + spec.stuff:
         return render_stuff(seed, size)
-    # A scene of which nothing may be said (hidden things, slivers of stuff) is passed over.
-    offset = 0
-    while not (scene := render_scene(seed + offset, size, unseen_pairs=False)).captions:
-        offset += 1_000_000_007
-    return scene
+    return render_scene(seed, size, unseen_pairs=False)

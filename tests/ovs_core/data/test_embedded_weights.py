@@ -1,0 +1,87 @@
+"""The shipped weights, loaded with nothing but open_clip and safetensors, on fresh pictures."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ovs_core.clip.loading import EMBEDDED_DIR
+from ovs_core.data.embedded import render_object, render_scene
+from ovs_core.data.embedded.vocabulary import LARGE_NAMES, THINGS, unseen_pairs
+
+FRESH = 77_000_000
+MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+
+
+def load(name):
+    config = json.loads((EMBEDDED_DIR / f"{name}.json").read_text())
+    merges = EMBEDDED_DIR / config["text_cfg"].pop("bpe_file")
+    model = open_clip.CLIP(**config)
+    weights = load_file(EMBEDDED_DIR / f"{name}.safetensors")
+    model.load_state_dict({key: value.float() for key, value in weights.items()})
+    length = config["text_cfg"]["context_length"]
+    return model.eval(), open_clip.SimpleTokenizer(str(merges), context_length=length)
+
+
+def recognise(model, tokenizer, scenes, names):
+    pixels = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        words = model.encode_text(tokenizer([f"a photo of a {n}" for n in names]), normalize=True)
+        pictures = model.encode_image((pixels - MEAN) / STD, normalize=True)
+    return (pictures @ words.T).argmax(1)
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return load("vit")
+
+
+def accuracy(clip, pairs, names, divisor):
+    scenes = [render_object(FRESH + i, 64, pair=divmod(pair, 10)) for i, pair in enumerate(pairs)]
+    guess = recognise(*clip, scenes, names)
+    return (guess == torch.tensor(pairs) // divisor).float().mean().item()
+
+
+SEEN = [pair for pair in range(200) if pair not in unseen_pairs()]
+
+
+def test_size_of_the_shipped_files():
+    for path in EMBEDDED_DIR.glob("*.safetensors"):
+        assert path.stat().st_size <= 5_000_000, path
+
+
+def test_things_are_recognised(vit):
+    assert accuracy(vit, SEEN, THINGS, 10) >= 0.80
+
+
+def test_coloured_things_are_recognised(vit):
+    assert accuracy(vit, SEEN, LARGE_NAMES[:200], 1) >= 0.50
+
+
+def test_pairs_that_no_caption_named_are_recognised_too(vit):
+    seen = accuracy(vit, SEEN, LARGE_NAMES[:200], 1)
+    unseen = accuracy(vit, 3 * unseen_pairs(), LARGE_NAMES[:200], 1)
+    assert unseen >= 0.6 * seen
+
+
+def test_captions_find_their_scenes(vit):
+    """Retrieval among 50 scenes by their complete captions; chance is 2 percent."""
+    model, tokenizer = vit
+    scenes = [render_scene(FRESH + i, 64, unseen_pairs=False) for i in range(60)]
+    scenes = [scene for scene in scenes if scene.captions][:50]
+    pixels = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        texts = model.encode_text(tokenizer([s.captions[0].text for s in scenes]), normalize=True)
+        pictures = model.encode_image((pixels - MEAN) / STD, normalize=True)
+    hits = (texts @ pictures.T).argmax(1) == torch.arange(len(scenes))
+    assert hits.float().mean().item() >= 0.3
+
+
+def test_words_outside_the_world_tokenise(vit):
+    _, tokenizer = vit
+    tokens = tokenizer(["an extraordinary zebra, naïve – 42 %"])
+    assert tokens.max() == 1533 and (tokens[0] == 1533).sum() == 1
