@@ -1,0 +1,96 @@
+from types import SimpleNamespace
+
+import open_clip
+import pytest
+import torch
+
+from hclip import CATSeg, FinetuneSettings, POPSettings
+from ovs_core.clip import CLIP
+from ovs_core.modeling.cost_aggregation import AggregationSettings
+
+WORDS = ["cat", "dog", "tree", "sky", "wall"]
+
+
+def build_clip(text_layers=2, image_layers=3, seed=0):
+    """A CLIP of towers with different depth and width; words become tokens by their letters."""
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(
+        embed_dim=32,
+        vision_cfg={"layers": image_layers, "width": 48, "head_width": 16, "patch_size": 4,
+                    "image_size": 16},
+        text_cfg={"context_length": 12, "vocab_size": 60, "width": 32, "heads": 2,
+                  "layers": text_layers},
+        quick_gelu=True,
+    )  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if "bias" in name:  # zero by default, which would hide mistakes
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.eval().requires_grad_(False)
+    return CLIP(model, tokenize, architecture="tiny", pretrained="random")
+
+
+def tokenize(prompts):
+    rows = torch.zeros(len(prompts), 12, dtype=torch.long)
+    for row, prompt in zip(rows, prompts, strict=True):
+        ids = [58, *(ord(c) % 50 + 1 for c in prompt.replace(" ", "")[-9:]), 59]
+        row[: len(ids)] = torch.tensor(ids)
+    return rows
+
+
+def small_decoder(**changes):
+    return AggregationSettings(**{
+        "hidden_dim": 32, "num_layers": 2, "num_heads": 2, "window": 3, "max_classes": 8,
+        "text_guidance_dim": 16, "appearance_guidance_dim": 16, "decoder_dims": (32, 16),
+        "decoder_guidance_dims": (24, 12), "decoder_guidance_proj_dims": (8, 8), **changes,
+    })  # fmt: skip
+
+
+def build_model(mode="hclip", *, clip=None, pop=None, decoder=None, cls=CATSeg, **arguments):
+    torch.manual_seed(1)
+    finetune = FinetuneSettings(
+        mode=mode, pop=pop or POPSettings(block_size=8), lora_rank=4, adapter_width=8,
+        prompt_length=2, lst_widths=(16, 8),
+    )  # fmt: skip
+    model = cls(
+        clip=clip or build_clip(), templates=["a {}"], finetune=finetune,
+        aggregation=decoder or small_decoder(), image_size=24, guidance_layers=(0, 1),
+        size_divisor=4, **arguments,
+    )  # fmt: skip
+    model.set_vocabulary(WORDS)
+    return model
+
+
+def perturb(model, scale=0.1, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def batch(count=2, classes=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 3, 24, 24), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, classes, (count, 24, 24), generator=generator)
+    labels[:, :3] = 255
+    return [{"image": i, "sem_seg": t} for i, t in zip(images, labels, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 24, 24) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The helpers above; test files cannot import them, because test folders are no packages."""
+    return SimpleNamespace(
+        words=WORDS, clip=build_clip, decoder=small_decoder, model=build_model, perturb=perturb,
+        batch=batch,
+    )  # fmt: skip
