@@ -34,6 +34,7 @@ from ovs_core.modeling.mask2former import (
     mask_pool,
     read_targets,
 )
+from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
 from ovs_core.modeling.protocols import Whole
 from ovs_core.modeling.scores import Size
 from ovs_core.modeling.segmenter import Segmenter
@@ -242,20 +243,26 @@ class MaskSegmenter(Segmenter):
     def postprocess(self, scores: MaskScores) -> dict[str, Any]:
         """Make the outputs that ``tasks`` asks for."""
         tasks, result = self.tasks, {}
-        things = thing_classes(self.vocabulary, self.trained_words)
         if tasks.semantic:
             result |= super().postprocess(scores)
         if tasks.panoptic:
-            result["panoptic_seg"] = scores.panoptic(
-                things,
-                object_threshold=tasks.object_threshold,
-                overlap_threshold=tasks.overlap_threshold,
-            )
+            result["panoptic_seg"] = self.panoptic(scores)
         if tasks.instance:
-            result["instances"] = scores.instances(
-                tasks.detections, things=things if tasks.panoptic else None
-            )
+            things = self.things() if tasks.panoptic else None
+            result["instances"] = scores.instances(tasks.detections, things=things)
         return result
+
+    def things(self) -> list[bool]:
+        """For each of the current classes whether its segments are counted one by one."""
+        return thing_classes(self.vocabulary, self.trained_words)
+
+    def panoptic(self, scores: MaskScores) -> tuple[Tensor, SegmentsInfo]:
+        """Segment ids (H, W) and the list of segments."""
+        return scores.panoptic(
+            self.things(),
+            object_threshold=self.tasks.object_threshold,
+            overlap_threshold=self.tasks.overlap_threshold,
+        )
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Translate a published checkpoint and refuse one of another model."""

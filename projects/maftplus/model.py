@@ -61,7 +61,7 @@ class MAFTPlus(MaskSegmenter):
             )
         if self.encoder.is_resnet:
             raise UserError(
-                "MAFT+ projects single cells, which a ResNet CLIP cannot; set MODEL.CLIP.ARCHITECTURE "
+                "MAFT+ projects single cells, which a ResNet CLIP cannot; set CLIP.ARCHITECTURE "
                 "to a ConvNeXt (convnext_base_w_320, convnext_large_d_320, embedded-convnext)"
             )
         self.transfer = transfer

@@ -80,8 +80,8 @@ def _check_classes(model: MaskSegmenter, weights: Tensor | None) -> None:
     if weights is not None and len(weights) - 1 != len(model.trained_words):
         raise UserError(
             f"the checkpoint was trained on {len(weights) - 1} classes, but DATASETS.TRAIN of the "
-            f"config has {len(model.trained_words)}; choose the config of its training set (for MAFT+ the "
-            "norm of the transfer depends on it: 133 classes panoptic, 171 semantic)"
+            f"config has {len(model.trained_words)}; choose the config of its training set (for "
+            "MAFT+ the norm of the transfer depends on it: 133 classes panoptic, 171 semantic)"
         )
 
 

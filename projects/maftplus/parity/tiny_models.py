@@ -54,7 +54,6 @@ def _convnext(config: dict) -> TimmModel:
     visual.trunk = timm.create_model(
         "convnext_tiny", depths=config["depths"], dims=dims, num_classes=0
     )
-    visual.output_dim = embed
     if config["proj"] == "mlp":
         visual.head.mlp = Mlp(dims[-1], 2 * embed, embed, bias=(True, False))
     else:

@@ -36,9 +36,10 @@ class ConvEncoder(nn.Module):
         self.is_resnet = isinstance(visual, ModifiedResNet)
         if not (self.is_resnet or _is_convnext(visual)):
             raise UserError(
-                f"this method needs a convolutional image tower, but the CLIP has a "
-                f"{_describe(visual)}; set MODEL.CLIP.ARCHITECTURE to a ConvNeXt (convnext_base_w_320, "
-                "convnext_large_d_320, embedded-convnext) or a ResNet (RN50-quickgelu, ...)"
+                "this method needs a convolutional image tower, but the CLIP has a "
+                f"{_describe(visual)}; set MODEL.CLIP.ARCHITECTURE to a ConvNeXt "
+                "(convnext_base_w_320, convnext_large_d_320, embedded-convnext) or a "
+                "ResNet (RN50-quickgelu, ...)"
             )
         self.visual = visual
 

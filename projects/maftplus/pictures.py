@@ -1,0 +1,151 @@
+"""Pictures of FC-CLIP and MAFT+: panoptic overlays, mask proposals, what the transfer changed.
+
+Letters: Q masks, K classes, H x W picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovs_core.modeling.mask2former import MaskScores
+from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
+from ovs_core.visualizer import PANEL, legend, overlay, palette, sheet
+
+from .mask_segmenter import MaskSegmenter
+from .model import MAFTPlus
+
+CELL = 14
+
+
+def panoptic_overlay(
+    image: np.ndarray, ids: np.ndarray, info: SegmentsInfo, names: Sequence[str]
+) -> np.ndarray:
+    """Overlay segments; things of one class differ in shade, pixels of no segment stay grey.
+
+    Args:
+        image: (H, W, 3) uint8.
+        ids: (H, W) segment ids, 0 for nothing.
+        info: the segments.
+        names: K names.
+
+    Returns:
+        (H', W, 3) uint8 with a legend below.
+    """
+    colors = palette(names).astype(np.float64)
+    seen: dict[int, int] = {}
+    table = np.full((max([0, *(s["id"] for s in info)]) + 1, 3), 128, np.uint8)
+    for segment in info:
+        label = int(segment["category_id"])
+        shade = 1.0 - 0.18 * (seen.get(label, 0) % 4)
+        seen[label] = seen.get(label, 0) + 1
+        table[segment["id"]] = (colors[label] * shade).astype(np.uint8)
+    shown = overlay(image, ids, table)
+    words = [f"{names[k]} x{n}" if n > 1 else names[k] for k, n in seen.items()]
+    if not words:
+        return shown
+    return np.vstack([shown, legend(words, palette(names)[list(seen)], image.shape[1])])
+
+
+def proposal_sheet(
+    image: np.ndarray, scores: MaskScores, names: Sequence[str], *, count: int = 8
+) -> np.ndarray:
+    """Show the masks that are most surely something, each with its best words.
+
+    Args:
+        image: (H, W, 3) uint8; ``scores`` has the same final size.
+        scores: of the picture.
+        names: K names.
+        count: masks.
+    """
+    probabilities = scores.class_logits.softmax(-1)[:, :-1]
+    chosen = probabilities.max(-1).values.topk(min(count, len(probabilities))).indices
+    soft = torch.cat([block for _, block in scores.soft_masks(0, chosen)], dim=1)
+    cells = []
+    for mask, words in zip(soft.cpu().numpy(), probabilities[chosen].cpu(), strict=True):
+        faded = image * (0.25 + 0.75 * mask[..., None])
+        best = words.topk(min(2, len(words)))
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        text = ", ".join(f"{names[k]} {value:.2f}" for value, k in pairs)
+        cells.append(np.vstack([faded.astype(np.uint8), _line(text, image.shape[1])]))
+    half = (len(cells) + 1) // 2
+    return sheet([cells[:half], cells[half:]] if len(cells) > half else [cells])
+
+
+def transfer_sheet(
+    model: MAFTPlus, dense: Tensor, names: Sequence[str], *, count: int = 20
+) -> np.ndarray:
+    """Show how the transfer moves the words of a picture towards or away from each other.
+
+    Left the cosines of the text rows (first text of each class), middle those after the transfer,
+    right the difference. The classes whose rows turned most are shown.
+
+    Args:
+        model: with the words set.
+        dense: (1, C, h, w) trunk features of the picture.
+        names: K names.
+        count: classes.
+    """
+    rows, index = model.rows()
+    first = [int((index == k).nonzero()[0]) for k in range(len(names))]
+    before = F.normalize(rows[first], dim=-1)
+    after = F.normalize(model.transferred_rows(dense, rows)[0][first], dim=-1)
+    turned = (before * after).sum(-1)
+    chosen = turned.topk(min(count, len(names)), largest=False).indices.sort().values
+    pairs = [(x[chosen] @ x[chosen].t()).cpu().numpy() for x in (before, after)]
+    words = [f"{names[k]} ({turned[k]:.2f})" for k in chosen.tolist()]
+    maps = [_heat(pairs[0], words), _heat(pairs[1], words), _heat(pairs[1] - pairs[0], words)]
+    return sheet([maps], ["text rows", "after the transfer", "difference"])
+
+
+@torch.no_grad()
+def picture_sheets(
+    model: MaskSegmenter, picture: Tensor, image: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Make all pictures of one input.
+
+    Args:
+        model: in evaluation mode, with the words set.
+        picture: (3, h, w) as the mapper gives it.
+        image: (H, W, 3) original.
+
+    Returns:
+        ``panoptic``, ``proposals`` and, for MAFT+, ``transfer``.
+    """
+    names = model.vocabulary.names
+    encoded = model.encode_picture(picture)
+    scores = model.score_picture(encoded, image.shape[:2])
+    ids, info = model.panoptic(scores)
+    sheets = {
+        "panoptic": panoptic_overlay(image, ids.cpu().numpy(), info, names),
+        "proposals": proposal_sheet(image, scores, names),
+    }
+    if isinstance(model, MAFTPlus):
+        sheets["transfer"] = transfer_sheet(model, encoded.dense, names)
+    return sheets
+
+
+def _line(text: str, width: int) -> np.ndarray:
+    panel = Image.new("RGB", (width, 16), PANEL)
+    ImageDraw.Draw(panel).text(
+        (3, 2), text, fill=(32, 32, 32), font=ImageFont.load_default(size=11)
+    )
+    return np.asarray(panel)
+
+
+def _heat(values: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """Draw a square matrix from blue (-1) over white to red (1), with row names on the left."""
+    strength = np.clip(np.abs(values), 0, 1)[..., None]
+    target = np.where(values[..., None] > 0, (200, 40, 40), (40, 70, 200))
+    colors = (255 + (target - 255) * strength).astype(np.uint8)
+    cells = colors.repeat(CELL, 0).repeat(CELL, 1)
+    margin = Image.new("RGB", (150, len(cells)), PANEL)
+    draw = ImageDraw.Draw(margin)
+    for row, word in enumerate(words):
+        draw.text((3, row * CELL), word, fill=(32, 32, 32), font=ImageFont.load_default(size=11))
+    return np.hstack([np.asarray(margin), cells])
