@@ -3,7 +3,7 @@
 
 Examples:
   python tools/compare_hclip.py --output output/hclip_comparison
-  python tools/compare_hclip.py --modes freeze hclip SOLVER.MAX_ITER 200
+  python tools/compare_hclip.py --modes freeze,hclip SOLVER.MAX_ITER 200
 A method whose final checkpoint is already in the folder is not trained again.
 """
 
@@ -20,7 +20,7 @@ from ovs_core.errors import UserError
 
 FROZEN = Entry("frozen CLIP, no decoder", "cliptrase/tiny_clip")
 CONFIG = "hclip/tiny"
-DEFAULT = ("freeze", "lora", "oft", "hclip")
+DEFAULT = "freeze,lora,oft,hclip"
 
 
 def main() -> None:
@@ -29,14 +29,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("output/hclip_comparison"))
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=DEFAULT)
+    parser.add_argument("--modes", default=DEFAULT, help=f"of {', '.join(MODES)} ({DEFAULT})")
     parser.add_argument("--samples", type=int, default=6, help="pictures on the sheet (6)")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE overrides of training")
     args = parser.parse_args()
     entries = [FROZEN]
-    for mode in args.modes:
+    for mode in args.modes.split(","):
         choice = ("MODEL.META_ARCHITECTURE", "CATSeg", "MODEL.CATSEG.FINETUNE", mode)
-        weights, seconds = train_once(CONFIG, args.output / "train" / mode, [*choice, *args.options])
+        folder = args.output / "train" / mode
+        weights, seconds = train_once(CONFIG, folder, [*choice, *args.options])
         print(f"{mode}: {weights}" + (f", trained in {seconds:.0f} s" if seconds else ""))
         entries.append(Entry(mode, CONFIG, (*choice, "MODEL.WEIGHTS", str(weights))))
     table = compare(entries, args.output, samples=args.samples)
