@@ -171,6 +171,9 @@ class MaskScores(Scores):
 
     def _binary_masks(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """(n, H, W) binary masks and the (n,) mean probability inside them."""
+        if not len(queries):
+            nothing = torch.zeros(0, *self.size, dtype=torch.bool, device=queries.device)
+            return nothing, self.masks.new_zeros(0)
         blocks, inside, total = [], 0.0, 0.0
         for _, soft in self.soft_masks(0, queries):
             binary = soft > 0.5  # logit > 0
