@@ -25,7 +25,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError, nearest
 from ..vocabulary import Vocabulary
-from .labels import rule_names
+from .label_rules import rule_names
 from .sources import (
     PICTURE_SUFFIXES,
     CategoryIds,

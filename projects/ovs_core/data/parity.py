@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..parity import ParityCase, parity_runner
-from .labels import convert_labels, object_ids_from_color, seen_map
+from .label_rules import convert_labels, seen_map
+from .labels import object_ids_from_color
 from .preparation.ade20k_full import reduced_size, resize_label
 from .vocabularies import load_split
 

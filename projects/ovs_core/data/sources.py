@@ -40,7 +40,7 @@ class Source:
         image_suffix: what a picture's name adds to its key (several may be allowed).
         labels: folder of semantic label files, or None.
         label_suffix: what a label file's name adds to the key.
-        label_rule: rules of ``labels.py`` that turn stored values into class indices.
+        label_rule: rules of ``label_rules.py`` that turn stored values into class indices.
         listing: text file with one key per line; others are left out.
         recursive: whether pictures and labels lie in sub-folders (Cityscapes).
         subset: whether pictures without a label are left out instead of refused.

@@ -16,9 +16,8 @@ SIZES = {
     "coco_stuff_171": 171, "coco_object_81": 81, "coco_object_81_last": 81, "coco_27": 27,
     "coco_panoptic_133": 133, "coco_detection_80": 80, "ade20k_150": 150, "ade20k_847": 847,
     "pascal_voc_20": 20, "pascal_voc_20b": 21, "pascal_voc_21": 21, "pascal_context_59": 59,
-    "pascal_context_60": 60, "pascal_context_60_last": 60, "pascal_context_459": 459, "cityscapes_19": 19,
-    "cityscapes_27": 27,
-    "mapillary_vistas_65": 65,
+    "pascal_context_60": 60, "pascal_context_60_last": 60, "pascal_context_459": 459,
+    "cityscapes_19": 19, "cityscapes_27": 27, "mapillary_vistas_65": 65,
 }  # fmt: skip
 FCCLIP_TEXTS = {
     "coco_stuff_171": 328, "coco_panoptic_133": 254, "ade20k_150": 403, "ade20k_847": 1342,

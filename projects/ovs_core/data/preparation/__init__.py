@@ -23,7 +23,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...errors import UserError
-from ..labels import convert_labels, read_label_file
+from ..label_rules import convert_labels
+from ..labels import read_label_file
 from ..sources import files_by_key, first_ten
 
 MARKER = ".made_by_ovsuite.json"
@@ -256,7 +257,7 @@ def convert_folder(
     Args:
         raw: folder of the raw files.
         target: folder to fill.
-        rules: rules of ``labels.py``.
+        rules: rules of ``label_rules.py``.
         title: for progress and summary.
         keys: file stems to convert; None for all.
         raw_suffix: end of the raw names.

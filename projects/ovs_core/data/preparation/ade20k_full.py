@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from ..labels import convert_labels, object_ids_from_color
+from ..label_rules import convert_labels
+from ..labels import object_ids_from_color
 from . import Job, Summary, run_jobs
 
 SHORT_SIDE = 512

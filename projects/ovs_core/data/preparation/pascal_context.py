@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from ...errors import UserError
-from ..labels import convert_labels
+from ..label_rules import convert_labels
 from ..sources import files_by_key, first_ten, read_json, read_listing
 from . import Job, Summary, first_existing, run_jobs
 

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from ...errors import UserError
-from ..labels import convert_labels, read_label_file
+from ..label_rules import convert_labels
+from ..labels import read_label_file
 from ..sources import files_by_key, read_listing
 from . import Job, Summary, first_existing, run_jobs
 
