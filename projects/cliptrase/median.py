@@ -1,17 +1,23 @@
 """Median filter by merging sorted columns: exact, and made of whole-array minima and maxima only.
 
-A window of side s holds s columns. Sorting a column once serves every window that it is part of, and
-merging two neighbouring columns serves every window too; only the last selection is done per window.
-This takes about 300 array operations for a 7 x 7 window and needs no (K, H, W, 49) copy. Letters:
-K maps, H x W their size, s the window's side.
+A window of side s holds s columns. Sorting a column once serves every window that it is part of,
+and merging two neighbouring columns serves every window too; only the last selection is done per
+window. This takes about 300 array operations for a 7 x 7 window and needs no (K, H, W, 49) copy.
+Letters: K maps, H x W their size, s the window's side.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-Sorted = list[Tensor]  # arrays of one length, smallest values first
+Sorted = list[Any]  # arrays (NumPy's or torch's) of one length, smallest values first
+
+# Maps worked on together on the CPU: the sorted columns of more would not stay in its cache.
+_CPU_MAPS = 3
 
 
 def median_filter(maps: Tensor, side: int) -> Tensor:
@@ -26,6 +32,13 @@ def median_filter(maps: Tensor, side: int) -> Tensor:
     """
     if side == 1 or not maps.numel():
         return maps
+    if maps.device.type != "cpu":
+        return _filter(maps, side)
+    # NumPy's minimum and maximum cost a fraction of torch's on arrays of this size.
+    return torch.cat([_filter(part, side) for part in maps.split(_CPU_MAPS)])
+
+
+def _filter(maps: Tensor, side: int) -> Tensor:
     count, height, width = maps.shape
     rows, columns = (_mirrored(n, side // 2, maps.device) for n in (height, width))
     padded = maps[:, rows][:, :, columns]
@@ -33,14 +46,15 @@ def median_filter(maps: Tensor, side: int) -> Tensor:
     # Windows that run over the right or lower border give values that are never read.
     line = padded.shape[2]
     flat = padded.flatten()
+    flat = flat.numpy() if flat.device.type == "cpu" else flat
     run = len(flat) - (side - 1) * line
     column = _sort([flat[i * line : i * line + run] for i in range(side)])
     medians = _window_medians(column, side)
     strides = (padded.shape[1] * line, line, 1)
-    return medians.as_strided((count, height, width), strides).contiguous()
+    return torch.as_tensor(medians).as_strided((count, height, width), strides).contiguous()
 
 
-def _window_medians(column: Sorted, side: int) -> Tensor:
+def _window_medians(column: Sorted, side: int) -> Any:
     """Median over ``side`` neighbouring columns, each sorted."""
     runs = {1: column}
     while 2 * max(runs) <= side:
@@ -80,18 +94,18 @@ def _merge(first: Sorted, second: Sorted) -> Sorted:
     if not first or not second:
         return first or second
     if len(first) == len(second) == 1:
-        return [torch.minimum(first[0], second[0]), torch.maximum(first[0], second[0])]
+        return [_low(first[0], second[0]), _high(first[0], second[0])]
     even, odd = _merge(first[::2], second[::2]), _merge(first[1::2], second[1::2])
     merged = [even[0]]
     for i in range(max(len(even) - 1, len(odd))):
         if i < len(odd) and i + 1 < len(even):
-            merged += [torch.minimum(odd[i], even[i + 1]), torch.maximum(odd[i], even[i + 1])]
+            merged += [_low(odd[i], even[i + 1]), _high(odd[i], even[i + 1])]
         else:
             merged.append(odd[i] if i < len(odd) else even[i + 1])
     return merged
 
 
-def _select(first: Sorted, second: Sorted, rank: int) -> Tensor:
+def _select(first: Sorted, second: Sorted, rank: int) -> Any:
     """The ``rank``-th smallest of two sorted lists together.
 
     If i of the first and rank - i of the second are the smallest, the larger of their last members
@@ -101,11 +115,19 @@ def _select(first: Sorted, second: Sorted, rank: int) -> Tensor:
     for i in range(max(0, rank - len(second)), min(rank, len(first)) + 1):
         j = rank - i
         if i and j:
-            value = torch.maximum(first[i - 1], second[j - 1])
+            value = _high(first[i - 1], second[j - 1])
         else:
             value = first[i - 1] if i else second[j - 1]
-        best = value if best is None else torch.minimum(best, value)
+        best = value if best is None else _low(best, value)
     return best
+
+
+def _low(a: Any, b: Any) -> Any:
+    return np.minimum(a, b) if isinstance(a, np.ndarray) else torch.minimum(a, b)
+
+
+def _high(a: Any, b: Any) -> Any:
+    return np.maximum(a, b) if isinstance(a, np.ndarray) else torch.maximum(a, b)
 
 
 def _mirrored(count: int, radius: int, device: torch.device) -> Tensor:

@@ -45,8 +45,8 @@ def spherical_kmeans(
 ) -> tuple[Tensor, Tensor]:
     """Cluster unit vectors by cosine.
 
-    Starts from k-means++ choices; stops when no vector changes its cluster. A cluster that loses all
-    its vectors takes the one that fits its own centre worst.
+    Starts from k-means++ choices; stops when no vector changes its cluster. A cluster that loses
+    all its vectors takes the one that fits its own centre worst.
 
     Args:
         vectors: (M, D), brought to unit length.
@@ -69,8 +69,10 @@ def spherical_kmeans(
         similarity, nearest = (units @ centres.T).max(dim=1)
         counts = torch.bincount(nearest, minlength=clusters)
         for empty in (counts == 0).nonzero()[:, 0].tolist():
-            worst = int(similarity.argmin())
-            nearest[worst], similarity[worst] = empty, 1.0
+            movable = counts[nearest] > 1
+            worst = int(similarity.masked_fill(~movable, torch.inf).argmin())
+            counts[nearest[worst]] -= 1
+            nearest[worst], counts[empty] = empty, 1
         if torch.equal(nearest, assigned):
             break
         assigned = nearest

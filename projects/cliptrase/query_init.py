@@ -1,9 +1,9 @@
 """Starting values for the queries of mask-based models (supplement, figure 8).
 
-The paper initialises SAN's query embedding with CLIP features pooled over CLIPtrase's masks, and leaves
-open how many pictures give 100 queries and how the joint width becomes SAN's 240. Ours: k-means over
-the unit pooled features of some pictures, a projection to the query width, the published standard
-deviation. Letters: M regions, Q queries, D joint width, E query width.
+The paper initialises SAN's query embedding with CLIP features pooled over CLIPtrase's masks, and
+leaves open how many pictures give 100 queries and how the joint width becomes SAN's 240. Ours:
+k-means over the unit pooled features of some pictures, a projection to the query width, the
+published standard deviation. Letters: M regions, Q queries, D joint width, E query width.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Unsupervised segmentation without class names (supplement, Table 8).
 
 The paper describes no protocol; this is ours: unit mask-average-pooled features of all regions of a
-data set are clustered by k-means, every pixel takes the number of its region's cluster, and clusters
-are matched to classes one to one so that as many pixels as possible agree (Hungarian algorithm).
+data set are clustered by k-means, every pixel takes the number of its region's cluster, and
+clusters are matched to classes one to one so that as many pixels as possible agree (Hungarian
+algorithm).
 Letters: C classes, G clusters.
 """
 
@@ -40,7 +41,9 @@ class Picture:
     truth: Tensor
 
 
-def pool_regions(model: CLIPtrase, encoded: Encoded, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def pool_regions(
+    model: CLIPtrase, encoded: Encoded, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Give regions at picture size and their pooled features.
 
     A picture in which nothing clusters is one region.
@@ -114,14 +117,16 @@ def evaluate(
     _, assigned = spherical_kmeans(features, clusters, seed=seed)
     side = max(clusters, num_classes)
     counts = np.zeros((side + 1, side + 1), dtype=np.int64)
-    for picture, own in zip(pictures, assigned.split([len(p.features) for p in pictures]), strict=True):
+    for picture, own in zip(
+        pictures, assigned.split([len(p.features) for p in pictures]), strict=True
+    ):
         truth = picture.truth.long()
         truth = truth.masked_fill(truth == num_classes, side)
         counts += count_pairs(own[picture.masks.long()], truth, side).numpy()
-    return semseg_figures_after_matching(counts, clusters, num_classes)
+    return match_clusters(counts, clusters, num_classes)
 
 
-def semseg_figures_after_matching(
+def match_clusters(
     counts: np.ndarray, clusters: int, num_classes: int
 ) -> tuple[SemSegFigures, np.ndarray]:
     """Match clusters to classes and compute the figures.
@@ -145,5 +150,3 @@ def semseg_figures_after_matching(
     np.add.at(figures, (target[:, None], np.arange(num_classes)), counts[:clusters, :num_classes])
     result = semseg_figures(figures)
     return result, matched
-
-

@@ -1,0 +1,18 @@
+"""Reference vectors of released CLIPtrase, SCLIP, MaskCLIP and CLIP-Surgery."""
+
+from pathlib import Path
+
+import pytest
+
+import cliptrase.parity  # noqa: F401 - registers the runners
+import ovs_core.evaluation.parity  # noqa: F401 - serves the kind "metrics"
+from ovs_core import parity
+
+FILES = sorted((Path(__file__).resolve().parent.parent / "data" / "cliptrase").glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_reference_file(path):
+    rows = parity.check_file("cliptrase", path)
+    assert rows
+    assert all(row.passed for row in rows), parity.format_rows([r for r in rows if not r.passed])

@@ -1,0 +1,130 @@
+"""Cluster points and masks from a SAM: a fake one, and a tiny one of random weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from cliptrase.sam import SegmentAnything, cluster_points, load_predictor, sam_masks
+from ovs_core.errors import UserError
+from tests.cliptrase.helpers import build_model
+
+
+class FakeSam:
+    """Marks a square around each foreground point."""
+
+    def __init__(self, reach=6):
+        self.reach = reach
+        self.calls = []
+
+    def set_image(self, image):
+        self.image = image
+
+    def predict(self, coords, labels, multimask_output):
+        self.calls.append((coords, labels))
+        mask = np.full(self.image.shape[:2], -1.0, dtype=np.float32)
+        for (x, y), label in zip(coords.round().astype(int), labels, strict=True):
+            if label:
+                r = self.reach
+                mask[max(0, y - r) : y + r, max(0, x - r) : x + r] = 2.0
+        return mask[None], np.ones(1), mask[None]
+
+
+def test_points_are_patch_centres_in_pixels():
+    labels = torch.tensor([0, 1, -1, 1, 0, 0])
+    first, second = cluster_points(labels, (2, 3), (40, 60))
+    assert first.tolist() == [[10, 10], [30, 30], [50, 30]]
+    assert second.tolist() == [[30, 10], [10, 30]]
+
+
+def test_points_can_be_thinned_out():
+    labels = torch.zeros(100, dtype=torch.int64)
+    (points,) = cluster_points(labels, (10, 10), (100, 100), limit=4)
+    assert len(points) == 4
+    assert points[0].tolist() == [5, 5] and points[-1].tolist() == [95, 95]
+
+
+def test_other_clusters_are_background_and_unclaimed_pixels_fall_back():
+    sam = FakeSam()
+    picture = np.zeros((40, 60, 3), dtype=np.uint8)
+    fallback = torch.ones(40, 60, dtype=torch.int64)
+    points = [np.array([[10.0, 10.0]]), np.array([[30.0, 30.0], [50.0, 30.0]])]
+    masks = sam_masks(sam, picture, points, fallback)
+    assert [labels.tolist() for _, labels in sam.calls] == [[1, 0, 0], [1, 1, 0]]
+    assert masks[10, 10] == 0
+    assert masks[0, 59] == 1  # no mask there: the prototypes decide
+
+
+def test_the_model_takes_its_masks_from_sam(clip, picture):
+    sam = FakeSam()
+    model = build_model(clip, sam=sam)
+    output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
+    assert output.shape == (140, 200)
+    assert sam.image.shape == (140, 200, 3)
+    count = model.encode_picture(picture).regions.count
+    assert len(sam.calls) == count
+
+
+def test_a_missing_file_is_named():
+    pytest.importorskip("segment_anything")
+    with pytest.raises(UserError, match="SAM.WEIGHTS: empty"):
+        load_predictor("segment_anything", "vit_b", "", "cpu")
+
+
+def test_an_unknown_backend_is_named():
+    with pytest.raises(UserError, match="SAM.BACKEND: 'segmentanything' is unknown"):
+        load_predictor("segmentanything", "vit_b", "x.pth", "cpu")
+
+
+def test_the_extra_is_named_when_it_is_not_installed(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "segment_anything", None)
+    with pytest.raises(UserError, match=r"segment-anything; pip install -e '\.\[sam\]'"):
+        load_predictor("segment_anything", "vit_b", "x.pth", "cpu")
+
+
+@pytest.mark.slow
+def test_a_tiny_random_sam_runs(clip, picture):
+    pytest.importorskip("segment_anything")
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        Sam,
+        TwoWayTransformer,
+    )
+
+    torch.manual_seed(0)
+    sam = Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=128, patch_size=16, embed_dim=32, depth=1, num_heads=2, out_chans=32
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=32, image_embedding_size=(8, 8), input_image_size=(128, 128), mask_in_chans=4
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=32,
+            transformer=TwoWayTransformer(depth=1, embedding_dim=32, num_heads=2, mlp_dim=32),
+        ),
+    )
+    model = build_model(clip, sam=SegmentAnything(sam))
+    output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
+    assert output.shape == (140, 200)
+
+
+@pytest.mark.slow
+def test_a_tiny_random_transformers_sam_runs(clip, picture):
+    transformers = pytest.importorskip("transformers")
+    from cliptrase.sam import TransformersSam
+
+    torch.manual_seed(0)
+    config = transformers.SamConfig(
+        vision_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                       "image_size": 128, "patch_size": 16, "output_channels": 32,
+                       "mlp_dim": 32, "global_attn_indexes": [0]},
+        prompt_encoder_config={"hidden_size": 32, "image_size": 128, "patch_size": 16,
+                               "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1,
+                             "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+    )  # fmt: skip
+    model = build_model(clip, sam=TransformersSam(transformers.SamModel(config)))
+    output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
+    assert output.shape == (140, 200)
