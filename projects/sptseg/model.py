@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ovs_core.errors import UserError, nearest
 from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.losses import MaskLoss
+from ovs_core.modeling.scores import Scores, Size, WindowScores
 from ovs_core.modeling.segmenter import Segmenter
 from ovs_core.vocabulary import Vocabulary
 
@@ -28,6 +30,7 @@ from .decoder import MaskDecoder
 from .prompts import PromptedEncoder
 from .published import rename_published
 from .split import IGNORE, MODES, UNSEEN, ClassSplit
+from .window_scores import ProbabilityWindows
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +170,16 @@ class SPTSeg(Segmenter):
         seen = torch.tensor(self.split.seen, device=maps.device)
         seen = seen[(seen >= which.start) & (seen < which.stop)] - which.start
         return seen_biased(maps, seen, self.seen_bias)
+
+    def score_picture(self, encoded: Any, size: Size) -> Scores:
+        """Scores of an encoded picture; windows with this method's activation built in."""
+        scores = super().score_picture(encoded, size)
+        if type(scores) is not WindowScores:
+            return scores
+        seen = torch.zeros(self.split.count, dtype=torch.bool, device=self.device)
+        seen[list(self.split.seen)] = True
+        parts = {field.name: getattr(scores, field.name) for field in fields(scores)}
+        return ProbabilityWindows(**parts, seen=seen, bias=self.seen_bias)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Weighted losses of a batch; see ``Segmenter.losses``.

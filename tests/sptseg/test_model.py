@@ -1,6 +1,7 @@
 """The whole model on a small random CLIP."""
 
 import logging
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from detectron2.modeling import build_model
 
 from ovs_core.engine.checkpoint import load_published, trained_state
 from ovs_core.errors import UserError
+from ovs_core.modeling.scores import WindowScores
 from ovs_core.vocabulary import Vocabulary
 from sptseg.published import rename_published
+from sptseg.window_scores import ProbabilityWindows
 
 NAMES = ["red", "green", "blue", "grey"]
 
@@ -223,3 +226,22 @@ def test_a_split_that_overlaps_is_refused(make):
 def test_another_grid_is_refused(make):
     with pytest.raises(UserError, match="show it in windows of"):
         make().encode(torch.randn(1, 3, 40, 32))
+
+
+@pytest.mark.parametrize("unseen", [(), (3,), (0, 2)])
+def test_one_window_gives_the_labels_of_the_full_probabilities(make, unseen):
+    model = make(unseen=unseen).eval()
+    torch.manual_seed(4)
+    names = [f"thing {i}" for i in range(21)]
+    model.set_vocabulary(Vocabulary.from_names(names), unseen=unseen)
+    windows = torch.randn(1, 21, 4, 4)
+    windows[0, 5] = windows[0, 3]  # equal maps: the lower class wins
+    scores = WindowScores(windows, [(0, 0, 32, 32)], (32, 32), (32, 32), model.activate)
+    model.protocol = Mock(score=lambda *_: scores)
+    fast = model.score_picture(None, (32, 32))
+    assert isinstance(fast, ProbabilityWindows)
+    torch.testing.assert_close(fast.full(), scores.full())
+    labels = fast.labels()
+    best, chosen = scores.full().max(dim=0).values, scores.full().gather(0, labels[None])[0]
+    torch.testing.assert_close(chosen, best)
+    assert not (labels == 5).any()

@@ -57,15 +57,14 @@ def run_eval(case: ParityCase) -> Results:
     """Sliding windows: averaged scores, scores at the original size, labels."""
     model, _ = _model(case)
     c, x = case.config["model"], case.tensors()
-    protocol = Slide(c.get("crop", c["img_size"]), c["stride"])
-    model.eval()
+    model.eval().protocol = Slide(c.get("crop", c["img_size"]), c["stride"])
     out: Results = {}
     with torch.no_grad():
         for i, size in enumerate(case.config["ori_shapes"]):
             picture = x[f"img{i}"][0]
-            encoded = protocol.encode(model, picture)
-            merged = protocol.score(model, encoded, tuple(picture.shape[-2:]))
-            scores = protocol.score(model, encoded, tuple(size))
+            encoded = model.protocol.encode(model, picture)
+            merged = model.score_picture(encoded, tuple(picture.shape[-2:]))
+            scores = model.score_picture(encoded, tuple(size))
             resized = scores.full()
             best = resized.topk(2, dim=0).values
             out[f"scores{i}"], out[f"scores_resized{i}"] = merged.full()[None], resized[None]
