@@ -30,7 +30,9 @@ def mask_pool(features: Tensor, masks: Tensor) -> Tensor:
     with torch.no_grad():
         inside = (fit_masks(masks.detach(), tuple(features.shape[-2:])) > 0).to(features.dtype)
         inside = inside.flatten(2)
-        share = inside / (inside.sum(-1, keepdim=True) + 1e-8)
+        # Counted in float32: half precision cannot count beyond a few hundred cells.
+        count = inside.sum(-1, keepdim=True, dtype=torch.float32) + 1e-8
+        share = (inside / count).to(features.dtype)
     return share @ features.flatten(2).transpose(1, 2)
 
 

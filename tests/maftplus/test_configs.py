@@ -1,0 +1,73 @@
+"""Every config loads; the tiny ones build, train one step and segment."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.optimizer import build_optimizer
+from ovs_core.engine.trainer import set_test_words, set_training_words
+from ovs_core.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "projects" / "maftplus" / "configs"
+ALL = sorted(CONFIGS.rglob("*.yaml"))
+TINY = sorted(CONFIGS.glob("tiny*.yaml"))
+UNTRAINED = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu"]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_config_loads(path):
+    cfg = load_cfg(path)
+    assert cfg.MODEL.META_ARCHITECTURE in ("FCCLIP", "MAFTPlus")
+    assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
+
+
+@pytest.mark.parametrize("path", TINY, ids=lambda p: p.stem)
+def test_tiny_config_trains_and_segments(path):
+    torch.manual_seed(0)
+    cfg = load_cfg(path, UNTRAINED)
+    model = build_model(cfg)
+    set_training_words(cfg, model)
+    optimizer = build_optimizer(cfg, model)
+    picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 128, 128), np.uint8))
+    instances = Instances((128, 128))
+    instances.gt_classes = torch.tensor([3, 21])
+    instances.gt_masks = BitMasks(torch.rand(2, 128, 128) > 0.5)
+    losses = model.train()([{"image": picture, "instances": instances}])
+    sum(losses.values()).backward()
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == trained
+    optimizer.step()
+    set_test_words(cfg, model, cfg.DATASETS.TEST[0])
+    out = model.eval()([{"image": picture, "height": 100, "width": 90}])[0]
+    assert out["sem_seg_labels"].shape == (100, 90)
+    assert ("panoptic_seg" in out) == cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
+    assert sum(model.things()) == (20 if "panoptic" in cfg.DATASETS.TEST[0] else 28)
+
+
+def test_sliding_windows_are_refused():
+    cfg = load_cfg(CONFIGS / "tiny.yaml", [*UNTRAINED, "MODEL.OVS.PROTOCOL.NAME", "slide"])
+    with pytest.raises(UserError, match="whole picture"):
+        build_model(cfg)
+
+
+def test_a_vit_is_refused():
+    options = [*UNTRAINED, "MODEL.CLIP.ARCHITECTURE", "embedded-vit"]
+    with pytest.raises(UserError, match="convolutional"):
+        build_model(load_cfg(CONFIGS / "tiny.yaml", options))
+
+
+def test_widths_that_do_not_fit_are_refused():
+    options = [*UNTRAINED, "MODEL.SEM_SEG_HEAD.MASK_DIM", "96"]
+    with pytest.raises(UserError, match="MASK_DIM"):
+        build_model(load_cfg(CONFIGS / "tiny.yaml", options))
+
+
+def test_evaluation_needs_the_training_words():
+    options = [*UNTRAINED, "DATASETS.TRAIN", "()"]
+    with pytest.raises(UserError, match="words that the weights were trained with"):
+        build_model(load_cfg(CONFIGS / "tiny.yaml", options))
