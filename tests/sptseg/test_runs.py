@@ -99,8 +99,9 @@ def test_unseen_classes_alone(train, small_cfg, tmp_path):
     results = train("unseen", eval_only=True)
     assert "mIoU_unseen_only" not in results["sem_seg"]
     options = ["TEST.EVALUATOR", "sem_seg_unseen"]
+    seen_win = [*options, "MODEL.SPTSEG.SEEN_BIAS", "-1.0", "OUTPUT_DIR", str(tmp_path / "wrong")]
     with pytest.raises(UserError, match="set MODEL.SPTSEG.TEST_CLASSES to unseen"):
-        run(str(train.path), ["OUTPUT_DIR", str(tmp_path / "wrong"), *options], eval_only=True)
+        run(str(train.path), seen_win, eval_only=True)
     options += ["MODEL.SPTSEG.TEST_CLASSES", "unseen", "OUTPUT_DIR", str(tmp_path / "right")]
     figures = run(str(train.path), options, eval_only=True)["sem_seg"]
     assert figures["pACC_unseen_only"] == 100.0  # one unseen class: nothing else to choose
