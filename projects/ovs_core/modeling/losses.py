@@ -42,7 +42,7 @@ class MaskLoss:
         alpha: focal weight of positives; negatives have 1 - alpha.
         gamma: focal exponent.
         ssim_on: ``"logits"`` or ``"sigmoid"``: what SSIM compares with the masks.
-        skip_unnamed: leave pixels whose label names no class out of the focal mean.
+        skip_unnamed: leave pixels whose label names no class out of focal and dice losses.
     """
 
     focal: float = 100.0
@@ -124,7 +124,9 @@ class MaskLoss:
                 weights,
                 picture,
             ),
-            "dice": lambda: dice_loss(maps, masks).sum(),
+            "dice": lambda: dice_loss(
+                maps, masks, keep=None if weights is None else weights[picture] > 0
+            ).sum(),
             "ssim": lambda: ssim_map(self._ssim_input(maps), masks).sum(),
         }
         return [terms[name]() for name in names]
@@ -181,18 +183,23 @@ def enlarge(grids: Tensor, size: tuple[int, int]) -> Tensor:
     return rows @ (grids @ columns.T)
 
 
-def dice_loss(maps: Tensor, masks: Tensor, *, smooth: float = 1.0) -> Tensor:
+def dice_loss(
+    maps: Tensor, masks: Tensor, *, smooth: float = 1.0, keep: Tensor | None = None
+) -> Tensor:
     """One minus the soft dice overlap of each map with its mask.
 
     Args:
         maps: (P, ...) logits.
         masks: (P, ...) of 0 and 1.
         smooth: added above and below, so that two empty masks agree.
+        keep: (P, ...) bool, pixels that count; None for all.
 
     Returns:
         (P,) losses.
     """
     shares, masks = torch.sigmoid(maps).flatten(1), masks.flatten(1).to(maps.dtype)
+    if keep is not None:
+        shares = shares * keep.flatten(1)
     overlap = (shares * masks).sum(dim=1)
     return 1 - (2 * overlap + smooth) / (shares.sum(dim=1) + masks.sum(dim=1) + smooth)
 

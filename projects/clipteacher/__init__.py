@@ -1,0 +1,1 @@
+"""CLIPTeacher: frozen CLIP teaches any per-pixel segmenter to name classes it never saw."""

@@ -1,0 +1,1 @@
+"""Students: any network of dense features, by name or of one's own."""
