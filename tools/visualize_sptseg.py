@@ -85,8 +85,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--weights", default="", help="checkpoint (default: MODEL.WEIGHTS)")
     parser.add_argument("--output", type=Path, default=Path("output/sptseg_pictures"))
     parser.add_argument("--samples", type=int, default=4, help="pictures (4)")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE config overrides")
-    return parser.parse_args()
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":
