@@ -40,7 +40,7 @@ def run(
         cfg.SEED = comm.shared_random_seed()
     cfg.freeze()
     open_run_folder(cfg, resume=resume, eval_only=eval_only)
-    seed_everything(cfg.SEED, comm.get_rank())
+    seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
     if eval_only:
         return evaluate(cfg, resume=resume)
     trainer = Trainer(cfg)

@@ -93,17 +93,18 @@ def test_sigkill_at_any_moment(world, tmp_path):
         for path in (tmp_path / "run").glob("*.pth"):
             read_checkpoint(path)  # a half-written file would raise
     assert killed >= 2
-    assert start(world, "--resume", *period).wait(timeout=300) == 0
+    last = start(world, "--resume", *period, stderr=subprocess.PIPE)
+    assert last.wait(timeout=600) == 0, last.stderr.read()[-3000:]
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(tmp_path / "run")[name]), name
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
-def start(world, *options):
+def start(world, *options, stderr=subprocess.DEVNULL):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, str(TOY), str(world), *options],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=environment, stdout=subprocess.DEVNULL, stderr=stderr, text=True,
     )  # fmt: skip
 
 
@@ -139,9 +140,6 @@ def test_a_half_written_checkpoint_is_never_picked_up(world, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_metrics_as_one(world, tmp_path):
-    from ovs_core.engine.launching import run_distributed
-
-    del run_distributed  # the launch goes through torchrun, as a user's would
     results = {}
     for count in (1, 2):
         output = tmp_path / f"eval{count}"
@@ -150,7 +148,8 @@ def test_two_processes_give_the_same_metrics_as_one(world, tmp_path):
             "--master-port=29611", str(TOY.with_name("toy_eval.py")), str(world), str(output),
         ]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, env=environment, check=True, timeout=300, capture_output=True)
+        done = subprocess.run(command, env=environment, timeout=600, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
         results[count] = json.loads((output / "results.json").read_text())
     assert results[1] == results[2]
 
