@@ -10,14 +10,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from PIL import Image
 
-from ovs_core.data import register_mapper
+from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.labels import load_labels
 from ovs_core.data.mapper import read_picture
 from ovs_core.errors import UserError
 from ovs_core.evaluation.square_crop import crop_labels, square_crop
 
 
-@register_mapper("cliptrase_square")
+@DATASET_MAPPER_REGISTRY.register()
 class SquareCropMapper:
     """Reads a picture and cuts it to S x S as the published tables were made.
 
@@ -37,7 +37,7 @@ class SquareCropMapper:
         self, is_train: bool = False, *, side: int, with_labels: bool = False, exif: bool = True
     ) -> None:
         if is_train:
-            raise UserError("INPUT.DATASET_MAPPER_NAME cliptrase_square is for --eval-only")
+            raise UserError("INPUT.MAPPER SquareCropMapper: the square protocol is for --eval-only")
         self.side = side
         self.with_labels = with_labels
         self.exif = exif

@@ -1,0 +1,43 @@
+"""The views of one picture."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from cliptrase.pictures import global_patches, look_into, write_views
+from ovs_core.clip import ImageEncoder
+from ovs_core.errors import UserError
+from tests.cliptrase.helpers import build_model
+
+
+def test_all_views_are_written(clip, picture, tmp_path):
+    report = write_views(build_model(clip), picture, tmp_path, patch=(2, 3))
+    written = {p.name for p in tmp_path.iterdir()}
+    pictures = {"attention", "inter_patch", "recovery", "global_patches", "clusters", "overlay"}
+    assert written == {f"{name}.png" for name in pictures} | {"report.json"}
+    assert report["patch"] == [2, 3]
+    assert json.loads((tmp_path / "report.json").read_text())["clusters"] == report["clusters"] > 0
+    assert Image.open(tmp_path / "clusters.png").size[0] >= 3 * 100
+
+
+def test_a_patch_outside_is_refused(clip, picture, tmp_path):
+    with pytest.raises(UserError, match="patch 9,0 is outside the 7 x 10 patches"):
+        write_views(build_model(clip), picture, tmp_path, patch=(9, 0))
+
+
+def test_views_are_of_the_untouched_tower(clip):
+    images = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    views = look_into(build_model(clip), images)
+    assert len(views.attention) == 4
+    assert torch.allclose(views.attention[0].sum(-1), torch.ones(50), atol=1e-5)
+    ImageEncoder(clip.visual)(images)
+
+
+def test_a_patch_that_all_look_at_is_global():
+    attention = torch.full((26, 26), 0.02)
+    attention[:, 8] = 0.5
+    received, found = global_patches(attention)
+    assert found == [7]
+    assert received.argmax() == 7
