@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from pycocotools.coco import COCO
@@ -22,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from ..errors import UserError
 from ..files import check_output_dir
 from .confusion import mean_of_known
+from .distributed import sum_over_processes
 from .results import Report
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def ap50_split(
     """
     categories = sorted({*base, *novel})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        found = truth.loadRes(list(detections)) if detections else COCO()
+        found = truth.loadRes([dict(d) for d in detections]) if detections else COCO()
         run = COCOeval(truth, found, kind)
         run.params.catIds = categories
         run.params.iouThrs = np.array([0.5])
@@ -124,7 +126,12 @@ class OVSInstanceEvaluator(COCOEvaluator):
             inputs: dicts with ``image_id``.
             outputs: dicts with ``instances``.
         """
-        for output in outputs:
+        for given, output in zip(inputs, outputs, strict=True):
+            if given["image_id"] not in self._coco_api.imgs:
+                raise UserError(
+                    f"{self._metadata.json_file}: no picture with image_id {given['image_id']!r} "
+                    f"({given.get('file_name')})"
+                )
             if "instances" not in output:
                 raise UserError(
                     f"the model gave {sorted(output)}; the evaluator needs 'instances'. Switch the "
@@ -132,6 +139,25 @@ class OVSInstanceEvaluator(COCOEvaluator):
                 )
         super().process(inputs, outputs)
         self._pictures += len(inputs)
+
+    def evaluate(self, img_ids: list[int] | None = None) -> OrderedDict:
+        """Match and average on the main process.
+
+        Args:
+            img_ids: score these pictures only.
+
+        Returns:
+            ``{"bbox": {...}, "segm": {...}}`` on the main process, ``{}`` on the others.
+
+        Raises:
+            UserError: if no picture was scored.
+        """
+        pictures = torch.tensor(self._pictures)
+        if self._distributed:
+            (pictures,) = sum_over_processes(pictures)
+        if not int(pictures):
+            raise UserError(f"{self.dataset_name}: no picture was evaluated; is the dataset empty?")
+        return super().evaluate(img_ids)
 
     def _eval_predictions(self, predictions: list, img_ids: list[int] | None = None) -> None:
         super()._eval_predictions(predictions, img_ids)

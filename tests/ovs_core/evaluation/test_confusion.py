@@ -49,8 +49,8 @@ def test_index_beyond_32_bits():
 
 
 def test_hand_made_example():
-    # Class 0: 3 of 4 pixels found; class 1: 1 of 2, one pixel of class 0 taken; class 2: absent from
-    # the truth, predicted on one pixel of class 1; class 3: neither.
+    # Class 0: 3 of 4 pixels found; class 1: 1 of 2, one pixel of class 0 taken; class 2: absent
+    # from the truth, predicted on one pixel of class 1; class 3: neither.
     counts = np.zeros((5, 5), dtype=np.int64)
     counts[0, 0], counts[1, 0], counts[1, 1], counts[2, 1] = 3, 1, 1, 1
     counts[0, 4] = 7  # ignored pixels count nowhere

