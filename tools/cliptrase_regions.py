@@ -4,8 +4,7 @@
 Examples:
   python tools/cliptrase_regions.py score cliptrase/unsupervised/coco27
   python tools/cliptrase_regions.py score cliptrase/tiny --pictures 50
-  python tools/cliptrase_regions.py queries cliptrase/vitb16 --dataset coco_stuff_171_train \\
-      --pictures 500 --output queries.safetensors
+  python tools/cliptrase_regions.py queries cliptrase/vitb16 --dataset voc_20_train --pictures 500
 """
 
 from __future__ import annotations
@@ -38,6 +37,10 @@ def main() -> None:
     dataset = args.dataset or (cfg.DATASETS.TEST or ("",))[0]
     if not dataset:
         raise UserError(f"{args.config} names no data set; give --dataset")
+    if cfg.MODEL.CLIPTRASE.PROTOCOL == "standalone":
+        raise UserError(
+            "regions are scored on whole pictures; set MODEL.CLIPTRASE.PROTOCOL fullres"
+        )
     if dataset not in cfg.DATASETS.TEST:
         cfg.DATASETS.TEST = (dataset,)
     model = build_segmenter(cfg)
