@@ -11,7 +11,8 @@ from detectron2.data.catalog import Metadata
 from detectron2.utils.registry import Registry
 
 from ..errors import UserError, nearest
-from . import embedded, registration  # noqa: F401  (they fill Detectron2's catalogs)
+from . import registration  # noqa: F401  (fills Detectron2's catalogs)
+from .embedded import register as embedded_world  # noqa: F401  (likewise)
 from .mapper import SemanticDatasetMapper
 from .mmseg_pipeline import MMSegDatasetMapper
 
