@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip import CLIP
 from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import segmenter_arguments
@@ -281,7 +281,7 @@ def training_vocabulary(cfg: CfgNode) -> Vocabulary:
             "trained with, also for evaluation"
         )
     return dataset_vocabulary(
-        MetadataCatalog.get(cfg.DATASETS.TRAIN[0]),
+        dataset_metadata(cfg.DATASETS.TRAIN[0]),
         name_field=cfg.MODEL.OVS.NAME_FIELD,
         synonym_field=cfg.MODEL.OVS.SYNONYM_FIELD,
     )
