@@ -197,6 +197,10 @@ class MaskSegmenter(Segmenter):
         canvas, valid = tuple(images.shape[-2:]), tuple(picture.shape[-2:])
         return EncodedPicture(prediction, low, embedding, dense, canvas, valid)
 
+    def bare_forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Run the image tower alone: the floor of a benchmark."""
+        return self.encoder(images)
+
     def embed_masks(self, dense: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Masks at the size of ``dense`` (B, Q, h, w), and what CLIP sees in them (B, Q, E)."""
         low = fit_masks(masks.detach(), tuple(dense.shape[-2:]))
