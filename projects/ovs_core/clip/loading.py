@@ -14,6 +14,7 @@ from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_mod
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
+from . import small_convnext  # noqa: F401  (registers the embedded tower with timm)
 from .weight_files import WeightFile, read_weight_file
 
 logger = logging.getLogger(__name__)
