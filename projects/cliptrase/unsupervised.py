@@ -10,7 +10,7 @@ Letters: C classes, G clusters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ovs_core.errors import UserError
 from ovs_core.evaluation import SemSegFigures, count_pairs, semseg_figures
+from ovs_core.evaluation.confusion import mean_of_known
 
 from .model import CLIPtrase, Encoded
 from .pooling import mask_average_pool, masks_on_grid, spherical_kmeans
@@ -143,10 +144,19 @@ def match_clusters(
     rows, columns = linear_sum_assignment(counts[:clusters, :num_classes], maximize=True)
     matched = np.full(clusters, -1)
     matched[rows] = columns
-    # Pixels of unmatched clusters are wrong: as predictions they have no class, so they are put
-    # where they count as missed but not as a prediction of any class.
+    # Pixels of clusters without a class are wrong: they are put into one more class, which has no
+    # truth, so that they count as missed; then that class is taken out again.
     figures = np.zeros((num_classes + 2, num_classes + 2), dtype=np.int64)
     target = np.where(matched < 0, num_classes, matched)
     np.add.at(figures, (target[:, None], np.arange(num_classes)), counts[:clusters, :num_classes])
     result = semseg_figures(figures)
-    return result, matched
+    union = result.iou_union[:num_classes]
+    own = replace(
+        result,
+        iou=result.iou[:num_classes],
+        acc=result.acc[:num_classes],
+        iou_union=union,
+        miou_union=mean_of_known(union),
+        absent=result.absent - 1,
+    )
+    return own, matched

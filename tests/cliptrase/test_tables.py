@@ -6,7 +6,7 @@ from detectron2.data import MetadataCatalog
 from cliptrase.build import method_arguments, uses_cls_product
 from cliptrase.tables import run_table, table_rows
 from ovs_core.configs import list_configs
-from ovs_core.data import loading  # noqa: F401 - registers the data sets
+from ovs_core.data import dataset_dicts  # noqa: F401 - registers the data sets
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.errors import UserError
