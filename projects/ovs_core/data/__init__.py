@@ -10,23 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .loading import build_mapper, dataset_dicts, register_mapper
+    from .build import DATASET_MAPPER_REGISTRY, build_mapper, dataset_dicts
     from .mapper import SemanticDatasetMapper
     from .own_datasets import register_yaml_datasets
 
 _HOMES = {
-    "build_mapper": "loading",
-    "dataset_dicts": "loading",
-    "register_mapper": "loading",
+    "DATASET_MAPPER_REGISTRY": "build",
+    "build_mapper": "build",
+    "dataset_dicts": "build",
     "SemanticDatasetMapper": "mapper",
     "register_yaml_datasets": "own_datasets",
 }
 
 __all__ = [
+    "DATASET_MAPPER_REGISTRY",
     "SemanticDatasetMapper",
     "build_mapper",
     "dataset_dicts",
-    "register_mapper",
     "register_yaml_datasets",
 ]
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from .benchmarks import load_benchmarks
+from .build import dataset_dicts
 from .labels import load_labels, segment_ids_from_color
-from .loading import dataset_dicts
 from .mapper import LabelSpace, label_space, read_picture
 from .sources import first_ten
 from .vocabularies import load_class_list

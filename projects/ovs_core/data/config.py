@@ -15,7 +15,9 @@ def add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Turn a picture as its EXIF tag says, as Detectron2 does; labels must match the turned picture.
     cfg.INPUT.EXIF = True
-    cfg.INPUT.DATASET_MAPPER_NAME = "semantic"  # "semantic", or a name that a project registers
+    # Names in DATASET_MAPPER_REGISTRY of what reads and augments samples.
+    cfg.INPUT.MAPPER = "SemanticDatasetMapper"  # training
+    cfg.INPUT.TEST_MAPPER = "SemanticDatasetMapper"
     _add_mmseg_keys(cfg)
     cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
     # Training: pixels of unseen classes: "keep", "ignore" (as unlabelled) or "mark" (value -1).
@@ -24,7 +26,7 @@ def add_data_config(cfg: CfgNode) -> None:
 
 
 def _add_mmseg_keys(cfg: CfgNode) -> None:
-    """Keys of the mapper "mmseg", used instead of INPUT's resize, crop, colour and flip keys."""
+    """Keys of MMSegDatasetMapper, used instead of INPUT's resize, crop, colour and flip keys."""
     node = cfg.INPUT.MMSEG = CfgNode()
     node.CROP = 512  # side of training crops
     node.SCALE = [2048, 512]  # limits of the long and the short side at ratio 1

@@ -24,8 +24,6 @@ def add_ovs_config(cfg: CfgNode) -> None:
     _add_model_keys(cfg)
     _add_solver_keys(cfg)
     add_data_config(cfg)
-    cfg.INPUT.MAPPER = "SemanticDatasetMapper"  # what reads and augments training samples
-    cfg.INPUT.TEST_MAPPER = "SemanticDatasetMapper"
     cfg.TEST.DUMP_PREDICTIONS = False  # write one PNG per picture beside the metrics
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
     cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed

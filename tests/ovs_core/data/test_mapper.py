@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from PIL import Image
 
-from ovs_core.data import SemanticDatasetMapper, build_mapper, dataset_dicts, register_mapper
+from ovs_core.data import SemanticDatasetMapper, build_mapper, dataset_dicts
 from ovs_core.data.config import add_data_config
 from ovs_core.data.mapper import label_space, read_picture
 from ovs_core.errors import UserError
@@ -65,7 +65,7 @@ def plain(**changes):
 def test_training_sample(record):
     np.random.seed(0)
     before = dict(record)
-    mapped = build_mapper(config())(record)
+    mapped = build_mapper(config(), is_train=True)(record)
     assert record == before
     assert mapped["image"].shape == (3, 24, 32) and mapped["image"].dtype == torch.uint8
     assert mapped["sem_seg"].shape == (24, 32) and mapped["sem_seg"].dtype == torch.int64
@@ -103,7 +103,7 @@ def test_crop_and_padding(record):
         INPUT__CROP__SINGLE_CATEGORY_MAX_AREA=0.75,
     )
     np.random.seed(0)
-    mapped = build_mapper(cfg)(record)
+    mapped = build_mapper(cfg, is_train=True)(record)
     assert mapped["image"].shape == (3, 24, 24) and mapped["sem_seg"].shape == (24, 24)
     padding = mapped["padding_mask"]
     assert padding.sum() == 24 * 24 - 16 * 20 and not padding[:16, :20].any()
@@ -111,8 +111,10 @@ def test_crop_and_padding(record):
 
 
 def test_colours_change_the_picture_only(record):
-    coloured = build_mapper(config(INPUT__COLOR_AUG_SSD=True, INPUT__RANDOM_FLIP="none"))
-    same = build_mapper(config(INPUT__RANDOM_FLIP="none"))(record)
+    coloured = build_mapper(
+        config(INPUT__COLOR_AUG_SSD=True, INPUT__RANDOM_FLIP="none"), is_train=True
+    )
+    same = build_mapper(config(INPUT__RANDOM_FLIP="none"), is_train=True)(record)
     random.seed(0)
     changed = [coloured(record) for _ in range(4)]  # each change is made with probability 1/2
     assert all(torch.equal(c["sem_seg"], same["sem_seg"]) for c in changed)
@@ -131,7 +133,9 @@ def test_colours_change_the_picture_only(record):
 def test_unseen_classes(record, unseen, renumber, expected):
     truth = plain()(record)["sem_seg"]
     changes = {"DATASETS__UNSEEN_LABELS": unseen, "DATASETS__RENUMBER_SEEN": renumber}
-    mapper = build_mapper(config(INPUT__MIN_SIZE_TRAIN=(0,), INPUT__RANDOM_FLIP="none", **changes))
+    mapper = build_mapper(
+        config(INPUT__MIN_SIZE_TRAIN=(0,), INPUT__RANDOM_FLIP="none", **changes), is_train=True
+    )
     found = mapper(record)["sem_seg"]
     for before, after in expected.items():
         assert (found[truth == before] == after).all()
@@ -142,9 +146,9 @@ def test_unseen_needs_a_split(record):
     cfg = config(DATASETS__UNSEEN_LABELS="ignore")
     cfg.DATASETS.TRAIN = ("mapper_test_plain",)
     with pytest.raises(UserError, match="'mapper_test_plain' has no such split"):
-        build_mapper(cfg)
+        build_mapper(cfg, is_train=True)
     with pytest.raises(UserError, match="UNSEEN_LABELS is 'ignor'. Did you mean 'ignore'"):
-        build_mapper(config(DATASETS__UNSEEN_LABELS="ignor"))
+        build_mapper(config(DATASETS__UNSEEN_LABELS="ignor"), is_train=True)
 
 
 def test_16_bit_labels_survive(root):
@@ -214,10 +218,9 @@ def test_label_out_of_range(record, tmp_path):
 
 def test_unknown_names():
     with pytest.raises(
-        UserError, match="DATASET_MAPPER_NAME is 'semantc'. Did you mean 'semantic'"
+        UserError,
+        match="INPUT.MAPPER: unknown mapper 'SemanticMapper'. Did you mean 'SemanticDatasetMapper'",
     ):
-        build_mapper(config(INPUT__DATASET_MAPPER_NAME="semantc"))
+        build_mapper(config(INPUT__MAPPER="SemanticMapper"), is_train=True)
     with pytest.raises(UserError, match="unknown data set 'mapper_test_worl'"):
         label_space("mapper_test_worl")
-    with pytest.raises(ValueError, match="taken"):
-        register_mapper("semantic")(lambda cfg, is_train: None)

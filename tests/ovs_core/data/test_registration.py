@@ -263,7 +263,5 @@ def test_broken_json(root):
 
 
 def test_unknown_name():
-    with pytest.raises(
-        UserError, match="unknown data set 'voc_20_vall'. Did you mean 'voc_20_val'"
-    ):
+    with pytest.raises(UserError, match="registered as 'voc_20_vall'. Did you mean 'voc_20_val'"):
         dataset_dicts(["voc_20_vall"])
