@@ -190,12 +190,22 @@ class MaskSegmenter(Segmenter):
     def encode_picture(self, picture: Tensor) -> EncodedPicture:
         """Find the masks of a (3, H', W') picture and embed them."""
         images = self.pad([picture])
+        canvas, valid = tuple(images.shape[-2:]), tuple(picture.shape[-2:])
+        return EncodedPicture(*self.encode(images), canvas=canvas, valid=valid)
+
+    def encode(self, images: Tensor) -> tuple[Prediction, Tensor, Tensor, Tensor]:
+        """Find and embed the masks of normalised, padded pictures.
+
+        Args:
+            images: (B, 3, Hp, Wp).
+
+        Returns:
+            The first four fields of ``EncodedPicture``, for B pictures.
+        """
         features = self.encoder(images)
         prediction = self.decoder(self.pixel_decoder(features))[-1]
-        dense = features["dense"]
-        low, embedding = self.embed_masks(dense, prediction.masks)
-        canvas, valid = tuple(images.shape[-2:]), tuple(picture.shape[-2:])
-        return EncodedPicture(prediction, low, embedding, dense, canvas, valid)
+        low, embedding = self.embed_masks(features["dense"], prediction.masks)
+        return prediction, low, embedding, features["dense"]
 
     def bare_forward(self, images: Tensor) -> dict[str, Tensor]:
         """Run the image tower alone: the floor of a benchmark."""

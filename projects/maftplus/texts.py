@@ -70,7 +70,8 @@ class TextRows(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         key = (words, tuple(templates), embedder, self.void.weight.device)
         if self._last is None or self._last[0] != key:
-            with torch.no_grad():
+            # Kept for later steps, so no inference tensor, which training could not use.
+            with torch.inference_mode(False), torch.no_grad():
                 rows = embedder.texts(words.texts, templates).to(self.void.weight.device)
             self._last = (key, rows, torch.tensor(words.class_index, device=rows.device))
         return self._last[1:]
