@@ -77,8 +77,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads (torch's default)")
     parser.add_argument("--weights", default="", help="CLIP weights instead of random ones")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE config overrides")
-    return parser.parse_args()
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    return parser.parse_intermixed_args()
 
 
 def _size(text: str) -> tuple[int, int]:
