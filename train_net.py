@@ -12,21 +12,11 @@ KEY VALUE pairs at the end override the config, for example MODEL.DEVICE cpu.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 
-from detectron2.engine import default_argument_parser
-
+from ovs_core.engine.launching import argument_parser, run_distributed
 from ovs_core.engine.run import run
-from ovs_core.engine.launching import run_distributed
 from ovs_core.errors import UserError
-
-
-def argument_parser() -> ArgumentParser:
-    """Take Detectron2's parser with the examples of this suite."""
-    parser = default_argument_parser(epilog=" ")
-    parser.description = __doc__
-    parser.formatter_class = RawDescriptionHelpFormatter
-    return parser
 
 
 def main(args: Namespace) -> dict:
@@ -40,6 +30,6 @@ def main(args: Namespace) -> dict:
 
 if __name__ == "__main__":
     try:
-        run_distributed(main, argument_parser().parse_args())
+        run_distributed(main, argument_parser(__doc__).parse_args())
     except UserError as error:
         sys.exit(f"error: {error}")

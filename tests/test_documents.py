@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from ovs_core.clip import load_clip
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,8 +1,8 @@
 """Finding the method packages that stand beside ``ovs_core``.
 
 A method is one folder in the source root with a ``config.py`` and a ``configs`` folder. Importing
-it fills Detectron2's registries; its ``add_<name>_config`` adds its keys. Nothing in the core names a
-method.
+it fills Detectron2's registries; its ``add_<name>_config`` adds its keys. Nothing in the core names
+a method.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from ovs_core import parity
 from ovs_core.errors import UserError
 from ovs_core.parity import Tolerance, compare

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from ovs_core.errors import UserError
 from ovs_core.pictures import find_pictures, read_picture
 from ovs_core.visualizer import overlay, palette, sheet, with_legend, word_color
-from PIL import Image
 
 RGB = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 

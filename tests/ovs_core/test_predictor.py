@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional as F
+
 from ovs_core.benchmark import STAGES, benchmark
 from ovs_core.clip import ImageEncoder, load_clip
 from ovs_core.clip.attention import value_block
 from ovs_core.errors import UserError
 from ovs_core.modeling.segmenter import Segmenter
 from ovs_core.predictor import Predictor
-from PIL import Image
-from torch.nn import functional as F
 
 
 class ValueOnly(Segmenter):

@@ -82,8 +82,8 @@ def _read_safetensors(path: Path) -> WeightFile:
 def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
     if isinstance(loaded, dict) and loaded.get("format") == "ovsuite":
         raise UserError(
-            f"{path}: a checkpoint of this suite, which holds only what was trained, is no CLIP; give "
-            "it as MODEL.WEIGHTS"
+            f"{path}: a checkpoint of this suite, which holds only what was trained, is no CLIP; "
+            "give it as MODEL.WEIGHTS"
         )
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

@@ -18,7 +18,7 @@ from .mmseg_pipeline import MMSegDatasetMapper
 
 DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
 DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER`` (training) and
-``INPUT.TEST_MAPPER``. Each is built as ``mapper(cfg, is_train)`` and turns a record into a sample."""
+``INPUT.TEST_MAPPER``. Each is built as ``mapper(cfg, is_train)`` and maps a record to a sample."""
 DATASET_MAPPER_REGISTRY.register(SemanticDatasetMapper)
 DATASET_MAPPER_REGISTRY.register(MMSegDatasetMapper)
 

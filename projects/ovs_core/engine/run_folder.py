@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -34,11 +35,12 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
         if not (resume or eval_only):
             _refuse_other_run(folder)
     comm.synchronize()
-    for name in (None, "fvcore", "ovs_core"):
+    for name in ("detectron2", "fvcore", "ovs_core"):
+        _close_log(name)
         setup_logger(
             str(folder / ("eval" if eval_only else "train")),
             distributed_rank=comm.get_rank(),
-            **({} if name is None else {"name": name}),
+            name=name,
         )
     if comm.is_main_process():
         name = "config_eval.yaml" if eval_only else "config.yaml"
@@ -46,6 +48,14 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
         if not eval_only:
             (folder / "environment.txt").write_text(collect_env_info() + "\n")
     return folder
+
+
+def _close_log(name: str) -> None:
+    """End the log of an earlier run in this process, so that no line is written twice."""
+    log = logging.getLogger(name)
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _make_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run

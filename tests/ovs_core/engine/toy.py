@@ -1,6 +1,7 @@
 """A method of a few lines and a dataset of a few pictures, for tests of the engine.
 
-Also a script, so that a test can start and kill it: ``python toy.py FOLDER [--resume] [KEY VALUE ...]``.
+Also a script, so that a test can start and kill it:
+``python toy.py FOLDER [--resume] [KEY VALUE ...]``.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch
 from detectron2.config import configurable
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
-from ovs_core.clip import ImageEncoder
-from ovs_core.modeling.build import segmenter_arguments
-from ovs_core.modeling.segmenter import Segmenter
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+
+from ovs_core.clip import ImageEncoder
+from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.segmenter import Segmenter
 
 CLASSES = ["red", "green", "blue"]
 CLIP = {

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import toy
+
 from ovs_core.engine.launching import run_distributed
 from ovs_core.engine.run import run
 
