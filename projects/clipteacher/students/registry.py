@@ -1,0 +1,157 @@
+"""Students by name, and the wrapper that makes any dense network one.
+
+Letters: B pictures, C width of the text features, H x W pixels, h x w student grid.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+from ovs_core.errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB
+IMAGENET_STD = (58.395, 57.12, 57.375)
+PROBE = 64  # pixels, the least side of the picture that a network's output is looked at with
+KEY = "MODEL.CLIPTEACHER.STUDENT"
+
+STUDENT_REGISTRY = Registry("STUDENT")
+STUDENT_REGISTRY.__doc__ = """Students by name. An entry is called as ``entry(cfg, variant, dim)`` and
+gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the variant ``b4``."""
+
+
+class Student(nn.Module):
+    """A network of dense features, checked and brought to the text features' width.
+
+    Args:
+        network: (B, 3, H, W) normalised pictures -> (B, C', h, w), any h and w.
+        dim: C. If C' differs, a 1 x 1 convolution is added behind the network, and the log says so.
+        pixel_mean: RGB mean in 0..255.
+        pixel_std: RGB deviation in 0..255.
+        size_divisibility: the network takes sides that are multiples of this.
+
+    Raises:
+        UserError: if the network does not give one four-dimensional map per picture.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        dim: int,
+        *,
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+        size_divisibility: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network, self.dim = network, dim
+        self.size_divisibility = size_divisibility
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            buffer = torch.tensor(tuple(values), dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+        width = self._probe_width()
+        self.projection: nn.Module = nn.Identity()
+        if width != dim:
+            self.projection = nn.Conv2d(width, dim, 1)
+            logger.info(
+                "the student gives %d channels, the text features have %d: a trained 1 x 1 "
+                "convolution is put between them", width, dim,
+            )  # fmt: skip
+
+    def normalize(self, picture: Tensor) -> Tensor:
+        """Bring RGB values in 0..255 to the network's statistics."""
+        return (picture.float() - self.pixel_mean) / self.pixel_std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, C, h, w), neither normalised nor activated.
+
+        Raises:
+            UserError: if the network's output has another rank.
+        """
+        return self.projection(_checked(self.network(images), self.network))
+
+    def _probe_width(self) -> int:
+        side = self.size_divisibility * -(-PROBE // self.size_divisibility)
+        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        training = self.network.training
+        self.network.eval()
+        with torch.no_grad():
+            found = _checked(
+                self.network(torch.zeros(1, 3, side, side, device=device)), self.network
+            )
+        self.network.train(training)
+        return found.shape[1]
+
+
+class Pyramid(nn.Module):
+    """An encoder of several maps with a head behind it.
+
+    Args:
+        encoder: pictures -> list or dict of maps.
+        head: maps -> (B, C, h, w).
+    """
+
+    def __init__(self, encoder: nn.Module, head: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+        maps = self.encoder(images)
+        return self.head(list(maps.values()) if isinstance(maps, dict) else maps)
+
+
+def build_student(cfg: CfgNode, dim: int) -> Student:
+    """Build the student of ``MODEL.CLIPTEACHER.STUDENT``.
+
+    Args:
+        cfg: finished config.
+        dim: C, the width of the text features.
+
+    Raises:
+        UserError: for an unknown name, a module of ``IMPORT`` that is not there, or an entry that
+            gives no module.
+    """
+    node = cfg.MODEL.CLIPTEACHER.STUDENT
+    for module in node.IMPORT:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"{KEY}.IMPORT: cannot import '{module}' ({error})") from error
+    entry, variant = _find(node.NAME)
+    student = entry(cfg, variant, dim)
+    if isinstance(student, Student):
+        return student
+    if not isinstance(student, nn.Module):
+        raise UserError(f"{KEY}.NAME: '{node.NAME}' built a {type(student).__name__}, no nn.Module")
+    return Student(student, dim)
+
+
+def _find(name: str) -> tuple[Callable, str]:
+    known = [entry for entry, _ in STUDENT_REGISTRY]
+    family, _, variant = name.rpartition("_")
+    if name in known:
+        return STUDENT_REGISTRY.get(name), ""
+    if family in known:
+        return STUDENT_REGISTRY.get(family), variant
+    raise UserError(
+        f"{KEY}.NAME: no student '{name}'.{nearest(name, known)} Registered: {', '.join(known)}"
+    )
+
+
+def _checked(features: object, network: nn.Module) -> Tensor:
+    if isinstance(features, Tensor) and features.ndim == 4:
+        return features
+    shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    raise UserError(
+        f"the student {type(network).__name__} must give one map (B, C, h, w), but gave {shape}; "
+        "take the map out of its result in a small module around it"
+    )

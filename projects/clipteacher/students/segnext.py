@@ -1,7 +1,7 @@
 """SegNeXt (Guo et al., NeurIPS 2022): the MSCAN encoder and the light Hamburger head.
 
-No library that installs from PyPI has it, so it stands here; parameter names are mmsegmentation's, so
-that its published files load as they are.
+No library that installs from PyPI has it, so it stands here; parameter names are mmsegmentation's,
+so that its published files load as they are.
 
 Letters: B pictures, C channels, h x w grid, n = h * w, R rank of the factorisation.
 """

@@ -55,10 +55,13 @@ def poly_rate(
     floor: float,
     warmup: int,
     warmup_factor: float,
+    after_warmup: bool = False,
 ) -> float:
     """Rate at an iteration: ``(peak - floor) (1 - i / I)^power + floor``, scaled in the warm-up.
 
-    The floor is absolute, so groups with different peaks end at the same rate.
+    The floor is absolute, so groups with different peaks end at the same rate. With ``after_warmup``
+    the warm-up W reaches the peak at its last iteration, and only the rest decays, as mmsegmentation
+    1.x has it: ``i - W`` over ``I - 1 - W`` stands for ``i / I``.
 
     Args:
         iteration: i, from 0.
@@ -68,8 +71,13 @@ def poly_rate(
         floor: rate at the end.
         warmup: iterations of linear warm-up; it multiplies the decayed rate.
         warmup_factor: multiplier at iteration 0.
+        after_warmup: whether the decay waits for the end of the warm-up.
     """
-    left = max(0.0, 1 - iteration / iterations)
+    if after_warmup:
+        if iteration < warmup:
+            return peak * (warmup_factor + (1 - warmup_factor) * iteration / max(warmup - 1, 1))
+        iteration, iterations, warmup = iteration - warmup, iterations - 1 - warmup, 0
+    left = max(0.0, 1 - iteration / max(iterations, 1))
     rate = (peak - floor) * left**power + floor
     if iteration < warmup:
         rate *= 1 - (1 - iteration / warmup) * (1 - warmup_factor)
@@ -86,6 +94,7 @@ def _poly(solver: CfgNode, peak: float) -> Callable[[int], float]:
             floor=solver.POLY_MIN_LR,
             warmup=solver.WARMUP_ITERS,
             warmup_factor=solver.WARMUP_FACTOR,
+            after_warmup=solver.POLY_AFTER_WARMUP,
         )
         return rate / peak if peak else 0.0
 

@@ -69,13 +69,19 @@ class TrainStep(SimpleTrainer):
         self.scaler.update()
 
     def state_dict(self) -> dict:
-        """Add the gradient scaler."""
-        return {**super().state_dict(), "scaler": self.scaler.state_dict()}
+        """Add the gradient scaler and, where the model offers ``run_state``, what it remembers."""
+        state = {**super().state_dict(), "scaler": self.scaler.state_dict()}
+        model = getattr(self.model, "module", self.model)
+        if hasattr(model, "run_state"):
+            state["model_run"] = model.run_state()
+        return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore the optimiser and the gradient scaler."""
+        """Restore the optimiser, the gradient scaler and the model's memory."""
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
+        if "model_run" in state_dict:
+            getattr(self.model, "module", self.model).load_run_state(state_dict["model_run"])
 
     def _forward(self, data: list[dict]) -> dict[str, torch.Tensor]:
         with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):

@@ -1,0 +1,107 @@
+"""From Detectron2's list of samples to tensors of one size, labels in the order of seen classes.
+
+Letters: B pictures, K classes of the data set, Y x X the common size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovs_core.errors import UserError
+
+from .fused_labels import IGNORE
+
+DATASET_IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A training batch.
+
+    Attributes:
+        pictures: B x (3, y, x) RGB in 0..255, unpadded.
+        labels: (B, Y, X) positions among the seen classes, -1 for everything else.
+        padding: (B, Y, X) bool, pixels outside the pictures.
+    """
+
+    pictures: list[Tensor]
+    labels: Tensor
+    padding: Tensor
+
+    def images(self, normalize: Any) -> Tensor:
+        """(B, 3, Y, X) pictures in a network's statistics, padded right and below with zeros."""
+        size = tuple(self.labels.shape[-2:])
+        return torch.stack([_pad(normalize(one), size) for one in self.pictures])
+
+
+def make_batch(
+    samples: Sequence[dict[str, Any]],
+    *,
+    classes: int,
+    unseen: Sequence[int],
+    divisor: int,
+    device: torch.device,
+) -> Batch:
+    """Bring samples to one size.
+
+    Args:
+        samples: with ``image``, ``sem_seg`` and, where a mapper padded, ``padding_mask``.
+        classes: K.
+        unseen: indices whose pixels are as unlabelled.
+        divisor: both sides become multiples of this.
+        device: where the tensors go.
+
+    Raises:
+        UserError: for a sample without labels, or a label out of range.
+    """
+    if any("sem_seg" not in one for one in samples):
+        raise UserError("a training sample has no sem_seg; take a data set with semantic labels")
+    pictures = [one["image"].to(device) for one in samples]
+    size = tuple(
+        divisor * -(-max(one.shape[axis] for one in pictures) // divisor) for axis in (-2, -1)
+    )
+    labels, padding = [], []
+    for one in samples:
+        truth = one["sem_seg"].to(device).long()
+        outside = one.get("padding_mask", torch.zeros_like(truth, dtype=torch.bool)).to(device)
+        labels.append(_pad(truth, size, DATASET_IGNORE))
+        padding.append(_pad(outside, size, True))
+    stacked = seen_labels(torch.stack(labels), classes, unseen)
+    outside = torch.stack(padding)
+    return Batch(pictures, stacked.masked_fill(outside, IGNORE), outside)
+
+
+def seen_labels(labels: Tensor, classes: int, unseen: Sequence[int]) -> Tensor:
+    """Number the seen classes 0..N-1; unseen classes and unlabelled pixels become -1.
+
+    Args:
+        labels: (...) class indices, 255 or -1 for unlabelled pixels.
+        classes: K.
+        unseen: indices of the unseen classes.
+
+    Raises:
+        UserError: if a label is none of these.
+    """
+    void = (labels == IGNORE) | ((labels == DATASET_IGNORE) & (classes <= DATASET_IGNORE))
+    wrong = ~void & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        raise UserError(
+            f"label {int(labels[wrong][0])} is neither one of the {classes} classes nor "
+            f"{DATASET_IGNORE} (unlabelled); check the data set's label files"
+        )
+    hidden = set(unseen)
+    seen = [index for index in range(classes) if index not in hidden]
+    table = torch.full((classes,), IGNORE, device=labels.device)
+    table[seen] = torch.arange(len(seen), device=labels.device)
+    return torch.where(void, IGNORE, table[labels.masked_fill(void, 0)])
+
+
+def _pad(maps: Tensor, size: tuple[int, int], value: float = 0.0) -> Tensor:
+    height, width = maps.shape[-2:]
+    return F.pad(maps, (0, size[1] - width, 0, size[0] - height), value=value)
