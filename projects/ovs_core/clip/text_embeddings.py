@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..files import atomic_path
 from ..paths import cache_dir
 from ..vocabulary import Vocabulary
 from .text_encoder import TextEncoder
@@ -92,7 +92,8 @@ class TextEmbedder:
         units = self.encoder.encode(prompts).view(len(texts), len(templates), -1)
         rows = F.normalize(units.mean(dim=1), dim=-1).cpu()
         if path is not None:
-            _save_atomically(rows, path)
+            with atomic_path(path) as part:
+                save_file({"embeddings": rows.contiguous()}, part)
         return rows
 
     def _path(self, fingerprint: str, texts: list[str], templates: Sequence[str]) -> Path | None:
@@ -100,10 +101,3 @@ class TextEmbedder:
             return None
         key = json.dumps([fingerprint, list(templates), texts]).encode()
         return self.folder / f"{hashlib.blake2b(key, digest_size=16).hexdigest()}.safetensors"
-
-
-def _save_atomically(rows: Tensor, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({"embeddings": rows.contiguous()}, temporary)
-    os.replace(temporary, path)

@@ -9,7 +9,6 @@ A file is a dict that ``torch.load(weights_only=True)`` reads:
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..files import atomic_path, atomic_write
 from ..modeling.checkpoint_report import LoadReport, load_report
 
 logger = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ class OVSCheckpointer(DetectionCheckpointer):
             **extra,
         }
         path = Path(self.save_dir) / f"{name}.pth"
-        replace_file(path, lambda temporary: torch.save(data, temporary))
+        with atomic_path(path) as part:
+            torch.save(data, part)
         self.tag_last_checkpoint(path.name)
         logger.info("saved %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the newest checkpoint in ``last_checkpoint``."""
-        target = Path(self.save_dir) / "last_checkpoint"
-        replace_file(target, lambda path: path.write_text(last_filename_basename))
+        atomic_write(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint of the suite, or a published one that the method can rename.
@@ -196,16 +196,3 @@ def load_published(model: nn.Module, data: dict[str, Any], path: str | Path) -> 
     model.load_state_dict({k: v for k, v in renamed.items() if k in report.used}, strict=False)
     return report
 
-
-def replace_file(path: Path, write) -> None:
-    """Write a file under a temporary name beside it, flush it to disk, and rename it.
-
-    Args:
-        path: final place.
-        write: called with the temporary path.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

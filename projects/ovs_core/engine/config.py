@@ -97,7 +97,7 @@ def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
     """
     cfg = get_ovs_cfg()
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such config file; `projects/<method>/configs` holds those of the suite")
+        raise UserError(f"{path}: no such config file; projects/*/configs holds those of the suite")
     _merge(cfg, lambda: cfg.merge_from_file(str(path)), str(path))
     if len(options) % 2:
         raise UserError(f"options must be KEY VALUE pairs, but {options[-1]!r} has no value")

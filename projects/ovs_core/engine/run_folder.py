@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -13,6 +11,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.logger import setup_logger
 
 from ..errors import UserError
+from ..files import check_output_dir
 
 
 def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
@@ -31,7 +30,7 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
-        _make_writable(folder)
+        check_output_dir(folder)
         if not (resume or eval_only):
             _refuse_other_run(folder)
     comm.synchronize()
@@ -58,19 +57,8 @@ def _close_log(name: str) -> None:
         handler.close()
 
 
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"OUTPUT_DIR {folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
-
-
 def _refuse_other_run(folder: Path) -> None:
-    found = sorted(p.name for p in folder.glob("*.pth"))
+    found = sorted(p.name for p in folder.glob("[!.]*.pth"))
     if (folder / "last_checkpoint").exists() or found:
         raise UserError(
             f"OUTPUT_DIR {folder}: holds a run already "
@@ -80,6 +68,6 @@ def _refuse_other_run(folder: Path) -> None:
 
 
 def remove_stale_files(folder: Path) -> None:
-    """Delete temporary files that a killed process left behind."""
-    for path in folder.glob(".*.tmp"):
-        os.unlink(path)
+    """Delete the unfinished checkpoints of a killed process."""
+    for path in folder.glob(".*.part*"):
+        path.unlink()

@@ -91,14 +91,14 @@ def test_sigkill_at_any_moment(world, tmp_path):
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        for path in (tmp_path / "run").glob("*.pth"):
+        for path in (tmp_path / "run").glob("model_*.pth"):
             read_checkpoint(path)  # a half-written file would raise
     assert killed >= 2
     last = start(world, "--resume", *period, stderr=subprocess.PIPE)
     assert last.wait(timeout=600) == 0, last.stderr.read()[-3000:]
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(tmp_path / "run")[name]), name
-    assert not list((tmp_path / "run").glob(".*.tmp"))
+    assert not list((tmp_path / "run").glob(".*"))
 
 
 def start(world, *options, stderr=subprocess.DEVNULL):
@@ -134,9 +134,9 @@ def test_a_half_written_checkpoint_is_never_picked_up(world, tmp_path):
     config = str(world / "toy.yaml")
     run(config, ["SOLVER.MAX_ITER", "4"])
     folder = tmp_path / "run"
-    (folder / ".model_0000005.pth.1.tmp").write_bytes(b"half")
+    (folder / ".model_0000005.x1.part.pth").write_bytes(b"half")
     run(config, ["SOLVER.MAX_ITER", "6"], resume=True)
-    assert not (folder / ".model_0000005.pth.1.tmp").exists()
+    assert not (folder / ".model_0000005.x1.part.pth").exists()
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_a_folder_that_holds_a_run_is_refused(world):
 
 def test_a_folder_that_cannot_be_written(world, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot write into this folder"):
         run(str(world / "toy.yaml"), ["OUTPUT_DIR", str(tmp_path / "file" / "x")])
 
 
