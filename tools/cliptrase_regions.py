@@ -90,8 +90,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=240, help="width of a query (240)")
     parser.add_argument("--projection", choices=PROJECTIONS, default="pca")
     parser.add_argument("--output", type=Path, default=Path("query_embed.safetensors"))
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE config overrides")
-    return parser.parse_args()
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

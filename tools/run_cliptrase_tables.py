@@ -29,8 +29,8 @@ def main() -> int:
     parser.add_argument("table", choices=("tiny", "224", "336", "ablations"))
     parser.add_argument("--only", default="", help="data sets or ablations to run, with commas")
     parser.add_argument("--output", type=Path, help="folder (output/cliptrase/table_<table>)")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE config overrides")
-    args = parser.parse_args()
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    args = parser.parse_intermixed_args()
     names = [name for name in args.only.split(",") if name]
     output = args.output or Path("output/cliptrase") / f"table_{args.table}"
     table, missing = run_table(table_rows(args.table, names), output, args.options)
