@@ -38,36 +38,52 @@ def deformable_sampling(
     """
     batch, length, heads, channels = value.shape
     queries = locations.shape[1]
-    rows, corner_weights = _corners(locations, sizes)
-    picture = torch.arange(batch, device=value.device, dtype=rows.dtype).view(-1, 1, 1, 1, 1, 1)
-    head = torch.arange(heads, device=value.device, dtype=rows.dtype).view(1, 1, -1, 1, 1, 1)
-    rows = (rows + picture * length).mul_(heads).add_(head)
+    rows, corner_weights = _corners(locations, weights, sizes, length)
     out = F.embedding_bag(
         rows.flatten(3).flatten(0, 2),
         value.reshape(-1, channels),
         mode="sum",
-        per_sample_weights=(corner_weights * weights[..., None]).flatten(3).flatten(0, 2),
+        per_sample_weights=corner_weights.flatten(3).flatten(0, 2),
     )
     return out.view(batch, queries, heads * channels)
 
 
-def _corners(locations: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, Tensor]:
-    """Rows in the value table and bilinear weights of the four neighbours, (..., L, P, 4) each."""
+def _corners(
+    locations: Tensor, weights: Tensor, sizes: Sequence[Size], length: int
+) -> tuple[Tensor, Tensor]:
+    """Rows in the (B * N * M, d) value table and weights of the four neighbours of every point.
+
+    Returns:
+        Two tensors (B, T, M, L, P, 4), int32 and float.
+    """
+    batch, _, heads = locations.shape[:3]
     device = locations.device
-    width_height = torch.tensor([(w, h) for h, w in sizes], device=device).view(-1, 1, 2)
-    starts = torch.tensor([h * w for h, w in sizes], device=device).cumsum(0)
-    starts = (starts - width_height.prod(-1)[:, 0]).view(-1, 1, 1).int()
-    pixels = locations * width_height - 0.5
-    first = pixels.detach().floor()
-    fraction = pixels - first
-    shift = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=device)
-    neighbour = first.unsqueeze(-2) + shift
-    limits = width_height.unsqueeze(-2)
-    inside = ((neighbour >= 0) & (neighbour < limits)).all(-1)
-    x, y = fraction.unbind(-1)
-    bilinear = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], dim=-1)
-    column, row = neighbour.clamp_(min=0).minimum(limits - 1).int().unbind(-1)
-    return starts + row * limits[..., 0].int() + column, bilinear * inside
+    height, width = torch.tensor(sizes, device=device, dtype=locations.dtype).t()[..., None]
+    left, right, *columns = _axis(locations[..., 0], width)
+    top, bottom, *lines = _axis(locations[..., 1], height)
+    starts = torch.tensor([0, *(h * w for h, w in sizes[:-1])], device=device, dtype=torch.int32)
+    picture = torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1, 1) * length
+    head = torch.arange(heads, device=device, dtype=torch.int32).view(-1, 1, 1)
+    offset = (picture + starts.cumsum(0, dtype=torch.int32)[:, None]) * heads + head
+    step = width.int() * heads
+    rows = [line * step + offset + column * heads for line in lines for column in columns]
+    top, bottom = top * weights, bottom * weights
+    shares = [vertical * across for vertical in (top, bottom) for across in (left, right)]
+    return torch.stack(rows, dim=-1), torch.stack(shares, dim=-1)
+
+
+def _axis(position: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights (0 outside) and clamped int32 indices of both neighbours on one axis."""
+    pixel = position * side - 0.5
+    first = pixel.detach().floor()
+    upper = pixel - first
+    last = side - 1
+    weights = (
+        (1 - upper) * ((first >= 0) & (first <= last)),
+        upper * ((first >= -1) & (first < last)),
+    )
+    low, high = first.clamp(min=0).minimum(last), (first + 1).clamp_(min=0).minimum(last)
+    return *weights, low.int(), high.int()
 
 
 class DeformableAttention(nn.Module):

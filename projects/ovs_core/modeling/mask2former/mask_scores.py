@@ -56,9 +56,10 @@ class MaskScores(Scores):
 
     def labels(self) -> Tensor:
         """Give the best class per pixel: (H, W) int64, lowest index on ties."""
-        weights = self._weights()
+        weights = self._weights().t()
         blocks = [
-            (weights @ soft.flatten(1)).argmax(dim=0) for _, soft in self.soft_masks(len(weights))
+            best_column(soft.flatten(1).t() @ weights)
+            for _, soft in self.soft_masks(weights.shape[1])
         ]
         return torch.cat(blocks).unflatten(0, self.size)
 
@@ -159,8 +160,9 @@ class MaskScores(Scores):
         count = len(scores)
         winners, insides = [], []
         areas = torch.zeros(3, count, dtype=torch.int64, device=scores.device)
-        for _, soft in self.soft_masks(2 * count, kept):
-            winner = (soft * scores[:, None, None]).argmax(dim=0)
+        for _, soft in self.soft_masks(3 * count, kept):
+            pixels = soft.flatten(1).t() * scores
+            winner = best_column(pixels.contiguous()).unflatten(0, soft.shape[1:])
             inside = soft.gather(0, winner[None])[0] >= 0.5
             areas[0] += torch.bincount(winner.flatten(), minlength=count)
             areas[1] += (soft >= 0.5).sum(dim=(1, 2))
@@ -200,6 +202,16 @@ def _number_segments(
         if not things[label]:
             stuff[label] = len(info)
     return ids, info
+
+
+def best_column(rows: Tensor) -> Tensor:
+    """Index of the largest value of each row, the first of equals: (n, K) -> (n,).
+
+    On a CPU NumPy does it: its argmax is vectorised, PyTorch's is not (5 times slower at K = 847).
+    """
+    if rows.device.type == "cpu" and rows.dtype == torch.float32:
+        return torch.from_numpy(rows.detach().numpy().argmax(axis=1))
+    return rows.argmax(dim=1)
 
 
 def resize_rows(maps: Tensor, rows: Tensor, size: Size) -> Tensor:
