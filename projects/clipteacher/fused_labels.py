@@ -1,10 +1,10 @@
 """Labels of seen and potential classes together, and the centroids of their features (eq. 6-7).
 
-Seen classes are 0..N-1. Potential ones follow, picture after picture: the same thing in two pictures
-is two classes. Ids pass 255, so pixels without a class are -1, never 255.
+Seen classes are 0..N-1. Potential ones follow, picture after picture: the same thing in two
+pictures is two classes. Ids pass 255, so pixels without a class are -1, never 255.
 
-Letters: B pictures, C channels, H x W token grid, h x w student grid, Y x X labels, N seen classes,
-G potential classes.
+Letters: B pictures, C channels, H x W token grid, h x w student grid, Y x X labels, N seen and G
+potential classes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Global Learning Module (section 3.2): the picture's CLS token against the pooled student features.
+"""Global Learning Module (section 3.2): a picture's CLS token against its pooled features.
 
-Eq. 1-2 pool the features by attention, eq. 3 contrasts the pool with CLS tokens of this and earlier
-iterations. As printed, eq. 3 lacks the -log and has a misplaced bracket; here it is InfoNCE.
+Eq. 1-2 pool the student's features by attention, eq. 3 contrasts the pool with CLS tokens of this
+and earlier iterations. As printed, eq. 3 lacks the -log and misplaces a bracket; this is InfoNCE.
 
 Letters: B pictures of this process, C channels, h x w student grid, M candidates.
 """

@@ -1,7 +1,7 @@
 """One training step from teacher tokens and student features to all losses (eq. 8-12).
 
-Letters: B pictures, C channels, N seen classes, G potential classes, H x W token grid, h x w student
-grid, Y x X labels.
+Letters: B pictures, C channels, N seen classes, G potential classes, H x W token grid, h x w
+student grid, Y x X labels.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class LossSettings:
         generate: weight of the adapter's loss (eq. 8).
         generate_reduction: ``mean`` over classes, ``sum`` (eq. 8), or mean over ``elements``.
         ce_all_pixels: divide the cross entropy by all pixels, not by the labelled ones.
-        skip_ignored: leave ignored pixels out of the focal and dice losses, where they are negatives
-            of every class.
+        skip_ignored: leave ignored pixels out of the focal and dice losses, where they are
+            negatives of every class.
     """
 
     glob: float = 1.0

@@ -146,7 +146,8 @@ def _pretrained(kind: type, name: str, drop_path: float) -> nn.Module:
     try:
         return kind.from_pretrained(name, drop_path_rate=drop_path)
     except OSError as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"MODEL.CLIPTEACHER.STUDENT.WEIGHTS: cannot read '{name}' ({str(error).splitlines()[0]});"
+            f"MODEL.CLIPTEACHER.STUDENT.WEIGHTS: cannot read '{name}' ({reason});"
             " give a local folder, or '' for random weights"
         ) from error

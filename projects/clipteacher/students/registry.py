@@ -24,8 +24,8 @@ PROBE = 64  # pixels, the least side of the picture that a network's output is l
 KEY = "MODEL.CLIPTEACHER.STUDENT"
 
 STUDENT_REGISTRY = Registry("STUDENT")
-STUDENT_REGISTRY.__doc__ = """Students by name. An entry is called as ``entry(cfg, variant, dim)`` and
-gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the variant ``b4``."""
+STUDENT_REGISTRY.__doc__ = """Students by name. An entry is called as ``entry(cfg, variant, dim)``
+and gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the variant ``b4``."""
 
 
 class Student(nn.Module):

@@ -59,9 +59,9 @@ def poly_rate(
 ) -> float:
     """Rate at an iteration: ``(peak - floor) (1 - i / I)^power + floor``, scaled in the warm-up.
 
-    The floor is absolute, so groups with different peaks end at the same rate. With ``after_warmup``
-    the warm-up W reaches the peak at its last iteration, and only the rest decays, as mmsegmentation
-    1.x has it: ``i - W`` over ``I - 1 - W`` stands for ``i / I``.
+    The floor is absolute, so groups with different peaks end at the same rate. With
+    ``after_warmup`` the warm-up W reaches the peak at its last iteration, and only the rest decays,
+    as mmsegmentation 1.x has it: ``i - W`` over ``I - 1 - W`` stands for ``i / I``.
 
     Args:
         iteration: i, from 0.

@@ -1,0 +1,164 @@
+"""A trained student as one file that runs without CLIP: weights, text features, names and bonus.
+
+Example:
+  python -m clipteacher.export clipteacher/tiny output/clipteacher_tiny/model_final.pth student.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+
+from ovs_core.configs import find_config
+from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.engine.config import get_ovs_cfg, load_cfg
+from ovs_core.engine.run import build_segmenter
+from ovs_core.engine.trainer import set_test_words
+from ovs_core.errors import UserError
+from ovs_core.files import atomic_path
+from ovs_core.modeling.build import build_protocol
+from ovs_core.modeling.protocols import InferenceProtocol
+
+from .inference import add_unseen_bonus, class_logits
+from .model import CLIPTeacher, fit_protocol
+from .students import Student, build_student
+
+FORMAT = "clipteacher-student"
+
+
+class ExportedStudent(nn.Module):
+    """A student with the text features of its words.
+
+    Args:
+        student: the network.
+        text: (K, C) unit text features.
+        names: K class names.
+        unseen: indices of the unseen classes.
+        gamma: their bonus.
+        protocol: how pictures are shown.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        text: Tensor,
+        *,
+        names: Sequence[str],
+        unseen: Sequence[int] = (),
+        gamma: float = 1.5,
+        protocol: InferenceProtocol,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.register_buffer("text", text)
+        self.names, self.unseen, self.gamma = tuple(names), tuple(unseen), gamma
+        self.protocol = fit_protocol(protocol, student.size_divisibility)
+
+    @torch.no_grad()
+    def forward(self, picture: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(3, H', W') RGB in 0..255 -> (H, W) int64 class indices; ``size`` is (H, W)."""
+        encoded = self.protocol.encode(self, self.student.normalize(picture.to(self.text.device)))
+        return self.protocol.score(self, encoded, size or tuple(picture.shape[-2:])).labels()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+        return self.student(images)
+
+    def score(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, K, h, w)."""
+        return class_logits(features, self.text)
+
+    def activate(self, maps: Tensor, which: slice) -> Tensor:
+        """Logits with the bonus of the unseen classes."""
+        return add_unseen_bonus(maps, which, self.unseen, self.gamma)
+
+
+def export_student(model: CLIPTeacher, cfg: CfgNode, path: str | Path) -> Path:
+    """Write a student with the model's current words.
+
+    Args:
+        model: trained, with words.
+        cfg: that it was built from.
+        path: file to write.
+    """
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "student_config": cfg.MODEL.CLIPTEACHER.STUDENT.dump(),
+        "protocol_config": cfg.MODEL.OVS.PROTOCOL.dump(),
+        "student": {k: v.cpu() for k, v in model.student.state_dict().items()},
+        "text": model.text_features().cpu(),
+        "names": list(model.vocabulary.names),
+        "unseen": list(model.unseen),
+        "gamma": model.gamma,
+    }
+    with atomic_path(path) as part:
+        torch.save(content, part)
+    return Path(path)
+
+
+def load_student(path: str | Path, device: str | torch.device = "cpu") -> ExportedStudent:
+    """Read a file of ``export_student``; no CLIP is built.
+
+    Args:
+        path: the file.
+        device: where the student goes.
+
+    Returns:
+        The student in eval mode.
+
+    Raises:
+        UserError: if the file is of another kind, or does not fit the student that it names.
+    """
+    data = read_checkpoint(path)
+    if data.get("format") != FORMAT:
+        raise UserError(f"{path}: no exported student; write one with python -m clipteacher.export")
+    cfg = get_ovs_cfg()
+    cfg.MODEL.CLIPTEACHER.STUDENT.merge_from_other_cfg(CfgNode.load_cfg(data["student_config"]))
+    cfg.MODEL.OVS.PROTOCOL.merge_from_other_cfg(CfgNode.load_cfg(data["protocol_config"]))
+    cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS = ""
+    student = build_student(cfg, data["text"].shape[1])
+    try:
+        student.load_state_dict(data["student"])
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit its student ({error})") from error
+    exported = ExportedStudent(
+        student,
+        data["text"],
+        names=data["names"],
+        unseen=data["unseen"],
+        gamma=data["gamma"],
+        protocol=build_protocol(cfg),
+    )
+    return exported.to(device).eval()
+
+
+def main() -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="clipteacher/<config>, or a YAML file")
+    parser.add_argument("weights", help="checkpoint of a run")
+    parser.add_argument("output", type=Path, help="file to write")
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    args = parser.parse_intermixed_args()
+    cfg = load_cfg(find_config(args.config), ["MODEL.WEIGHTS", args.weights, *args.options])
+    if cfg.MODEL.META_ARCHITECTURE != "CLIPTeacher" or not cfg.DATASETS.TEST:
+        raise UserError("give a config of the project clipteacher that names a DATASETS.TEST")
+    model = build_segmenter(cfg)
+    set_test_words(cfg, model, cfg.DATASETS.TEST[0])
+    print(export_student(model, cfg, args.output))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,194 @@
+"""The meta-architecture: losses, switches, wrong input, export, own students, resume of the bank."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from torch import nn
+
+from clipteacher.export import export_student, load_student
+from clipteacher.students import STUDENT_REGISTRY, Student, build_student
+from ovs_core.configs import list_configs
+from ovs_core.engine.checkpoint import trained_state
+from ovs_core.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+LOSSES = {"loss_global", "loss_ce", "loss_focal", "loss_dice", "loss_generate"}
+
+
+def test_a_step_gives_all_losses_and_every_trained_tensor_a_gradient(tiny_model, samples):
+    model = tiny_model().train()
+    losses = model(samples())
+    assert set(losses) == LOSSES
+    sum(losses.values()).backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+    assert all(p.grad is None for p in model.clip.parameters())
+    assert not model.clip.model.training
+
+
+@pytest.mark.parametrize(
+    "options, gone",
+    [
+        (["MODEL.CLIPTEACHER.GLM.ENABLED", "False"], {"loss_global"}),
+        (["MODEL.CLIPTEACHER.LOSS.CE", "0."], {"loss_ce"}),
+        (["MODEL.CLIPTEACHER.LOSS.FOCAL", "0.", "MODEL.CLIPTEACHER.LOSS.DICE", "0."],
+         {"loss_focal", "loss_dice"}),
+        (["MODEL.CLIPTEACHER.LOSS.GENERATE", "0."], {"loss_generate"}),
+        (["MODEL.CLIPTEACHER.PLM.ENABLED", "False"], set()),
+        (["MODEL.CLIPTEACHER.VLA.TYPE", "mlp"], set()),
+        (["MODEL.CLIPTEACHER.VLA.TYPE", "identity", "MODEL.CLIPTEACHER.GLM.POOL", "max"], set()),
+    ],
+)  # fmt: skip
+def test_switches_of_the_ablation_tables(tiny_model, samples, options, gone):
+    losses = tiny_model(*options).train()(samples())
+    assert set(losses) == LOSSES - gone
+
+
+def test_without_pixel_losses_nothing_is_clustered(tiny_model, samples, monkeypatch):
+    names = ("CE", "FOCAL", "DICE", "GENERATE")
+    options = [part for name in names for part in (f"MODEL.CLIPTEACHER.LOSS.{name}", "0.")]
+    model = tiny_model(*options).train()
+    monkeypatch.setattr(type(model.objective), "pixels", None)
+    losses = model(samples())
+    assert set(losses) == {"loss_global"}
+    losses["loss_global"].backward()
+    assert all(p.grad is not None for p in model.objective.adapter.parameters())
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_all_labelled_and_nothing_labelled(tiny_model, samples, value):
+    model, given = tiny_model().train(), samples()
+    for one in given:
+        one["sem_seg"].fill_(value)
+    pixels = model.step(model.batch(given)).pixels
+    losses = model(given)
+    assert all(value.isfinite() for value in losses.values())
+    assert bool(pixels.labels.kept.sum()) == (value == 255)
+    if value == 255:
+        assert losses["loss_generate"] == 0
+
+
+def test_pictures_of_different_sizes_are_padded_and_padding_is_no_object(tiny_model, samples):
+    model = tiny_model().train()
+    given = [*samples(1, (64, 64)), *samples(1, (40, 56))]
+    batch = model.batch(given)
+    assert batch.labels.shape == (2, 64, 64)
+    assert batch.padding[1, 40:].all() and batch.padding[1, :, 56:].all()
+    full = model.step(batch).pixels.labels.full
+    assert (full[batch.padding] == -1).all()
+
+
+def test_unseen_and_out_of_range_labels(tiny_model, samples):
+    model, given = tiny_model().train(), samples()
+    given[0]["sem_seg"][:, 40:] = 3  # unseen: as unlabelled
+    assert (model.batch(given).labels[0] == -1).all(dim=0)[40:].all()
+    given[0]["sem_seg"][0, 0] = 9
+    with pytest.raises(UserError, match="label 9 is neither one of the 4 classes"):
+        model(given)
+
+
+def test_gamma_raises_unseen_pixels_and_only_them(tiny_model, samples):
+    model, picture = tiny_model().eval(), samples(1)[0]["image"]
+    counts = []
+    for gamma in (0.0, 1.5, 1e4):
+        model.gamma = gamma
+        counts.append(int((model([{"image": picture}])[0]["sem_seg_labels"] == 3).sum()))
+    assert counts == sorted(counts) and counts[-1] == picture[0].numel()
+
+
+def test_bank_is_part_of_the_run_but_not_of_the_weights(tiny_model, samples):
+    model = tiny_model().train()
+    model(samples())
+    assert len(model.objective.glm.bank) == 1
+    model.eval()([{"image": samples()[0]["image"]}])
+    assert len(model.objective.glm.bank) == 1
+    assert not any("bank" in name or name.startswith("clip") for name in trained_state(model))
+    other = tiny_model().train()
+    other.load_run_state(model.run_state())
+    first, second = (m.train().losses(samples(seed=5))["loss_global"] for m in (model, other))
+    assert first == second
+
+
+def test_exported_student_gives_the_same_labels_without_clip(
+    tiny_model, tiny_cfg, samples, tmp_path
+):
+    model, picture = tiny_model().eval(), samples(1, (48, 72))[0]["image"]
+    path = export_student(model, tiny_cfg(), tmp_path / "student.pth")
+    exported = load_student(path)
+    labels = model([{"image": picture, "height": 50, "width": 70}])[0]["sem_seg_labels"]
+    assert torch.equal(exported(picture, (50, 70)), labels)
+    assert not any("visual" in name for name in exported.state_dict())
+    assert exported.names == ("cat", "dog", "sky", "grass")
+    with pytest.raises(UserError, match="no exported student"):
+        torch.save({"model": {}}, tmp_path / "other.pth")
+        load_student(tmp_path / "other.pth")
+
+
+def test_own_segmenter_of_the_readme(tiny_cfg, tiny_model, samples):
+    text = (ROOT / "projects/clipteacher/README.md").read_text()
+    (code,) = re.findall(r"```python\n(# my_student.py.*?)```", text, flags=re.DOTALL)
+    exec(compile(code, "my_student.py", "exec"), {})
+    try:
+        model = tiny_model("MODEL.CLIPTEACHER.STUDENT.NAME", "my_student").train()
+        assert isinstance(model.student.projection, nn.Conv2d)  # 64 channels against 128
+        losses = model(samples())
+        sum(losses.values()).backward()
+        assert all(p.grad is not None for p in model.student.parameters())
+    finally:
+        STUDENT_REGISTRY._obj_map.pop("my_student", None)
+
+
+def test_width_is_projected_and_said(caplog):
+    with caplog.at_level("INFO"):
+        student = Student(nn.Conv2d(3, 5, 1), 8)
+    assert student(torch.zeros(1, 3, 4, 4)).shape == (1, 8, 4, 4)
+    assert "gives 5 channels, the text features have 8" in caplog.text
+
+
+@pytest.mark.parametrize("network, got", [(nn.Flatten(), r"\(1, 12288\)"), (nn.Identity(), None)])
+def test_wrong_rank_of_a_student(network, got):
+    if got is None:
+        assert Student(network, 3).projection(torch.zeros(1)).shape == (1,)
+        return
+    with pytest.raises(UserError, match=f"one map .*but gave {got}"):
+        Student(network, 8)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("STUDENT.NAME", "segfromer_b0", "no student 'segfromer_b0'"),
+        ("STUDENT.NAME", "segnext_x", "there are segnext_t"),
+        ("STUDENT.IMPORT", "['no_such_module']", "cannot import 'no_such_module'"),
+        ("GLM.POOL", "atention", "Did you mean 'attention'"),
+        ("VLA.HEADS", "7", "divide the feature width"),
+        ("PLM.DISTANCE", "cosin", "Did you mean 'cosine'"),
+    ],
+)
+def test_wrong_settings(tiny_cfg, key, value, message):
+    with pytest.raises(UserError, match=message):
+        build_model(tiny_cfg(f"MODEL.CLIPTEACHER.{key}", value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["segformer_b0", "segnext_t", "swin_t", "convnext_t"])
+def test_students_give_the_text_width(tiny_cfg, name):
+    if name.startswith("segformer"):
+        pytest.importorskip("transformers")
+    cfg = tiny_cfg("MODEL.CLIPTEACHER.STUDENT.NAME", name)
+    student = build_student(cfg, 512).eval()
+    stride = 8 if name.startswith("segnext") else 4
+    with torch.no_grad():
+        features = student(torch.zeros(1, 3, 64, 96))
+    assert features.shape == (1, 512, 64 // stride, 96 // stride)
+
+
+@pytest.mark.parametrize("name", list_configs("clipteacher"))
+def test_every_config_loads(tiny_cfg, name):
+    cfg = tiny_cfg(name=name.removeprefix("clipteacher/"))
+    assert cfg.MODEL.META_ARCHITECTURE == "CLIPTeacher"
+    family = cfg.MODEL.CLIPTEACHER.STUDENT.NAME.rpartition("_")[0]
+    assert {cfg.MODEL.CLIPTEACHER.STUDENT.NAME, family} & {n for n, _ in STUDENT_REGISTRY}

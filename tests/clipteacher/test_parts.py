@@ -1,0 +1,105 @@
+"""Properties of pooling, bank, K-means, fusion and token memory; two processes."""
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from clipteacher.glm import GlobalLearning, attention_weights, pool_dense
+from clipteacher.potential import PotentialObjects, fuse_centers
+from clipteacher.teacher import Teacher
+from ovs_core.clip import load_clip
+
+N_STEPS, DIM = 3, 8
+
+
+@pytest.fixture
+def tokens():
+    return torch.randn(3, 16, 9, 11, generator=torch.Generator().manual_seed(0))
+
+
+def test_attention_sums_to_one_and_no_query_is_mean_pooling(tokens):
+    cls = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(attention_weights(tokens, cls).sum(dim=(1, 2)), torch.ones(3))
+    plain = pool_dense(tokens, torch.zeros_like(cls))
+    torch.testing.assert_close(plain, pool_dense(tokens, cls, "mean"))
+
+
+@pytest.mark.parametrize(
+    "negatives, count", [("pool", 383), ("bank_and_batch", 399), ("bank_only", 384)]
+)
+def test_number_of_negatives_in_the_steady_state(negatives, count):
+    glm, draw = GlobalLearning(negatives=negatives), torch.Generator().manual_seed(0)
+    dense, cls = torch.randn(16, 4, 2, 2, generator=draw), torch.randn(16, 4, generator=draw)
+    for _ in range(30):
+        logits = glm.logits(dense, cls)
+    assert logits.shape == (16, 1 + count) and len(glm.bank) == 24
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (9, 11), (32, 32)])
+def test_grid_windows_are_58_on_every_grid(shape):
+    finder, tokens = PotentialObjects(), torch.randn(1, 4, *shape)
+    ignored = torch.ones(1, *shape, dtype=torch.bool)
+    assert finder.start_centers(tokens, ignored)[0].shape == (1, 58, 4)
+    groups, count = finder(tokens, ignored)
+    assert groups.min() == 0 and groups.max() + 1 == count
+    sized = PotentialObjects(window_mode="size").start_centers(tokens, ignored)[0]
+    assert sized.shape[1] == {(32, 32): 146}.get(shape, sized.shape[1]) > 0
+
+
+def test_groups_partition_the_ignored_tokens_and_scale_does_not_matter(tokens):
+    ignored = torch.rand(3, 9, 11, generator=torch.Generator().manual_seed(2)) < 0.6
+    ignored[1] = False
+    finder = PotentialObjects(threshold=0.3)
+    groups, counts = finder(tokens, ignored)
+    assert torch.equal(groups >= 0, ignored) and counts[1] == 0 and counts[0] > 1
+    scaled, _ = finder(tokens * 4.0, ignored)
+    assert torch.equal(groups, scaled)
+    alone = torch.cat([finder(tokens[i : i + 1], ignored[i : i + 1])[0] for i in range(3)])
+    assert torch.equal(groups, alone)
+
+
+def test_extreme_thresholds_fuse_nothing_and_everything(tokens):
+    centers, live = tokens.flatten(2).transpose(1, 2), torch.ones(3, 99, dtype=torch.bool)
+    assert (fuse_centers(centers, live, 1.1).amax(dim=1) == 98).all()
+    assert (fuse_centers(centers, live, -1.0) == 0).all()
+
+
+def test_teacher_runs_once_per_picture_and_stays_in_evaluation_mode():
+    teacher = Teacher(load_clip("embedded-vit").visual, cache_mib=8).train()
+    plain = Teacher(load_clip("embedded-vit").visual)
+    assert not teacher.training and not teacher.encoder.visual.training
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        for ours, expected in zip(teacher(images), plain(images), strict=True):
+            torch.testing.assert_close(ours, expected)
+    assert teacher.cache.hits == 3
+    teacher.cache.limit = 1
+    teacher.cache.put(b"new", tuple(torch.zeros(2, 4)))
+    assert teacher.cache.used == 0
+
+
+def _data():
+    draw = torch.Generator().manual_seed(0)
+    dense = torch.randn(N_STEPS, 4, DIM, 3, 3, generator=draw)
+    return dense, torch.randn(N_STEPS, 4, DIM, generator=draw)
+
+
+def _process(rank, port, folder):
+    address = f"tcp://127.0.0.1:{port}"
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    dense, cls = _data()
+    glm, mine = GlobalLearning(bank_size=2), slice(2 * rank, 2 * rank + 2)
+    losses = [glm(d[mine], c[mine]) for d, c in zip(dense, cls, strict=True)]
+    torch.save({**glm.run_state(), "losses": torch.stack(losses)}, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_hold_the_bank_of_one(tmp_path):
+    dense, cls = _data()
+    glm = GlobalLearning(bank_size=2)
+    alone = torch.stack([glm(d, c) for d, c in zip(dense, cls, strict=True)])
+    mp.spawn(_process, args=(29653, str(tmp_path)), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for one in found:
+        assert all(map(torch.equal, one["bank"], glm.run_state()["bank"]))
+    torch.testing.assert_close((found[0]["losses"] + found[1]["losses"]) / 2, alone)
