@@ -217,10 +217,8 @@ def test_label_out_of_range(record, tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(
-        UserError,
-        match="INPUT.MAPPER: unknown mapper 'SemanticMapper'. Did you mean 'SemanticDatasetMapper'",
-    ):
-        build_mapper(config(INPUT__MAPPER="SemanticMapper"), is_train=True)
+    message = "INPUT.MAPPER: unknown mapper.*Did you mean 'SemanticDatasetMapper'"
+    with pytest.raises(UserError, match=message):
+        build_mapper(config(INPUT__MAPPER="SemanticDatasetMaper"), is_train=True)
     with pytest.raises(UserError, match="unknown data set 'mapper_test_worl'"):
         label_space("mapper_test_worl")
