@@ -8,7 +8,9 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
+from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.trainer import set_test_words, set_training_words
 from ovs_core.errors import UserError
@@ -71,3 +73,20 @@ def test_evaluation_needs_the_training_words():
     options = [*UNTRAINED, "DATASETS.TRAIN", "()"]
     with pytest.raises(UserError, match="words that the weights were trained with"):
         build_model(load_cfg(CONFIGS / "tiny.yaml", options))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "texts", "things"),
+    [
+        ("coco_stuff_171_train", 328, None), ("coco_133_panoptic_train", 254, 80),
+        ("ade20k_150_panoptic_val", 403, 100), ("ade20k_847_val", 1342, None),
+        ("context_59_val", 160, None), ("context_459_val", 559, None), ("voc_20_val", 79, None),
+        ("voc_21_val", None, None), ("cityscapes_19_panoptic_val", None, 8),
+        ("mapillary_65_panoptic_val", None, 37),
+    ],
+)  # fmt: skip
+def test_every_test_set_has_the_published_synonyms(dataset, texts, things):
+    words = dataset_vocabulary(dataset_metadata(dataset), synonym_field="fcclip_synonyms")
+    assert words.has_synonyms
+    assert texts is None or len(words.texts) == texts
+    assert things is None or sum(entry.is_thing for entry in words) == things

@@ -136,6 +136,15 @@ def test_clip_stays_deterministic_in_training(make):
     assert not any(m.training for m in make("maftplus").train().clip.modules())
 
 
+def test_stochastic_depth_is_on_in_training_only(make):
+    model = make("maftplus")
+    model.drop_path = "both"
+    assert all(m.training for t in model.train().encoder.trunk_modules() for m in t.modules())
+    assert not model.clip.model.transformer.training
+    assert not any(m.training for m in model.eval().modules())
+    assert all(m.training for m in model.teacher.modules())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_picture_without_segments_gives_finite_losses(make, picture, method):
     model = make(method).train()
