@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ovs_core.modeling.scores import Scores, Size
 
@@ -84,7 +83,11 @@ def mean_logits(
     Returns:
         (K, C); a mask without pixels gives zeros.
     """
-    indicator = F.one_hot(masks, num_masks).permute(2, 0, 1).to(rows.dtype)
-    weights = rows.T @ indicator @ columns  # (K, h, w)
-    area = indicator.sum(dim=(1, 2)).clamp_min(1)
-    return (weights.flatten(1) @ grid_logits.flatten(1).T) / area.unsqueeze(1)
+    # One mask at a time: K x H x W indicators of a large picture would take hundreds of megabytes.
+    weights, areas = [], []
+    for number in range(num_masks):
+        inside = (masks == number).to(rows.dtype)
+        weights.append(rows.T @ inside @ columns)  # (h, w)
+        areas.append(inside.sum())
+    area = torch.stack(areas).clamp_min(1)
+    return (torch.stack(weights).flatten(1) @ grid_logits.flatten(1).T) / area.unsqueeze(1)
