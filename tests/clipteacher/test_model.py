@@ -1,4 +1,4 @@
-"""The meta-architecture: losses, switches, wrong input, export, own students, resume of the bank."""
+"""The meta-architecture: losses, switches, wrong input, export, own students, the bank."""
 
 import re
 from pathlib import Path
@@ -178,7 +178,8 @@ def test_wrong_settings(tiny_cfg, key, value, message):
 def test_students_give_the_text_width(tiny_cfg, name):
     if name.startswith("segformer"):
         pytest.importorskip("transformers")
-    cfg = tiny_cfg("MODEL.CLIPTEACHER.STUDENT.NAME", name)
+    options = ["MODEL.CLIPTEACHER.STUDENT.NAME", name, "MODEL.CLIPTEACHER.STUDENT.HEAD_WIDTH", "64"]
+    cfg = tiny_cfg(*options)
     student = build_student(cfg, 512).eval()
     stride = 8 if name.startswith("segnext") else 4
     with torch.no_grad():

@@ -41,6 +41,8 @@ def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
     node = cfg.MODEL.CLIPTEACHER.STUDENT
     _check_variant("segnext", variant, SEGNEXT)
     channels, depths, width, file = SEGNEXT[variant]
+    if node.HEAD_WIDTH % 32:
+        raise UserError(f"{KEY}.HEAD_WIDTH {node.HEAD_WIDTH}: SegNeXt's head takes multiples of 32")
     encoder = MSCAN(channels, depths, drop_path=node.DROP_PATH)
     weights = weights_of(cfg)
     if weights == IMAGENET:
