@@ -257,8 +257,9 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
         raise UserError(
             f"{path}: a panoptic PNG holds segment ids in RGB, this one is of mode {picture.mode}"
         )
-    red, green, blue = np.asarray(picture, dtype=np.int32)[..., :3].transpose(2, 0, 1)
-    return red + (green << 8) + (blue << 16)
+    # Four bytes per pixel are one little-endian number: R + 256 G + 65536 B + alpha.
+    words = np.array(picture.convert("RGBA")).view("<u4")[..., 0]
+    return (words & 0xFFFFFF).astype(np.int32)
 
 
 def write_panoptic_ids(ids: np.ndarray) -> np.ndarray:

@@ -14,7 +14,9 @@ columns).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -25,7 +27,8 @@ from torch import Tensor
 # relative to the largest corner; this bounds the difference of two such pairs with room to spare.
 _SLACK = 16 * torch.finfo(torch.float32).eps
 _SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
-_STEP_VALUES = 4 * 2**20  # values held at once
+_STEP_VALUES = 4 * 2**20  # values held at once by all threads
+_MAX_THREADS = 8
 _SETTLE_CHUNK = 16  # never three: that kernel rounds differently
 
 
@@ -66,12 +69,9 @@ def candidate_labels(
     columns = _axis(scores.shape[2], size[1], align_corners)
     if rows is None or columns is None:
         return None
-    parts = []
-    for cell, chosen in _row_steps(scores, rows, columns):
-        part = _label_rows(scores, cell, _Axis(*(x[chosen] for x in rows)), columns)
-        if part is None:
-            return None
-        parts.append(part)
+    parts = _label_steps(scores, rows, columns)
+    if parts is None:
+        return None
     labels = torch.cat([part.labels for part in parts])
     rivals = torch.cat([part.rivals for part in parts]).unique()
     if len(rivals) > _many(scores):
@@ -129,10 +129,46 @@ def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
     return _Axis(cell, near, far)
 
 
-def _row_steps(scores: Tensor, rows: _Axis, columns: _Axis) -> Iterator[tuple[int, slice]]:
-    """Cut the picture rows into steps that lie in one row of cells and fit into memory."""
+def _label_steps(scores: Tensor, rows: _Axis, columns: _Axis) -> list[_Part] | None:
+    """Label all rows, a step per thread; None as soon as a step has too many candidates.
+
+    The operations of a step are too small to be split among PyTorch's threads, which would wait for
+    each other most of the time.
+    """
+    threads = min(torch.get_num_threads(), _MAX_THREADS)
+
+    def label(step: tuple[int, slice]) -> _Part | None:
+        cell, chosen = step
+        return _label_rows(scores, cell, _Axis(*(x[chosen] for x in rows)), columns)
+
+    parts = []
+    with _single_threaded(), ThreadPoolExecutor(threads) as pool:
+        results = pool.map(label, _row_steps(scores, rows, columns, _STEP_VALUES // threads))
+        for part in results:
+            if part is None:
+                pool.shutdown(cancel_futures=True)
+                return None
+            parts.append(part)
+    return parts
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Let operations of this thread, and of threads that start now, run on one core each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _row_steps(
+    scores: Tensor, rows: _Axis, columns: _Axis, values: int
+) -> Iterator[tuple[int, slice]]:
+    """Cut the picture rows into steps that lie in one row of cells and hold about ``values``."""
     num_classes, _, w = scores.shape
-    limit = max(1, _STEP_VALUES // (num_classes * w + 64 * len(columns.cell)))
+    limit = max(1, values // (num_classes * w + 64 * len(columns.cell)))
     cells, counts = rows.cell.unique_consecutive(return_counts=True)
     start = 0
     for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):

@@ -96,6 +96,22 @@ def test_candidates_are_used_at_real_size(kind):
     assert candidate_labels(make(kind, (150, 40, 41), 3), (321, 500)) is not None
 
 
+def test_several_threads():
+    scores, size = make("random", (150, 40, 41), 3), (321, 500)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        ours = candidate_labels(scores, size)
+        assert torch.get_num_threads() == 3
+        assert torch.equal(ours.long(), plain(scores, size))
+        assert candidate_labels(torch.zeros(150, 40, 41), size) is None
+        with torch.inference_mode():
+            assert torch.equal(argmax_upsample(scores * 1, size).long(), plain(scores, size))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_identical_classes_are_left_to_the_chunks():
     assert candidate_labels(torch.zeros(150, 40, 41), (321, 500)) is None
 
