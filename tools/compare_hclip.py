@@ -35,7 +35,8 @@ def main() -> None:
     args = parser.parse_args()
     entries = [FROZEN]
     for mode in args.modes.split(","):
-        choice = ("MODEL.META_ARCHITECTURE", "CATSeg", "MODEL.CATSEG.FINETUNE", mode)
+        architecture = "HCLIP" if mode == "hclip" else "CATSeg"
+        choice = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.CATSEG.FINETUNE", mode)
         folder = args.output / "train" / mode
         weights, seconds = train_once(CONFIG, folder, [*choice, *args.options])
         print(f"{mode}: {weights}" + (f", trained in {seconds:.0f} s" if seconds else ""))
