@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.logger import setup_logger
 
 from ..errors import UserError
+from ..evaluation.results import versions
 from ..files import check_output_dir
 
 
@@ -45,7 +46,7 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
         name = "config_eval.yaml" if eval_only else "config.yaml"
         (folder / name).write_text(cfg.dump())
         if not eval_only:
-            (folder / "environment.txt").write_text(collect_env_info() + "\n")
+            (folder / "environment.json").write_text(json.dumps(versions(), indent=2) + "\n")
     return folder
 
 
