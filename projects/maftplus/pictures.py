@@ -83,7 +83,8 @@ def transfer_sheet(
     """Show how the transfer moves the words of a picture towards or away from each other.
 
     Left the cosines of the text rows (first text of each class), middle those after the transfer,
-    right the difference. The classes whose rows turned most are shown.
+    right the difference. What all classes share is taken off first: it changes no decision, and it
+    is most of what the transfer adds. The classes whose rows turned most are shown.
 
     Args:
         model: with the words set.
@@ -93,8 +94,10 @@ def transfer_sheet(
     """
     rows, index = model.rows()
     first = [int((index == k).nonzero()[0]) for k in range(len(names))]
-    before = F.normalize(rows[first], dim=-1)
-    after = F.normalize(model.transferred_rows(dense, rows)[0][first], dim=-1)
+    before, after = (
+        F.normalize(x[first] - x[first].mean(dim=0), dim=-1)
+        for x in (rows, model.transferred_rows(dense, rows)[0])
+    )
     turned = (before * after).sum(-1)
     chosen = turned.topk(min(count, len(names)), largest=False).indices.sort().values
     pairs = [(x[chosen] @ x[chosen].t()).cpu().numpy() for x in (before, after)]

@@ -1,0 +1,25 @@
+"""The picture sheets of both methods."""
+
+import numpy as np
+
+from maftplus.parity.tiny_models import vocabulary
+from maftplus.pictures import picture_sheets
+
+
+def test_sheets(make, picture):
+    image = picture.permute(1, 2, 0).numpy()
+    for method, kinds in (("fcclip", 2), ("maftplus", 3)):
+        model = make(method).eval()
+        model.set_vocabulary(vocabulary(["dog", "lake", "tree", "sky"], [0]))
+        sheets = picture_sheets(model, picture, image)
+        assert len(sheets) == kinds
+        for sheet in sheets.values():
+            assert sheet.dtype == np.uint8 and sheet.shape[-1] == 3
+            assert sheet.std() > 0
+
+
+def test_one_word_and_no_segment(make, picture):
+    model = make("maftplus", obj_thr=2.0).eval()
+    model.set_vocabulary(["dog"])
+    sheets = picture_sheets(model, picture, picture.permute(1, 2, 0).numpy())
+    assert sheets["panoptic"].shape == (96, 130, 3)
