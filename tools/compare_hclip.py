@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/hclip_comparison"))
     parser.add_argument("--modes", default=DEFAULT, help=f"of {', '.join(MODES)} ({DEFAULT})")
     parser.add_argument("--samples", type=int, default=6, help="pictures on the sheet (6)")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="KEY VALUE overrides of training")
-    args = parser.parse_args()
+    parser.add_argument("options", nargs="*", help="KEY VALUE overrides of training")
+    args = parser.parse_intermixed_args()
     entries = [FROZEN]
     for mode in args.modes.split(","):
         architecture = "HCLIP" if mode == "hclip" else "CATSeg"
