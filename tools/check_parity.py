@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from ovs_core import parity
@@ -37,26 +38,31 @@ def main() -> int:
             f"unknown method '{args.method}'.{nearest(args.method, known)} Known: "
             f"{', '.join(known)}"
         )
-    failed = [path for path in parity.find_files(args.paths) if not _check(args, path)]
-    total = len(parity.find_files(args.paths))
-    print(f"\n{total - len(failed)} of {total} files pass")
-    for path in failed:
-        print(f"FAIL {path}")
-    return 1 if failed else 0
+    outcomes = {path: _check(args, path) for path in parity.find_files(args.paths)}
+    count = Counter(outcomes.values())
+    skipped = f", {count['skip']} with nothing to compare" if count["skip"] else ""
+    print(f"\n{count['pass']} of {len(outcomes)} files pass{skipped}")
+    for path, outcome in outcomes.items():
+        if outcome != "pass":
+            print(f"{outcome.upper()} {path}")
+    return 1 if count["fail"] else 0
 
 
-def _check(args: argparse.Namespace, path: Path) -> bool:
+def _check(args: argparse.Namespace, path: Path) -> str:
+    """Check one file and print its rows: ``pass``, ``fail`` or ``skip``."""
     try:
         rows = parity.check_file(args.method, path)
     except UserError as error:
         print(f"\n{path}\n  FAIL {error}")
-        return False
-    passed = all(row.passed for row in rows)
-    shown = [row for row in rows if not (args.failures and row.passed)]
-    print(f"\n{path}  ({sum(r.passed for r in rows)} of {len(rows)} arrays pass)")
+        return "fail"
+    compared = [row for row in rows if not row.skipped]
+    shown = [row for row in rows if row.skipped or not (args.failures and row.passed)]
+    print(f"\n{path}  ({sum(r.passed for r in compared)} of {len(compared)} arrays pass)")
     if shown:
         print(parity.format_rows(shown))
-    return passed
+    if not all(row.passed for row in rows):
+        return "fail"
+    return "pass" if compared else "skip"
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ class Row:
         tolerance: the bound, in words.
         passed: whether the array is within it.
         note: reason of a failure or a skip.
+        skipped: whether nothing was compared; ``passed`` is then True and says nothing.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Row:
     tolerance: str
     passed: bool
     note: str = ""
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def compare(
         The finished row.
     """
     if bound.skip:
-        return Row(name, float("nan"), float("nan"), "-", True, bound.skip)
+        return Row(name, float("nan"), float("nan"), "-", True, bound.skip, skipped=True)
     if ours is None:
         return Row(name, float("nan"), float("nan"), str(bound), False, "not produced")
     if isinstance(ours, torch.Tensor):
@@ -327,7 +329,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     """Lay rows out as a text table."""
     cells = [
         (r.name, f"{r.absolute:.2e}", f"{r.relative:.2e}", r.tolerance,
-         "pass" if r.passed else "FAIL", r.note)
+         "skip" if r.skipped else "pass" if r.passed else "FAIL", r.note)
         for r in rows
     ]  # fmt: skip
     headers = ("array", "abs error", "rel error", "tolerance", "result", "note")

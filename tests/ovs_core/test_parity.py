@@ -90,3 +90,10 @@ def test_every_part_of_a_tolerance():
     masked = Tolerance(where=np.array([True, False]))
     assert compare(reference + [0, 1], reference, masked, name="x").passed
     assert not compare(reference + [1, 0], reference, masked, name="x").passed
+
+
+def test_a_skipped_array_is_neither_passed_over_nor_counted():
+    row = compare(None, np.ones(2), Tolerance(skip="needs real weights"), name="x")
+    assert row.skipped
+    assert "skip" in parity.format_rows([row])
+    assert not compare(np.ones(2), np.ones(2), Tolerance(), name="x").skipped
