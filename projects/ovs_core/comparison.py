@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from PIL import Image
 from tabulate import tabulate
 
 from .configs import find_config
-from .data.build import dataset_dicts
+from .data.build import build_mapper, dataset_dicts, dataset_metadata
+from .data.labels import load_labels
 from .engine.config import load_cfg
 from .engine.run import build_segmenter, run
-from .engine.trainer import Trainer, set_test_words
+from .engine.trainer import set_test_words
+from .pictures import read_picture
 from .visualizer import legend, overlay, palette, save_picture, sheet
 
 METRICS = ("mIoU", "mIoU_S", "mIoU_U", "hIoU", "pACC")
@@ -75,12 +74,12 @@ def picture_sheet(entries: Sequence[Entry], output: Path, samples: int) -> np.nd
     """Draw picture, truth and every entry's labels for evenly spaced test pictures."""
     configs = [_config(entry, output) for entry in entries]
     (dataset,) = set(cfg.DATASETS.TEST[0] for cfg in configs)
-    names = MetadataCatalog.get(dataset).stuff_classes
+    names = dataset_metadata(dataset).stuff_classes
     colors = palette(names)
     dicts = dataset_dicts([dataset])
     chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, samples).astype(int)]
-    images = [np.asarray(Image.open(d["file_name"]).convert("RGB")) for d in chosen]
-    truths = [np.asarray(Image.open(d["sem_seg_file_name"])) for d in chosen]
+    images = [read_picture(d["file_name"]) for d in chosen]
+    truths = [load_labels(d) for d in chosen]
     columns = [images, [overlay(i, t, colors) for i, t in zip(images, truths, strict=True)]]
     for cfg in configs:
         predicted = _predict(cfg, dataset, chosen)
@@ -107,11 +106,5 @@ def _evaluate(entry: Entry, output: Path) -> dict[str, float]:
 def _predict(cfg: CfgNode, dataset: str, dicts: list[dict]) -> list[np.ndarray]:
     model = build_segmenter(cfg)
     set_test_words(cfg, model, dataset)
-    wanted = {d["file_name"] for d in dicts}
-    labels = {}
-    with torch.no_grad():
-        for batch in Trainer.build_test_loader(cfg, dataset):
-            if batch[0]["file_name"] in wanted:
-                output = model(batch)[0]["sem_seg_labels"]
-                labels[batch[0]["file_name"]] = output.cpu().numpy()
-    return [labels[d["file_name"]] for d in dicts]
+    mapper = build_mapper(cfg, is_train=False)
+    return [model([mapper(d)])[0]["sem_seg_labels"].cpu().numpy() for d in dicts]
