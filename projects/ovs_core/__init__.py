@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", category=FutureWarning)
 
 if TYPE_CHECKING:
+    from .configs import list_configs, list_methods
     from .predictor import Predictor
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "list_configs", "list_methods"]
+
+_HOMES = {"Predictor": "predictor", "list_configs": "configs", "list_methods": "configs"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``Predictor`` when it is first asked for, so that small tools start fast."""
-    if name == "Predictor":
-        from .predictor import Predictor
-
-        return Predictor
+    """Import a public name when it is first asked for, so that small tools start fast."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'ovs_core' has no attribute '{name}'")

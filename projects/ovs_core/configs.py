@@ -10,13 +10,26 @@ from .projects import config_dir, project_names
 DEFAULT_CONFIGS = ("vitb16", "tiny")
 
 
+def list_methods() -> list[str]:
+    """List the methods, in alphabetical order."""
+    return project_names()
+
+
 def list_configs(method: str | None = None) -> list[str]:
     """List short names of all configs, or of one method's.
 
     Files whose name begins with ``Base`` are bases for others and are left out.
+
+    Raises:
+        UserError: if there is no such method; names the nearest.
     """
+    known = project_names()
+    if method is not None and method not in known:
+        raise UserError(
+            f"no method named '{method}'.{nearest(method, known)} Known: {', '.join(known)}"
+        )
     names = []
-    for project in [method] if method else project_names():
+    for project in known if method is None else [method]:
         folder = config_dir(project)
         files = sorted(folder.rglob("*.yaml"))
         names += [

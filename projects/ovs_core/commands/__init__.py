@@ -1,0 +1,100 @@
+"""The ``ovsuite`` command: one file per subcommand, found in the list below.
+
+A subcommand is a module with ``SUMMARY`` (one line), ``EXAMPLES`` (command lines as typed),
+``add_arguments(parser)`` and ``run(args) -> int``, the exit code. Its docstring describes it under
+``-h``. What takes long to import (torch, Detectron2) is imported inside ``run``, so that the help
+is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+
+from ..errors import UserError
+
+# As typed; the module's name has "_" for "-". The order is that of the help.
+COMMANDS = ("methods",)
+
+DESCRIPTION = "Open-vocabulary segmentation: label every pixel with names that you type."
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: arguments without the program's name; default those of the process.
+
+    Returns:
+        Exit code: 0 good, 1 a mistake or a failed check, 2 a command line that makes no sense.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser(argv).parse_args(argv)
+    except SystemExit as stop:  # argparse has printed the help or the error
+        return int(stop.code or 0)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
+    try:
+        code = args.module.run(args)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _failed(str(error), args.verbose)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # for example `ovsuite methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # one line for whatever else; the trace is a switch away
+        hint = "" if args.verbose else " (--verbose shows where)"
+        return _failed(f"{type(error).__name__}: {error}{hint}", args.verbose)
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the parser; only a command that ``argv`` names gets its own arguments.
+
+    Args:
+        argv: the command line that will be parsed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ovsuite", description=DESCRIPTION, epilog="ovsuite COMMAND -h shows examples."
+    )
+    parser.add_argument("--verbose", action="store_true", help="say more; on errors the trace")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = load_command(name)
+        sub = subparsers.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(module=module)
+        sub.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS,
+                         help=argparse.SUPPRESS)  # fmt: skip
+        if name in argv:
+            module.add_arguments(sub)
+    return parser
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a subcommand, for example ``check-dataset``."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def _failed(message: str, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return 1
