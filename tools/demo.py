@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ovs_core.comparison import Entry, compare
+from ovs_core.comparison import Entry, compare, show_comparison
 from ovs_core.errors import UserError
 
 ENTRIES = (
@@ -28,11 +28,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=6, help="pictures on the sheet (6)")
     args = parser.parse_args()
     table = compare(ENTRIES, args.output, samples=args.samples)
-    print(f"\nThe embedded world, validation set, 28 classes:\n\n{table}\n")
-    print("mIoU averages classes with ground truth; S and U are the seen and unseen classes of the")
-    print("zero-shot split, averaged over classes with ground truth or prediction.\n")
-    print(f"table     {args.output / 'table.md'}")
-    print(f"pictures  {args.output / 'sheet.png'}")
+    show_comparison(table, args.output)
 
 
 if __name__ == "__main__":

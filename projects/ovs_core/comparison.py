@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -16,6 +18,7 @@ from .data.build import build_mapper, dataset_dicts, dataset_metadata
 from .data.labels import load_labels
 from .engine.config import load_cfg
 from .engine.run import build_segmenter, run
+from .engine.train_once import train_once
 from .engine.trainer import set_test_words
 from .pictures import read_picture
 from .visualizer import legend, overlay, palette, save_picture, sheet
@@ -28,14 +31,16 @@ class Entry:
     """One line of a comparison.
 
     Attributes:
-        title: shown in the table and above the pictures.
+        title: shown in the table and above the pictures; differs from the others' titles.
         config: short config name or YAML file.
         options: KEY VALUE overrides.
+        trained: whether ``train_and_compare`` trains it first.
     """
 
     title: str
     config: str
     options: tuple[str, ...] = ()
+    trained: bool = False
 
 
 def compare(entries: Sequence[Entry], output: str | Path, *, samples: int = 6) -> str:
@@ -49,24 +54,82 @@ def compare(entries: Sequence[Entry], output: str | Path, *, samples: int = 6) -
     Returns:
         The table as Markdown.
     """
+    return _compare({entry.title: [entry] for entry in entries}, Path(output), samples)
+
+
+def train_and_compare(
+    entries: Sequence[Entry],
+    output: str | Path,
+    *,
+    options: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    samples: int = 6,
+) -> str:
+    """Train the entries that are to be trained, then compare all; prints a line per training.
+
+    A training that is finished in ``output`` is not repeated, an unfinished one goes on.
+
+    Args:
+        entries: what to compare.
+        output: folder; trainings go to ``train`` below it.
+        options: KEY VALUE overrides of every training.
+        seeds: each trained entry is trained once per seed, and the table has the mean and the
+            standard deviation; empty for one training with the config's own seed.
+        samples: pictures on the sheet, which shows the first seed.
+
+    Returns:
+        The table as Markdown.
+    """
     output = Path(output)
-    results = [_evaluate(entry, output) for entry in entries]
-    table = format_table(entries, results)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "table.md").write_text(table + "\n")
-    named = {e.title: r for e, r in zip(entries, results, strict=True)}
-    (output / "table.json").write_text(json.dumps(named, indent=2) + "\n")
-    save_picture(picture_sheet(entries, output, samples), output / "sheet.png")
-    return table
+    chosen: Sequence[int | None] = seeds or (None,)
+    lines = {
+        entry.title: [_train(entry, output / "train", seed, options) for seed in chosen]
+        if entry.trained
+        else [entry]
+        for entry in entries
+    }
+    return _compare(lines, output, samples)
 
 
-def format_table(entries: Sequence[Entry], results: Sequence[dict]) -> str:
-    """Lay results out as a Markdown table; metrics that no entry has are left out."""
-    shown = [m for m in METRICS if any(m in r for r in results)]
-    rows = [
-        [entry.title, *(f"{result[m]:.2f}" if m in result else "" for m in shown)]
-        for entry, result in zip(entries, results, strict=True)
-    ]
+def comparison_parser(description: str, output: str) -> argparse.ArgumentParser:
+    """Make the parser of a command that calls ``train_and_compare``.
+
+    Args:
+        description: the command's docstring.
+        output: default folder.
+
+    Returns:
+        A parser of ``--output``, ``--seeds``, ``--samples`` and KEY VALUE ``options``; the command
+        may add its own, and calls ``parse_intermixed_args``.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(output), help=output)
+    parser.add_argument("--seeds", type=_seeds, default=(), help="such as 0,1,2 (the config's own)")
+    parser.add_argument("--samples", type=int, default=6, help="pictures on the sheet (6)")
+    parser.add_argument("options", nargs="*", help="KEY VALUE overrides of training")
+    return parser
+
+
+def show_comparison(table: str, output: str | Path) -> None:
+    """Print a table of the embedded world and where its files are."""
+    output = Path(output)
+    print(f"\nThe embedded world, validation set, 28 classes, 5 of them unseen:\n\n{table}\n")
+    print("mIoU averages classes with ground truth; S and U are the seen and unseen classes of the")
+    print("zero-shot split, averaged over classes with ground truth or prediction.\n")
+    print(f"table     {output / 'table.md'}")
+    print(f"pictures  {output / 'sheet.png'}")
+
+
+def format_table(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Lay results out as a Markdown table; metrics that no line has are left out.
+
+    Args:
+        lines: title -> results of one or more runs, of which mean and deviation are shown.
+    """
+    shown = [m for m in METRICS if any(m in r for results in lines.values() for r in results)]
+    rows = [[title, *(_cell(results, m) for m in shown)] for title, results in lines.items()]
     return tabulate(rows, headers=("method", *shown), tablefmt="github", disable_numparse=True)
 
 
@@ -89,13 +152,53 @@ def picture_sheet(entries: Sequence[Entry], output: Path, samples: int) -> np.nd
     return np.vstack([grid, legend(names, colors, grid.shape[1])])
 
 
+def _compare(lines: Mapping[str, Sequence[Entry]], output: Path, samples: int) -> str:
+    """Evaluate the runs of every line and write table and pictures."""
+    results = {title: [_evaluate(e, output) for e in entries] for title, entries in lines.items()}
+    table = format_table(results)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "table.md").write_text(table + "\n")
+    (output / "table.json").write_text(json.dumps(results, indent=2) + "\n")
+    firsts = [replace(entries[0], title=title) for title, entries in lines.items()]
+    save_picture(picture_sheet(firsts, output, samples), output / "sheet.png")
+    return table
+
+
+def _train(entry: Entry, folder: Path, seed: int | None, options: Sequence[str]) -> Entry:
+    """Train an entry with a seed; gives the entry that evaluates the outcome."""
+    title = entry.title if seed is None else f"{entry.title}, seed {seed}"
+    seeded = () if seed is None else ("SEED", str(seed))
+    settings = (*entry.options, *options, *seeded)
+    weights, seconds = train_once(entry.config, folder / _slug(title), settings)
+    print(f"{title}: {weights}" + (f", trained in {seconds:.0f} s" if seconds else ""), flush=True)
+    return replace(entry, title=title, options=(*entry.options, "MODEL.WEIGHTS", str(weights)))
+
+
+def _cell(results: Sequence[Mapping[str, float]], metric: str) -> str:
+    values = [result[metric] for result in results if metric in result]
+    if not values:
+        return ""
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 0,1,2") from None
+
+
 def _config(entry: Entry, output: Path) -> CfgNode:
     options = ["OUTPUT_DIR", str(_folder(entry, output)), *entry.options]
     return load_cfg(find_config(entry.config), options)
 
 
 def _folder(entry: Entry, output: Path) -> Path:
-    return output / "".join(c if c.isalnum() else "_" for c in entry.title.lower())
+    return output / _slug(entry.title)
+
+
+def _slug(title: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in title.lower())
 
 
 def _evaluate(entry: Entry, output: Path) -> dict[str, float]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import yaml
+from detectron2.config import CfgNode
+
 from ..configs import find_config
+from ..errors import UserError
+from .config import load_cfg
 from .run import run
+
+PLACES = {"OUTPUT_DIR", "CONFIG_FILE", "MODEL.DEVICE"}  # say where a run was made, not what it is
 
 
 def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[Path, float]:
@@ -20,12 +27,41 @@ def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[
 
     Returns:
         The final checkpoint, and the seconds that training took (0 if it was there).
+
+    Raises:
+        UserError: if the folder holds a run with other settings.
     """
     weights = folder / "model_final.pth"
+    path = str(find_config(config))
+    overrides = ["OUTPUT_DIR", str(folder), "DATASETS.TEST", "()", *options]
+    resume = (folder / "last_checkpoint").is_file()
+    if resume or weights.is_file():
+        _check_same_settings(load_cfg(path, overrides), folder)
     if weights.is_file():
         return weights, 0.0
     start = time.perf_counter()
-    resume = (folder / "last_checkpoint").is_file()
-    overrides = ["OUTPUT_DIR", str(folder), "DATASETS.TEST", "()", *options]
-    run(str(find_config(config)), overrides, resume=resume)
+    run(path, overrides, resume=resume)
     return weights, time.perf_counter() - start
+
+
+def _check_same_settings(cfg: CfgNode, folder: Path) -> None:
+    """Refuse a run of other settings, whose result would pass for the one that was asked for."""
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{folder}: holds weights but no config.yaml; choose another folder")
+    kept, wanted = (dict(_leaves(yaml.safe_load(text))) for text in (file.read_text(), cfg.dump()))
+    for key in sorted((kept.keys() & wanted.keys()) - PLACES):
+        drawn = key == "SEED" and wanted[key] < 0
+        if kept[key] != wanted[key] and not drawn:
+            raise UserError(
+                f"{folder}: holds a training with {key} {kept[key]}, not {wanted[key]}; choose "
+                "another folder, or delete this one to train again"
+            )
+
+
+def _leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
