@@ -13,6 +13,7 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
+from ovs_core.data.labels import segment_ids_from_color
 from ovs_core.data.mapper import SemanticDatasetMapper, read_picture
 from ovs_core.errors import UserError
 
@@ -110,7 +111,7 @@ class MaskPanopticMapper(SemanticDatasetMapper):
             )
         inputs = T.AugInput(image)
         transforms = self.augmentations(inputs)
-        ids = segment_ids(transforms.apply_segmentation(colours))
+        ids = segment_ids_from_color(transforms.apply_segmentation(colours))
         kept = [s for s in record["segments_info"] if not s.get("iscrowd", 0)]
         _check_ids(record, kept)
         masks = (
@@ -121,12 +122,6 @@ class MaskPanopticMapper(SemanticDatasetMapper):
         mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         mapped["instances"] = segments([s["category_id"] for s in kept], torch.from_numpy(masks))
         return mapped
-
-
-def segment_ids(colours: np.ndarray) -> np.ndarray:
-    """Decode (h, w, 3) colours into segment ids R + 256 G + 65536 B."""
-    wide = colours.astype(np.int64)
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
 def _check_ids(record: Mapping[str, Any], kept: list[Mapping[str, Any]]) -> None:

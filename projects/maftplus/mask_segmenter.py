@@ -159,6 +159,11 @@ class MaskSegmenter(Segmenter):
         """The image tower."""
         return self._encoder[0]
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The outputs that ``tasks`` switches on."""
+        return tuple(n for n in ("semantic", "panoptic", "instance") if getattr(self.tasks, n))
+
     def train(self, mode: bool = True) -> MaskSegmenter:
         """Switch the mode; CLIP always stays in evaluation mode."""
         super().train(mode)

@@ -108,14 +108,23 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names."""
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, tasks: tuple[str, ...] | None = None
+    ) -> DatasetEvaluator:
+        """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names.
+
+        Args:
+            cfg: finished config.
+            dataset_name: registered dataset.
+            tasks: what the model answers (``Segmenter.answers``); None for all that the set has.
+        """
         return build_evaluator(
             dataset_name,
             output_dir=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
             evaluator_type=cfg.TEST.EVALUATOR or None,
             dump=cfg.TEST.DUMP_PREDICTIONS,
             config=cfg.CONFIG_FILE,
+            tasks=tasks,
         )
 
     @classmethod
@@ -130,7 +139,7 @@ class Trainer(DefaultTrainer):
         for name in cfg.DATASETS.TEST:
             loader = cls.build_test_loader(cfg, name)
             set_test_words(cfg, _bare(model), name)
-            evaluator = cls.build_evaluator(cfg, name)
+            evaluator = cls.build_evaluator(cfg, name, _bare(model).answers)
             results[name] = inference_on_dataset(model, loader, evaluator) or {}
         comm.synchronize()
         return next(iter(results.values())) if len(results) == 1 else results

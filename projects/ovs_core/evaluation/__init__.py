@@ -10,6 +10,7 @@ from .confusion import (
     split_figures,
 )
 from .instance import OVSInstanceEvaluator, ap50_split
+from .mask_ap import OVSMaskAPEvaluator
 from .panoptic import OVSPanopticEvaluator
 from .panoptic_quality import PanopticFigures, PanopticMatcher
 from .results import Report
@@ -19,6 +20,7 @@ __all__ = [
     "EVALUATOR_TYPES",
     "CLIPtraseEvaluator",
     "OVSInstanceEvaluator",
+    "OVSMaskAPEvaluator",
     "OVSPanopticEvaluator",
     "OVSSemSegEvaluator",
     "PanopticFigures",

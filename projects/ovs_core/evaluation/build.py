@@ -12,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from ..errors import UserError, nearest
 from .cliptrase_metric import CLIPtraseEvaluator
 from .instance import OVSInstanceEvaluator
+from .mask_ap import OVSMaskAPEvaluator
 from .panoptic import OVSPanopticEvaluator
 from .semantic import OVSSemSegEvaluator
 
@@ -19,7 +20,7 @@ Builder = Callable[..., DatasetEvaluator]
 
 _SEMANTIC: tuple[Builder, ...] = (OVSSemSegEvaluator,)
 _PANOPTIC: tuple[Builder, ...] = (OVSPanopticEvaluator,)
-_INSTANCE: tuple[Builder, ...] = (OVSInstanceEvaluator,)
+_EVERYTHING: tuple[Builder, ...] = (OVSPanopticEvaluator, OVSSemSegEvaluator, OVSMaskAPEvaluator)
 
 # What each evaluator_type of a dataset measures. Zero-shot splits and background rules come from
 # the metadata, so their types differ in name only.
@@ -28,11 +29,11 @@ EVALUATOR_TYPES: dict[str, tuple[Builder, ...]] = {
     "sem_seg_background": _SEMANTIC,
     "sem_seg_zeroshot": _SEMANTIC,
     "cliptrase": (CLIPtraseEvaluator,),
-    "coco": _INSTANCE,
-    "coco_panoptic_seg": _PANOPTIC + _SEMANTIC + _INSTANCE,
-    "ade20k_panoptic_seg": _PANOPTIC + _SEMANTIC + _INSTANCE,
-    "cityscapes_panoptic_seg": _PANOPTIC + _SEMANTIC,
-    "mapillary_vistas_panoptic_seg": _PANOPTIC + _SEMANTIC,
+    "coco": (OVSInstanceEvaluator,),
+    "coco_panoptic_seg": _EVERYTHING,
+    "ade20k_panoptic_seg": _EVERYTHING,
+    "cityscapes_panoptic_seg": _EVERYTHING,
+    "mapillary_vistas_panoptic_seg": _EVERYTHING,
     "panoptic": _PANOPTIC,
 }
 
@@ -41,8 +42,10 @@ _NEEDS: dict[Builder, tuple[str, ...]] = {
     OVSSemSegEvaluator: ("stuff_classes",),
     CLIPtraseEvaluator: ("stuff_classes",),
     OVSPanopticEvaluator: ("panoptic_json", "panoptic_root"),
+    OVSMaskAPEvaluator: ("panoptic_json", "panoptic_root", "thing_classes"),
     OVSInstanceEvaluator: ("json_file",),
 }
+_INSTANCES = (OVSInstanceEvaluator, OVSMaskAPEvaluator)
 
 
 def build_evaluator(
@@ -92,13 +95,13 @@ def build_evaluator(
 def _task(builder: Builder) -> str:
     if builder is OVSPanopticEvaluator:
         return "panoptic"
-    return "instance" if builder is OVSInstanceEvaluator else "semantic"
+    return "instance" if builder in _INSTANCES else "semantic"
 
 
 def _build(
     builder: Builder, dataset: str, folder: str | Path | None, dump: bool, config: str
 ) -> DatasetEvaluator:
     options: dict[str, Any] = {"config": config}
-    if builder is not OVSInstanceEvaluator:  # it writes its detections anyway
+    if builder not in _INSTANCES:  # dumps are of maps; Detectron2's evaluator writes detections
         options["dump"] = dump
     return builder(dataset, folder, **options)

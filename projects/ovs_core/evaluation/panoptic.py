@@ -17,14 +17,14 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
 from ..files import atomic_write, check_output_dir
 from .distributed import sum_over_processes
 from .dump import png_bytes
-from .panoptic_quality import VOID, PanopticCounts, PanopticFigures, PanopticMatcher
+from .panoptic_quality import PanopticCounts, PanopticFigures, PanopticMatcher
+from .panoptic_truth import PanopticTruth, write_panoptic_ids
 from .results import Report
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         if dump and self.output_dir is None:
             raise UserError("predictions can only be written with an output folder; set output_dir")
         self._dump = self.output_dir / "panoptic" if dump else None
-        self._read_truth()
+        self.truth = PanopticTruth(self.metadata)
         self._to_dataset_id = {
             kind: {
                 v: k
@@ -80,20 +80,9 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         }
         self.reset()
 
-    def _read_truth(self) -> None:
-        path = Path(self.metadata.panoptic_json)
-        try:
-            content = json.loads(path.read_text())
-            self.categories = content["categories"]
-            self._annotations = {a["image_id"]: a for a in content["annotations"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: no panoptic annotation file ({error})") from error
-        if len(self._annotations) < len(content["annotations"]):
-            raise UserError(f"{path}: two annotations have the same image_id")
-
     def reset(self) -> None:
         """Forget all counts."""
-        self._matcher = PanopticMatcher([category["id"] for category in self.categories])
+        self._matcher = PanopticMatcher([category["id"] for category in self.truth.categories])
         self._pictures = 0
         if self._dump is not None:
             self._lines().parent.mkdir(parents=True, exist_ok=True)
@@ -110,14 +99,14 @@ class OVSPanopticEvaluator(DatasetEvaluator):
             UserError: if annotation, map and list of segments do not fit together.
         """
         for given, output in zip(inputs, outputs, strict=True):
-            annotation = self._annotation(given)
+            annotation = self.truth.annotation(given)
             if "panoptic_seg" not in output:
                 raise UserError(
                     f"the model gave {sorted(output)}; the evaluator needs 'panoptic_seg'. Switch "
                     "the model's panoptic output on"
                 )
             ids, segments = self._prediction(*output["panoptic_seg"])
-            truth = read_panoptic_png(Path(self.metadata.panoptic_root) / annotation["file_name"])
+            truth = self.truth.ids(annotation)
             name = annotation["file_name"]
             self._matcher.add(truth, annotation["segments_info"], ids, segments, name=name)
             self._pictures += 1
@@ -165,24 +154,15 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         return OrderedDict({self.task: result})
 
     def _groups(self) -> dict[str, np.ndarray]:
-        things = np.array([bool(category["isthing"]) for category in self.categories], dtype=bool)
+        things = np.array([bool(c["isthing"]) for c in self.truth.categories], dtype=bool)
         return {"": np.ones_like(things), "_th": things, "_st": ~things}
 
     def _columns(self, counts: PanopticCounts, figures: PanopticFigures) -> dict[str, Any]:
         tp, fp, fn, _ = counts.sums
         shares = {"PQ": figures.pq, "SQ": figures.sq, "RQ": figures.rq}
         nan = {k: np.where(figures.counted, 100 * v, np.nan) for k, v in shares.items()}
-        names = [str(c.get("name", c["id"])) for c in self.categories]
+        names = [str(c.get("name", c["id"])) for c in self.truth.categories]
         return {"category": names, **nan, "TP": tp, "FP": fp, "FN": fn}
-
-    def _annotation(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            return self._annotations[given["image_id"]]
-        except KeyError:
-            raise UserError(
-                f"{self.metadata.panoptic_json}: no annotation for image_id "
-                f"{given.get('image_id')!r} ({given.get('file_name')})"
-            ) from None
 
     def _prediction(
         self, ids: Tensor, segments: Sequence[Mapping[str, Any]] | None
@@ -234,36 +214,3 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         }
         with self._lines().open("a") as file:
             file.write(json.dumps(record) + "\n")
-
-
-def read_panoptic_png(path: str | Path) -> np.ndarray:
-    """Read the segment ids of a panoptic PNG.
-
-    Args:
-        path: RGB file, id = R + 256 G + 65536 B.
-
-    Returns:
-        (H, W) int32, 0 is void.
-
-    Raises:
-        UserError: if it can't be read or is not RGB.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the panoptic PNG ({error})") from error
-    if picture.mode not in ("RGB", "RGBA"):
-        raise UserError(
-            f"{path}: a panoptic PNG holds segment ids in RGB, this one is of mode {picture.mode}"
-        )
-    # Four bytes per pixel are one little-endian number: R + 256 G + 65536 B + alpha.
-    words = np.array(picture.convert("RGBA")).view("<u4")[..., 0]
-    return (words & 0xFFFFFF).astype(np.int32)
-
-
-def write_panoptic_ids(ids: np.ndarray) -> np.ndarray:
-    """Split (H, W) ids below 2**24 into the (H, W, 3) uint8 of a panoptic PNG."""
-    if int(ids.max(initial=VOID)) >= 2**24:
-        raise UserError(f"segment id {int(ids.max())} does not fit into the 24 bits of a PNG")
-    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)

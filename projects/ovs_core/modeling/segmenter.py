@@ -72,6 +72,11 @@ class Segmenter(nn.Module):
             raise UserError("the model has no words yet; call set_vocabulary first")
         return self._vocabulary
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the outputs can be measured by: of ``semantic``, ``panoptic`` and ``instance``."""
+        return ("semantic",)
+
     def set_vocabulary(
         self, words: Vocabulary | str | Sequence[str], *, unseen: Sequence[int] = ()
     ) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ovs_core.errors import UserError
 from ovs_core.evaluation import OVSPanopticEvaluator, PanopticFigures, PanopticMatcher
-from ovs_core.evaluation.panoptic import read_panoptic_png, write_panoptic_ids
+from ovs_core.evaluation.panoptic_truth import read_panoptic_png, write_panoptic_ids
 
 CATEGORIES = [
     {"id": 3, "isthing": 1, "name": "cat"},

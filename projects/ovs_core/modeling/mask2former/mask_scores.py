@@ -2,8 +2,8 @@
 
 Neither Q masks nor K class maps are ever held at full size: a block of rows is upsampled, used and
 dropped.
-Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of
-    a block.
+Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of a
+block.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -94,9 +94,8 @@ class MaskScores(Scores):
             things: for each class whether it may appear among the ``count``; None for all.
 
         Returns:
-            ``pred_masks`` (n, H, W) bool, ``scores``, ``pred_classes``, and ``pred_boxes`` of
-            zeros:
-            boxes are not predicted, so a box AP means nothing.
+            ``pred_masks`` (n, H, W) bool, ``scores``, ``pred_classes``, and ``pred_boxes`` around
+            the masks. The published code gives boxes of zeros.
         """
         probabilities = self.class_logits.softmax(-1)[:, :-1].flatten()
         scores, pairs = probabilities.topk(min(count, len(probabilities)), sorted=False)
@@ -108,7 +107,7 @@ class MaskScores(Scores):
         masks, confidence = self._binary_masks(queries)
         result = Instances(self.size)
         result.pred_masks = masks[row]
-        result.pred_boxes = Boxes(scores.new_zeros(len(scores), 4))
+        result.pred_boxes = BitMasks(masks).get_bounding_boxes()[row]
         result.scores = scores * confidence[row]
         result.pred_classes = classes
         return result
