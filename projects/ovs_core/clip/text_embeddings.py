@@ -1,30 +1,37 @@
 """Vocabulary embeddings, computed once per machine.
 
-``TextEmbedder`` pools templates and synonyms and remembers the result in memory and on disk, keyed
-by the text tower's fingerprint, the templates and the words. Letters: K classes, E texts (synonyms
+``TextEmbedder`` pools templates and synonyms and remembers each text's embedding in memory and on
+disk, keyed by the text tower's fingerprint and the templates. Letters: K classes, E texts (synonyms
 of all classes, E >= K), T templates, D joint width.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
+import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
-from ..files import atomic_path
 from ..paths import cache_dir
 from ..vocabulary import Vocabulary
 from .text_encoder import TextEncoder
+from .text_store import TextStore
 
-logger = logging.getLogger(__name__)
+# Prompts that are encoded before their embeddings are written: what an interruption can cost.
+PROMPTS_PER_FILE = 512
+
+
+@dataclass
+class _Known:
+    """What is known for one text tower and one set of templates: text -> (D,)."""
+
+    store: TextStore | None
+    rows: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TextEmbedder:
@@ -41,7 +48,7 @@ class TextEmbedder:
     def __init__(self, encoder: TextEncoder, *, folder: str | Path | None = None) -> None:
         self.encoder = encoder
         self.folder = cache_dir() / "text" if folder is None else (Path(folder) if folder else None)
-        self._memory: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = {}
+        self._memory: dict[tuple[str, tuple[str, ...]], _Known] = {}
 
     def texts(self, texts: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Embed texts: unit vector per template, mean over templates, unit again.
@@ -53,13 +60,13 @@ class TextEmbedder:
         Returns:
             (E, D) unit vectors on the encoder's device.
         """
-        fingerprint = self.encoder.clip.text_fingerprint
-        known = self._memory.setdefault((fingerprint, tuple(templates)), {})
-        missing = [t for t in dict.fromkeys(texts) if t not in known]
-        if missing:
-            rows = self._load_or_compute(fingerprint, missing, templates)
-            known.update(zip(missing, rows, strict=True))
-        return torch.stack([known[t] for t in texts]).to(self.encoder.clip.pixel_mean.device)
+        known = self._known(templates)
+        if any(text not in known.rows for text in texts):
+            with known.store.lock() if known.store else contextlib.nullcontext():
+                known.rows.update(known.store.load() if known.store else {})
+                missing = [t for t in dict.fromkeys(texts) if t not in known.rows]
+                self._compute(known, missing, templates)
+        return torch.stack([known.rows[t] for t in texts]).to(self.encoder.clip.pixel_mean.device)
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """Embed classes: the mean over synonyms of their text embeddings, made unit again.
@@ -79,25 +86,26 @@ class TextEmbedder:
         single = (counts == 1).unsqueeze(1)  # left untouched, so that one name is exactly its text
         return torch.where(single, sums, F.normalize(sums, dim=-1))
 
-    def _load_or_compute(
-        self, fingerprint: str, texts: list[str], templates: Sequence[str]
-    ) -> Tensor:
-        path = self._path(fingerprint, texts, templates)
-        if path is not None and path.is_file():
-            try:
-                return load_file(path)["embeddings"]
-            except (SafetensorError, KeyError, OSError) as error:
-                logger.warning("%s: damaged text cache, computing again (%s)", path, error)
-        prompts = [template.format(text) for text in texts for template in templates]
-        units = self.encoder.encode(prompts).view(len(texts), len(templates), -1)
-        rows = F.normalize(units.mean(dim=1), dim=-1).cpu()
-        if path is not None:
-            with atomic_path(path) as part:
-                save_file({"embeddings": rows.contiguous()}, part)
-        return rows
+    def _known(self, templates: Sequence[str]) -> _Known:
+        key = (self.encoder.clip.text_fingerprint, tuple(templates))
+        if key not in self._memory:
+            store = None if self.folder is None else TextStore(self.folder, key)
+            self._memory[key] = _Known(store)
+        return self._memory[key]
 
-    def _path(self, fingerprint: str, texts: list[str], templates: Sequence[str]) -> Path | None:
-        if self.folder is None:
-            return None
-        key = json.dumps([fingerprint, list(templates), texts]).encode()
-        return self.folder / f"{hashlib.blake2b(key, digest_size=16).hexdigest()}.safetensors"
+    def _compute(self, known: _Known, texts: list[str], templates: Sequence[str]) -> None:
+        """Encode texts file by file, so that an interrupted run goes on where it was."""
+        texts = sorted(texts, key=len)  # prompts of one batch are as long as its longest
+        step = max(1, PROMPTS_PER_FILE // len(templates))
+        with tqdm(total=len(texts), desc="text embeddings", unit="text",
+                  disable=len(texts) <= step) as bar:  # fmt: skip
+            for start in range(0, len(texts), step):
+                chunk = texts[start : start + step]
+                prompts = [template.format(text) for text in chunk for template in templates]
+                units = self.encoder.encode(prompts, progress=False)
+                units = units.view(len(chunk), len(templates), -1)
+                rows = F.normalize(units.mean(dim=1), dim=-1).cpu()
+                known.rows.update(zip(chunk, rows, strict=True))
+                if known.store is not None:
+                    known.store.add(chunk, rows)
+                bar.update(len(chunk))

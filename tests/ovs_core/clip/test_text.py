@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from ovs_core.clip import TextEmbedder, TextEncoder
+from ovs_core.clip import TextEmbedder, TextEncoder, text_embeddings
 from ovs_core.vocabulary import Vocabulary
 
 TEMPLATES = ["a photo of a {}.", "the {}"]
@@ -52,6 +53,43 @@ def test_nothing_is_embedded_twice(tiny_clip, tmp_path):
     assert torch.equal(again, rows)
 
 
+def test_vocabularies_that_share_texts_share_embeddings(tiny_clip, tmp_path):
+    TextEmbedder(TextEncoder(tiny_clip), folder=tmp_path).texts(["cat", "dog"], TEMPLATES)
+    encoder = TextEncoder(tiny_clip)
+    TextEmbedder(encoder, folder=tmp_path).texts(["bird", "dog", "cat"], TEMPLATES)
+    assert encoder.num_computed == len(TEMPLATES)
+
+
+def test_an_interrupted_encoding_goes_on(tiny_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_embeddings, "PROMPTS_PER_FILE", 4)  # two texts in a file
+    words = ["cat", "dog", "bird", "fish", "horse"]
+    encoder = TextEncoder(tiny_clip)
+    original = encoder.encode
+
+    def interrupted(prompts, **options):
+        if encoder.num_computed == 4:
+            raise KeyboardInterrupt
+        return original(prompts, **options)
+
+    monkeypatch.setattr(encoder, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TextEmbedder(encoder, folder=tmp_path).texts(words, TEMPLATES)
+    fresh = TextEncoder(tiny_clip)
+    rows = TextEmbedder(fresh, folder=tmp_path).texts(words, TEMPLATES)
+    assert fresh.num_computed == 6  # of 10, four were there
+    whole = TextEmbedder(TextEncoder(tiny_clip), folder="").texts(words, TEMPLATES)
+    torch.testing.assert_close(rows, whole)
+
+
+def test_progress_is_shown_when_it_takes_long(tiny_clip, capsys, monkeypatch):
+    embedder = TextEmbedder(TextEncoder(tiny_clip), folder="")
+    embedder.texts(["cat"], TEMPLATES)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(text_embeddings, "PROMPTS_PER_FILE", 2)
+    embedder.texts(["dog", "bird"], TEMPLATES)
+    assert "text embeddings: 100%" in capsys.readouterr().err
+
+
 def test_other_templates_are_other_embeddings(tiny_clip, tmp_path):
     encoder = TextEncoder(tiny_clip)
     embedder = TextEmbedder(encoder, folder=tmp_path)
@@ -63,7 +101,7 @@ def test_other_templates_are_other_embeddings(tiny_clip, tmp_path):
 def test_a_damaged_cache_file_is_made_again(tiny_clip, tmp_path, caplog):
     words = Vocabulary.parse("cat")
     rows = TextEmbedder(TextEncoder(tiny_clip), folder=tmp_path).classes(words, TEMPLATES)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:20])
     encoder = TextEncoder(tiny_clip)
     again = TextEmbedder(encoder, folder=tmp_path).classes(words, TEMPLATES)
