@@ -40,6 +40,30 @@ def list_configs(method: str | None = None) -> list[str]:
     return names
 
 
+def find_model(name: str | Path) -> tuple[Path, str]:
+    """Find config and weights of a model that a person names.
+
+    Args:
+        name: what ``find_config`` takes, or the ``OUTPUT_DIR`` of a training.
+
+    Returns:
+        YAML file, and the newest checkpoint of the ``OUTPUT_DIR`` or "".
+
+    Raises:
+        UserError: if there is no such config, or the folder holds no finished checkpoint.
+    """
+    folder = Path(name)
+    if not folder.is_dir() or str(name) in (*project_names(), *list_configs()):
+        return find_config(name), ""
+    config, last = folder / "config.yaml", folder / "last_checkpoint"
+    if not config.is_file():
+        raise UserError(f"{folder}: no config.yaml in it; name the output folder of a training")
+    weights = folder / (last.read_text().strip() if last.is_file() else "model_final.pth")
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such checkpoint; has the training saved one yet?")
+    return config, str(weights)
+
+
 def find_config(name: str | Path) -> Path:
     """Turn a YAML path, ``method/config`` or ``method`` into a file.
 
@@ -61,4 +85,5 @@ def find_config(name: str | Path) -> Path:
             if file.is_file():
                 return file
     known = list_configs()
-    raise UserError(f"no config named '{name}'.{nearest(str(name), [*project_names(), *known])}")
+    hint = nearest(str(name), [*project_names(), *known])
+    raise UserError(f"no config named '{name}'.{hint} `ovsuite methods` lists all")

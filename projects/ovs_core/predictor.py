@@ -8,186 +8,231 @@ result.save("out")
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from PIL import Image
 
-from .configs import find_config
+from .configs import find_model
 from .engine.config import load_cfg
 from .engine.run import build_segmenter
 from .errors import UserError
+from .modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from .modeling.segmenter import Segmenter
 from .pictures import find_pictures, read_picture
-from .visualizer import save_picture, with_legend
+from .result import Result, Segment
+from .tiles import join, join_segments, split, split_axis
 from .vocabulary import Vocabulary
+
+__all__ = ["Predictor", "Result", "Segment"]
 
 Words = Vocabulary | str | Path | Sequence[str]
 
+MIN_SIDE = 32  # pixels; a smaller picture is enlarged before a network sees it
+MAX_SCORE_BYTES = 4 * 2**30
 
-@dataclass(frozen=True)
-class Segment:
-    """The pixels of one name.
-
-    Attributes:
-        name: the word.
-        index: its place in the word list.
-        area: number of pixels.
-        share: part of the picture, 0..1.
-        box: (left, top, right, bottom) in pixels, right and bottom exclusive.
-    """
-
-    name: str
-    index: int
-    area: int
-    share: float
-    box: tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A segmented picture.
-
-    Attributes:
-        labels: (H, W) index into ``names`` per pixel.
-        names: the words, in the order that they were given.
-        image: (H, W, 3) uint8 RGB.
-    """
-
-    labels: np.ndarray
-    names: list[str]
-    image: np.ndarray = field(repr=False)
-
-    @property
-    def segments(self) -> list[Segment]:
-        """The names that occur, largest area first."""
-        found = []
-        for index in np.unique(self.labels):
-            rows, columns = np.nonzero(self.labels == index)
-            box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-            area = len(rows)
-            share = area / self.labels.size
-            name = self.names[index]
-            found.append(Segment(name, int(index), area, share, tuple(map(int, box))))
-        return sorted(found, key=lambda s: -s.area)
-
-    def overlay(self, strength: float = 0.55) -> np.ndarray:
-        """Picture with coloured regions and a legend: (H', W, 3) uint8."""
-        return with_legend(self.image, self.labels, self.names, strength=strength)
-
-    def save(self, folder: str | Path, stem: str = "picture") -> Path:
-        """Write ``<stem>_labels.png`` (ids), ``<stem>_overlay.png`` and ``<stem>_segments.json``.
-
-        Args:
-            folder: made if absent.
-            stem: begins the file names.
-
-        Returns:
-            The folder.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        dtype = np.uint8 if len(self.names) <= 256 else np.uint16
-        Image.fromarray(self.labels.astype(dtype)).save(folder / f"{stem}_labels.png")
-        save_picture(self.overlay(), folder / f"{stem}_overlay.png")
-        content = {"names": self.names, "segments": [vars(s) for s in self.segments]}
-        (folder / f"{stem}_segments.json").write_text(json.dumps(content, indent=2) + "\n")
-        return folder
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
     """Segment pictures with any words, with any method of the suite.
 
     What depends on the picture alone is kept for the last pictures, so that other words on the same
-    picture cost little.
+    picture cost little. One predictor may be called from several threads.
 
     Args:
         model: a segmenter in eval mode.
         min_size: the shorter side to which pictures are brought; 0 keeps their size.
         max_size: limit of the longer side.
         remember: how many encoded pictures are kept.
+        notes: what every result should say.
     """
 
     def __init__(
-        self, model: Segmenter, *, min_size: int = 0, max_size: int = 2560, remember: int = 4
+        self,
+        model: Segmenter,
+        *,
+        min_size: int = 0,
+        max_size: int = 2560,
+        remember: int = 4,
+        notes: Sequence[str] = (),
     ) -> None:
         self.model = model.eval()
-        self._resize = T.ResizeShortestEdge(min_size, max_size) if min_size else T.NoOpTransform()
+        self.notes = tuple(notes)
+        self._sizes = (min_size, max_size)
         self._remember = remember
-        self._encoded: OrderedDict[str, Any] = OrderedDict()
+        self._encoded: OrderedDict[str, list[tuple[Size, Any]]] = OrderedDict()
+        self._lock = threading.RLock()
 
     @classmethod
     def from_config(
         cls, name: str | Path, *, weights: str = "", device: str = "auto", options: Sequence = ()
     ) -> Predictor:
-        """Build a predictor from a config of the suite or of your own.
+        """Build a predictor from a config of the suite, one of your own, or a finished training.
 
         Args:
-            name: short name such as ``cliptrase/vitb16``, or a YAML file.
-            weights: checkpoint of the method; default the config's ``MODEL.WEIGHTS``.
+            name: short name such as ``cliptrase/vitb16``, a YAML file, or the ``OUTPUT_DIR`` of a
+                training.
+            weights: checkpoint of the method; default the config's ``MODEL.WEIGHTS``, or the newest
+                checkpoint of the ``OUTPUT_DIR``.
             device: ``cpu``, ``cuda``, or ``auto``.
             options: further KEY VALUE overrides.
-        """
-        overrides = ["MODEL.DEVICE", device, *options]
-        overrides += ["MODEL.WEIGHTS", weights] if weights else []
-        cfg = load_cfg(find_config(name), overrides)
-        return cls(
-            build_segmenter(cfg), min_size=cfg.INPUT.MIN_SIZE_TEST, max_size=cfg.INPUT.MAX_SIZE_TEST
-        )
 
-    def __call__(self, pictures: Any, words: Words) -> Result | list[Result]:
+        Raises:
+            UserError: for an unknown name (the nearest one is named), weights that are missing or
+                don't fit, or a device that this machine lacks.
+        """
+        config, own_weights = find_model(name)
+        weights = str(weights or own_weights)
+        overrides = ["MODEL.DEVICE", device, *(["MODEL.WEIGHTS", weights] if weights else [])]
+        cfg = load_cfg(config, [*overrides, *map(str, options)])
+        _check_device(cfg.MODEL.DEVICE)
+        model = build_segmenter(cfg)
+        notes = []
+        if model.trains and not cfg.MODEL.WEIGHTS:
+            notes.append(
+                f"{name} is trained, but no weights were given: its labels mean nothing. Give a "
+                "checkpoint, or the output folder of a training in place of the config"
+            )
+            logger.warning(notes[0])
+        sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
+        return cls(model, notes=notes, **sizes)
+
+    def __call__(self, pictures: Any, words: Words) -> Result | list[Result] | Iterator[Result]:
         """Segment one picture, a list of pictures, or the pictures of a folder.
 
         Args:
             pictures: path, folder, PIL image, RGB array (H, W, 3), tensor (3, H, W), or a list.
             words: names as list, comma string, text file or ``Vocabulary``; ``"sofa|couch"`` gives
-                synonyms.
+                synonyms, ``"background: wall"`` a background word.
 
         Returns:
-            One result, or a list in the order of the pictures.
+            One result; for a list a list in its order; for a folder an iterator that segments the
+            next picture when it is asked for, so that any number of them fits into memory.
 
         Raises:
             UserError: if a picture cannot be read, or the words are empty or repeated.
         """
         vocabulary = Vocabulary.parse(words)
-        self.model.set_vocabulary(vocabulary)
+        notes = self.notes + self._word_notes(vocabulary)
         if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
-            pictures = find_pictures(pictures)
+            found = find_pictures(pictures)
+            return (self._segment(picture, vocabulary, notes) for picture in found)
         if isinstance(pictures, (list, tuple)):
-            return [self._segment(picture, vocabulary) for picture in pictures]
-        return self._segment(pictures, vocabulary)
+            return [self._segment(picture, vocabulary, notes) for picture in pictures]
+        return self._segment(pictures, vocabulary, notes)
 
-    @torch.no_grad()
-    def _segment(self, source: Any, vocabulary: Vocabulary) -> Result:
+    def _word_notes(self, vocabulary: Vocabulary) -> tuple[str, ...]:
+        cut = self.model.text_encoder.cut_texts(vocabulary.texts, self.model.templates)
+        if not cut:
+            return ()
+        shown = ", ".join(f"'{text[:60]}...'" for text in cut[:3])
+        more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
+        note = f"too long for CLIP's text tower, only the beginning counts: {shown}{more}"
+        logger.warning(note)
+        return (note,)
+
+    def _segment(self, source: Any, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Result:
         image = read_picture(source)
-        encoded = self._encode(image)
-        labels = self.model.score_picture(encoded, image.shape[:2]).labels()
-        return Result(labels.cpu().numpy(), vocabulary.names, image)
+        with self._lock, torch.no_grad():
+            scores = self._score(image, vocabulary)
+            outputs = [self.model.postprocess(part) for part in scores]
+            labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
+        axis = split_axis(image)
+        ids, info = None, []
+        if "panoptic_seg" in outputs[0]:
+            ids, info = join_segments([output["panoptic_seg"] for output in outputs], axis)
+        background = tuple(vocabulary.background_index)
+        return Result(
+            _fold(join(labels, axis), background),
+            vocabulary.names,
+            image,
+            source=str(source) if isinstance(source, (str, Path)) else "",
+            background=background,
+            segment_ids=ids,
+            segments_info=info,
+            notes=notes,
+            rescore=partial(self._full_scores, image, vocabulary),
+        )
 
-    def _encode(self, image: np.ndarray) -> Any:
+    def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
+        self.model.set_vocabulary(vocabulary)
+        return [self.model.score_picture(encoded, size) for size, encoded in self._encode(image)]
+
+    def _full_scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        shape = (len(vocabulary), *image.shape[:2])
+        size = 4 * int(np.prod(shape, dtype=np.int64))
+        what = f"the scores of {shape[0]} words on {shape[1]} x {shape[2]} pixels"
+        if size > MAX_SCORE_BYTES:
+            raise UserError(f"{what} would take {size / 2**30:.1f} GiB; ask with fewer words")
+        logger.info("%s take %.0f MiB", what, size / 2**20)
+        with self._lock, torch.no_grad():
+            parts = self._score(image, vocabulary)
+            if any(isinstance(part, LabelScores) for part in parts):
+                raise UserError(
+                    "this method decides per region, so a single pixel has no scores; use labels, "
+                    "or a config of the method that labels each pixel for itself"
+                )
+            return join([_spread(part) for part in parts], 1 + split_axis(image))
+
+    def _encode(self, image: np.ndarray) -> list[tuple[Size, Any]]:
         key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() + str(image.shape)
         if key not in self._encoded:
-            resized = self._resized(image)
-            tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-            self._encoded[key] = self.model.encode_picture(tensor)
+            self._encoded[key] = [
+                (tile.shape[:2], self.model.encode_picture(self._tensor(tile)))
+                for tile in split(image)
+            ]
             while len(self._encoded) > self._remember:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(key)
         return self._encoded[key]
 
-    def _resized(self, image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        if max(height, width) > 50 * min(height, width):
-            raise UserError(
-                f"a picture of {height} x {width} pixels is too narrow to be segmented; cut it up"
-            )
-        if isinstance(self._resize, T.NoOpTransform):
-            return image
-        return self._resize.get_transform(image).apply_image(image)
+    def _tensor(self, image: np.ndarray) -> torch.Tensor:
+        """(H, W, 3) picture -> (3, H', W') as the network gets it."""
+        min_size, max_size = self._sizes
+        if not min_size and min(image.shape[:2]) < MIN_SIDE:
+            min_size = MIN_SIDE
+        if min_size:
+            resize = T.ResizeShortestEdge(min_size, max_size).get_transform(image)
+            image = resize.apply_image(image)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:
+    found = output.get("sem_seg_labels")
+    found = scores.labels() if found is None else found
+    return found.cpu().numpy().astype(np.int32)
+
+
+def _fold(labels: np.ndarray, background: tuple[int, ...]) -> np.ndarray:
+    """Count every background word as the first of them."""
+    if len(background) > 1:
+        labels[np.isin(labels, background)] = background[0]
+    return labels
+
+
+def _spread(scores: Scores) -> np.ndarray:
+    """Write (K, H, W) scores class by class, so that no second copy is held."""
+    count, pixels = scores.num_classes, int(np.prod(scores.size))
+    full = np.empty((count, *scores.size), np.float32)
+    step = max(1, CHUNK_BYTES // (4 * pixels))
+    for start in range(0, count, step):
+        which = slice(start, min(start + step, count))
+        full[which] = scores.classes(which).float().cpu().numpy()
+    return full
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{device}' cannot be used ({reason}); here: {have}") from error

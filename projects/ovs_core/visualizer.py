@@ -1,42 +1,58 @@
-"""Pictures of results: overlays, legends, sheets. One renderer for commands, page and documents."""
+"""Pictures of results: overlays, legends, sheets. One renderer for commands, page and documents.
+
+The same input gives the same picture. Letters: K names, R regions, H x W picture.
+"""
 
 from __future__ import annotations
 
 import colorsys
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .captions import Caption, draw_captions
+from .files import atomic_path
+from .fonts import font_for
 
 Color = tuple[int, int, int]
 
 PANEL = (250, 250, 250)
 INK = (32, 32, 32)
-ROW = 18
 VOID_COLOR = (128, 128, 128)
+LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
+LEGEND_WIDTH = 320  # pixels that a legend needs at least
+MANY_NAMES = 30  # of a legend; more are written smaller
+SHADES = (1.0, 0.72, 1.28, 0.55)  # of things of one name
 
 
 def word_color(word: str) -> Color:
     """Give a word its colour: vivid, and always the same for the same word."""
     digest = hashlib.blake2b(word.casefold().encode(), digest_size=4).digest()
     hue = int.from_bytes(digest[:2], "big") / 65536
-    saturation, value = 0.55 + digest[2] / 640, 0.75 + digest[3] / 1020
+    saturation, value = 0.6 + digest[2] / 800, 0.7 + digest[3] / 900
     return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def palette(names: Sequence[str]) -> np.ndarray:
     """Colours of a vocabulary, spread apart where two words would look alike: (K, 3) uint8."""
-    chosen: list[Color] = []
-    for name in names:
-        color = np.array(word_color(name), dtype=int)
-        for step in range(12):
-            shifted = _rotate_hue(color, step * 0.083)
-            if all(np.abs(shifted - np.array(c)).sum() > 90 for c in chosen[-24:]):
-                break
-        chosen.append(tuple(int(v) for v in shifted))
-    return np.array(chosen, dtype=np.uint8).reshape(-1, 3)
+    return _palette(tuple(names)).copy()
+
+
+@lru_cache(maxsize=32)
+def _palette(names: tuple[str, ...]) -> np.ndarray:
+    chosen = np.zeros((len(names), 3), dtype=int)
+    for index, name in enumerate(names):
+        candidates = _turned(word_color(name))
+        before = chosen[max(0, index - 24) : index]
+        apart = np.abs(candidates[:, None] - before[None]).sum(-1).min(axis=1, initial=765)
+        far = np.flatnonzero(apart > 90)
+        chosen[index] = candidates[far[0] if len(far) else apart.argmax()]
+    return chosen.astype(np.uint8)
 
 
 def colorize(labels: np.ndarray, colors: np.ndarray, ignore: int | None = None) -> np.ndarray:
@@ -51,11 +67,7 @@ def colorize(labels: np.ndarray, colors: np.ndarray, ignore: int | None = None) 
         (H, W, 3) uint8.
     """
     table = np.vstack([colors, np.array([VOID_COLOR], dtype=np.uint8)])
-    index = labels.astype(np.int64)
-    void = (index < 0) | (index >= len(colors))
-    if ignore is not None:
-        void |= index == ignore
-    return table[np.where(void, len(colors), index)]
+    return table[_index(labels, len(colors), ignore)]
 
 
 def overlay(
@@ -65,6 +77,7 @@ def overlay(
     *,
     strength: float = 0.55,
     ignore: int | None = None,
+    unpainted: Sequence[int] = (),
 ) -> np.ndarray:
     """Lay a label map over its picture, with a light line between regions.
 
@@ -74,33 +87,54 @@ def overlay(
         colors: (K, 3) uint8.
         strength: 0 shows the picture only, 1 the colours only.
         ignore: label shown in grey.
+        unpainted: labels of which the picture alone is shown.
 
     Returns:
         (H, W, 3) uint8.
     """
-    paint = colorize(labels, colors, ignore)
-    weight = round(256 * strength)
-    mixed = (image.astype(np.uint16) * (256 - weight) + paint.astype(np.uint16) * weight) >> 8
+    index = _index(labels, len(colors), ignore)
+    table = np.vstack([colors, np.array([VOID_COLOR], dtype=np.uint8)]).astype(np.uint16)
+    weight = np.full(len(table), round(256 * strength), dtype=np.uint16)
+    weight[list(unpainted)] = 0
+    mixed = image * (256 - weight)[index][..., None]
+    mixed += (table * weight[:, None])[index]
+    mixed >>= 8
     mixed = mixed.astype(np.uint8)
-    mixed[_borders(labels)] = 255
+    mixed[_borders(labels, 1 + min(labels.shape) // 700)] = 255
     return mixed
 
 
-def legend(names: Sequence[str], colors: np.ndarray, width: int) -> np.ndarray:
-    """Draw colour chips with names, in as many rows as are needed: (h, width, 3) uint8."""
-    font = ImageFont.load_default(size=12)
-    places, x, y = [], 6, 4
-    for name in names:
-        needed = 18 + int(font.getlength(name)) + 10
-        if x + needed > width and x > 6:
-            x, y = 6, y + ROW
-        places.append((x, y))
-        x += needed
-    panel = Image.new("RGB", (width, y + ROW + 4), PANEL)
+def legend(
+    names: Sequence[str], colors: np.ndarray, width: int, *, size: int = 13
+) -> np.ndarray:
+    """Draw colour chips with names in columns, in as many rows as are needed.
+
+    Args:
+        names: K names.
+        colors: (K, 3) uint8.
+        width: of the panel in pixels.
+        size: of the letters in pixels.
+
+    Returns:
+        (h, width, 3) uint8.
+    """
+    pad, row, chip = round(0.7 * size), round(1.55 * size), size
+    room = width - 2 * pad - chip - round(0.5 * size)
+    fonts = [font_for(name, size) for name in names]
+    shown = [_shortened(n, f, room) for n, f in zip(names, fonts, strict=True)]
+    needed = [f.getlength(n) for n, f in zip(shown, fonts, strict=True)]
+    column = round(max(needed, default=0) + 0.5 * size + chip + 1.4 * size)
+    columns = max(1, min(len(names), (width - 2 * pad) // column))
+    rows = -(-len(names) // columns)
+    column = max(column, min((width - 2 * pad) // columns, 2 * column))  # spread over the width
+    panel = Image.new("RGB", (width, rows * row + 2 * pad), PANEL)
     draw = ImageDraw.Draw(panel)
-    for name, color, (x, y) in zip(names, colors, places, strict=True):
-        draw.rectangle((x, y + 3, x + 11, y + 14), fill=tuple(int(c) for c in color))
-        draw.text((x + 16, y + 1), name, fill=INK, font=font)
+    for place, (name, font, color) in enumerate(zip(shown, fonts, colors, strict=True)):
+        left = pad + (place % columns) * column
+        middle = pad + (place // columns) * row + row / 2
+        box = (left, middle - chip / 2, left + chip, middle + chip / 2)
+        draw.rounded_rectangle(box, radius=chip * 0.2, fill=tuple(int(c) for c in color))
+        draw.text((left + 1.5 * chip, middle), name, fill=INK, font=font, anchor="lm")
     return np.asarray(panel)
 
 
@@ -132,6 +166,54 @@ def with_legend(
     return np.vstack([shown, panel])
 
 
+def render(
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    strength: float = 0.5,
+    background: Sequence[int] = (),
+    segment_ids: np.ndarray | None = None,
+    segments_info: Sequence[dict[str, Any]] = (),
+    with_legend: bool = True,
+) -> np.ndarray:
+    """Draw a result for people: colours, names in the larger regions, a legend below.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) integers below K.
+        names: K names.
+        strength: 0 shows the picture only, 1 the colours only.
+        background: names whose regions stay unpainted.
+        segment_ids: (H, W) segments of a panoptic method, 0 for none, drawn in place of ``labels``.
+        segments_info: Detectron2's list of them.
+        with_legend: whether the names stand below.
+
+    Returns:
+        (H', W', 3) uint8; the longer side of the picture is brought to 512..2048 pixels.
+    """
+    colors = palette(names)
+    regions, owner, painted = labels, np.arange(len(names)), colors
+    if segment_ids is not None:
+        regions, owner = segment_ids, np.full(len(segments_info) + 1, -1)
+        for info in segments_info:
+            owner[info["id"]] = info["category_id"]
+        painted = _shaded(colors, owner)
+    areas = np.bincount(regions.ravel(), minlength=len(owner))
+    plain = [r for r in range(len(owner)) if owner[r] < 0 or owner[r] in background]
+    image, regions = _fitted(image, regions)
+    size = text_size(image.shape)
+    shown = overlay(image, regions, painted, strength=strength, unpainted=plain)
+    captions = [Caption(r, names[owner[r]]) for r in np.flatnonzero(areas) if r not in plain]
+    shown = draw_captions(shown, regions, captions, size)
+    return _above_legend(shown, names, colors, owner, areas, size) if with_legend else shown
+
+
+def text_size(shape: Sequence[int]) -> int:
+    """Height of letters that suits a picture of (H, W), in pixels."""
+    return int(np.clip(round(0.026 * (shape[0] * shape[1]) ** 0.5), 12, 44))
+
+
 def sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), *, gap: int = 6
 ) -> np.ndarray:
@@ -148,13 +230,16 @@ def sheet(
     columns = max(len(row) for row in rows)
     widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(columns)]
     heights = [max(cell.shape[0] for cell in row) for row in rows]
-    top = 22 if titles else 0
-    size = (sum(widths) + gap * (columns + 1), top + sum(heights) + gap * (len(rows) + 1))
-    canvas = Image.new("RGB", size, PANEL)
+    size = int(np.clip(min(widths) // 22, 13, 26))
+    top = round(1.7 * size) if titles else 0
+    whole = (sum(widths) + gap * (columns + 1), top + sum(heights) + gap * (len(rows) + 1))
+    canvas = Image.new("RGB", whole, PANEL)
     draw = ImageDraw.Draw(canvas)
     lefts = [gap + sum(widths[:c]) + gap * c for c in range(columns)]
-    for title, left in zip(titles, lefts, strict=False):
-        draw.text((left, 5), title, fill=INK, font=ImageFont.load_default(size=13))
+    for title, left, width in zip(titles, lefts, widths, strict=False):
+        font = font_for(title, size)
+        shown = _shortened(title, font, width)
+        draw.text((left, top / 2 + gap / 2), shown, fill=INK, font=font, anchor="lm")
     y = top + gap
     for row, height in zip(rows, heights, strict=True):
         for cell, left in zip(row, lefts, strict=False):
@@ -164,22 +249,98 @@ def sheet(
 
 
 def save_picture(picture: np.ndarray, path: str | Path) -> Path:
-    """Write a (H, W, 3) uint8 picture; folders are made."""
+    """Write a (H, W, 3) uint8 picture in one step; folders are made."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    fast = {"compress_level": 3} if path.suffix.lower() == ".png" else {}
+    with atomic_path(path) as part:
+        Image.fromarray(picture).save(part, **fast)
     return path
 
 
-def _borders(labels: np.ndarray) -> np.ndarray:
+def _index(labels: np.ndarray, count: int, ignore: int | None) -> np.ndarray:
+    """Labels as rows of a table of ``count`` colours and, last, that of everything else."""
+    index = labels.astype(np.intp)
+    void = (index < 0) | (index >= count)
+    if ignore is not None:
+        void |= index == ignore
+    index[void] = count
+    return index
+
+
+def _borders(labels: np.ndarray, thickness: int) -> np.ndarray:
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
+    for _ in range(thickness - 1):
+        edge[:, 1:] |= edge[:, :-1].copy()
+        edge[1:] |= edge[:-1].copy()
     return edge
 
 
-def _rotate_hue(color: np.ndarray, turn: float) -> np.ndarray:
-    hue, saturation, value = colorsys.rgb_to_hsv(*(color / 255))
-    return np.round(
-        255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
-    ).astype(int)
+def _turned(color: Color) -> np.ndarray:
+    """A colour and eleven others of the same strength around the colour circle: (12, 3)."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
+    turns = [colorsys.hsv_to_rgb((hue + step / 12) % 1, saturation, value) for step in range(12)]
+    return np.round(255 * np.array(turns)).astype(int)
+
+
+def _shaded(colors: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Colours of segments; those of one name differ in shade."""
+    shaded, seen = np.full((len(owner), 3), VOID_COLOR, dtype=np.uint8), {}
+    for segment, name in enumerate(owner.tolist()):
+        if name >= 0:
+            shade = SHADES[seen.get(name, 0) % len(SHADES)]
+            shaded[segment] = np.clip(colors[name] * shade, 0, 255)
+            seen[name] = seen.get(name, 0) + 1
+    return shaded
+
+
+def _fitted(image: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Enlarge a very small picture by a whole factor, reduce a very large one."""
+    height, width = regions.shape
+    longer = max(height, width)
+    factor = LONGEST / longer if longer > LONGEST else max(1, SHORTEST // longer)
+    if factor == 1:
+        return image, regions
+    size = tuple(max(1, round(side * factor)) for side in (height, width))
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip(size, (height, width), strict=True)
+    )
+    picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(picture), regions[rows][:, columns]
+
+
+def _above_legend(
+    shown: np.ndarray, names: Sequence[str], colors: np.ndarray, owner: np.ndarray,
+    areas: np.ndarray, size: int,
+) -> np.ndarray:  # fmt: skip
+    """Put a legend below: the names that occur, largest first, with their number and share."""
+    valid = (owner >= 0) & (areas > 0)
+    total = np.bincount(owner[valid], weights=areas[valid], minlength=len(names))
+    number = np.bincount(owner[valid], minlength=len(names))
+    order = np.flatnonzero(total)[np.argsort(-total[total > 0], kind="stable")]
+    words = []
+    for i in order:
+        count = f" x{number[i]}" if number[i] > 1 else ""
+        words.append(f"{names[i]}{count}  {_percent(total[i] / areas.sum())}")
+    size = max(11, round(0.8 * size)) if len(words) > MANY_NAMES else size
+    width = max(shown.shape[1], LEGEND_WIDTH)
+    if shown.shape[1] < width:
+        side = np.full((shown.shape[0], width - shown.shape[1], 3), PANEL, dtype=np.uint8)
+        shown = np.hstack([shown, side])
+    return np.vstack([shown, legend(words, colors[order], width, size=size)])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
+
+
+def _shortened(text: str, font: Any, room: float) -> str:
+    """Cut a text that is wider than ``room`` pixels."""
+    text = text[:200].replace("\n", " ")
+    if font.getlength(text) <= room:
+        return text
+    while len(text) > 1 and font.getlength(text + "...") > room:
+        text = text[:-1]
+    return text + "..."

@@ -67,7 +67,7 @@ def test_lists_and_folders_keep_their_order(model, tmp_path):
     for name in ("b", "a"):
         Image.fromarray(PICTURE if name == "a" else PICTURE[:40]).save(tmp_path / f"{name}.png")
     predictor = Predictor(model)
-    from_folder = predictor(tmp_path, ["car", "sky"])
+    from_folder = list(predictor(tmp_path, ["car", "sky"]))
     assert [r.labels.shape for r in from_folder] == [(48, 72), (40, 72)]
     from_list = predictor([tmp_path / "a.png", PICTURE[:40]], ["car", "sky"])
     for a, b in zip(from_folder, from_list, strict=True):
@@ -91,9 +91,8 @@ def test_one_word_and_many(model):
     [
         (PICTURE, "", "vocabulary is empty"),
         (PICTURE, "car, car", "more than once"),
-        (PICTURE[:3, :3], "car", "smaller than one 8 x 8 patch"),
         ("none.png", "car", "no such picture"),
-        (np.zeros((4, 4000, 3), np.uint8), "car", "too narrow"),
+        (np.zeros((4, 5000, 3), np.uint8), "car", "too narrow"),
     ],
 )
 def test_mistakes(model, picture, words, message):

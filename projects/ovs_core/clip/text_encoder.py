@@ -108,6 +108,26 @@ class TextEncoder(nn.Module):
             out[rows] = F.normalize(self(tokens[rows]).float(), dim=-1)
         return out
 
+    def cut_texts(self, texts: Sequence[str], templates: Sequence[str]) -> list[str]:
+        """Find the texts of which the tower sees only the beginning.
+
+        Args:
+            texts: E texts.
+            templates: prompts with one ``{}``.
+
+        Returns:
+            Those that are too long in at least one template, in their order.
+        """
+        room = self.clip.tokenizer.context_length - 2  # start and end
+        around = max(self._length(template.format("")) for template in templates)
+        # A token has at least one byte, so that most texts need not be tokenised.
+        long = [text for text in texts if len(text.encode()) + around > room]
+        return [text for text in long if self._length(text) + around > room]
+
+    def _length(self, text: str) -> int:
+        tokenizer = self.clip.tokenizer
+        return len(getattr(tokenizer, "tokenizer", tokenizer).encode(text))  # Hugging Face's inside
+
     def _report_cut_prompts(self, prompts: Sequence[str], tokens: Tensor) -> None:
         full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
         room = tokens.shape[1] - 2

@@ -62,6 +62,11 @@ class Segmenter(nn.Module):
         return self.clip.pixel_mean.device
 
     @property
+    def trains(self) -> bool:
+        """Whether the method has weights of its own to train."""
+        return type(self).losses is not Segmenter.losses
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The current words.
 

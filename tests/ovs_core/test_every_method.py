@@ -1,0 +1,109 @@
+"""Every method and baseline that runs on the embedded CLIP answers a person in the same way."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ovs_core import Predictor, list_configs, list_methods
+from ovs_core.errors import UserError
+
+TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")]
+WORDS = ["car|automobile", "sky", "grass", "background: brick wall", "background: sand"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OVSUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def picture():
+    coarse = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((144, 96), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module", params=TINY)
+def predictor(request, cache):
+    torch.manual_seed(0)
+    return Predictor.from_config(request.param, device="cpu")
+
+
+def count_encoded(predictor, monkeypatch):
+    calls, encode = [], predictor.model.encode_picture
+
+    def counting(picture):
+        calls.append(tuple(picture.shape))
+        return encode(picture)
+
+    monkeypatch.setattr(predictor.model, "encode_picture", counting)
+    return calls
+
+
+def test_every_method_has_a_config_for_the_embedded_world():
+    assert {name.split("/")[0] for name in TINY} == set(list_methods())
+    assert len(list_methods()) == 5
+
+
+def test_the_same_answers(predictor, picture, tmp_path):
+    result = predictor(picture, WORDS)
+    assert result.labels.shape == picture.shape[:2] and result.labels.dtype == np.int32
+    assert result.names == ["car", "sky", "grass", "brick wall", "sand"]
+    assert 0 <= result.labels.min() and result.labels.max() < 4  # both background words are one
+    segments = result.segments
+    assert segments or result.segment_ids is not None  # untrained masks may all be void
+    assert all(s.name == result.names[s.index] for s in segments)
+    assert [s.area for s in segments] == sorted((s.area for s in segments), reverse=True)
+    for segment in segments:
+        left, top, right, bottom = segment.box
+        ids, number = result.labels, segment.index
+        if result.segment_ids is not None:
+            ids, number = result.segment_ids, segment.id
+        assert (ids == number).sum() == segment.area
+        assert (ids[top:bottom, left:right] == number).sum() == segment.area
+    shown = result.overlay()
+    assert shown.dtype == np.uint8 and shown.shape[1] >= 432  # 144 pixels, enlarged three times
+    assert np.array_equal(shown, predictor(picture, WORDS).overlay())
+    result.save(tmp_path, "one")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "one_labels.png")), result.labels)
+    listed = json.loads((tmp_path / "one_segments.json").read_text())
+    assert len(listed["segments"]) == len(segments) and listed["names"] == result.names
+    assert (tmp_path / "one_segment_ids.png").exists() == (result.segment_ids is not None)
+
+
+def test_scores_decide_the_labels_or_are_refused(predictor, picture):
+    result = predictor(picture, ["car", "sky", "grass", "brick wall"])
+    try:
+        scores = result.scores
+    except UserError as error:
+        assert "decides per region" in str(error)
+        assert not predictor.model.trains  # only voting over regions has none
+        return
+    assert scores.shape == (4, 96, 144) and scores.dtype == np.float32
+    assert (scores.argmax(axis=0) == result.labels).mean() > 0.999
+
+
+def test_other_words_reuse_the_picture(predictor, picture, monkeypatch):
+    other = picture[::-1].copy()  # not seen by the tests above
+    encoded = count_encoded(predictor, monkeypatch)
+    first = predictor(other, ["car", "sky"])
+    second = predictor(other, ["tree", "boat", "sea"])
+    assert len(encoded) == 1
+    monkeypatch.undo()
+    fresh = type(predictor)(predictor.model)
+    fresh._sizes = predictor._sizes
+    assert np.array_equal(fresh(other, ["tree", "boat", "sea"]).labels, second.labels)
+    assert first.names != second.names
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (20, 700), (700, 20)])
+def test_pictures_of_unusual_shape(predictor, shape):
+    picture = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    result = predictor(picture, ["car", "sky", "grass"])
+    assert result.labels.shape == shape
+    assert sum(segment.area for segment in result.segments) <= shape[0] * shape[1]
+    assert result.overlay().ndim == 3
