@@ -126,8 +126,9 @@ class Result:
         )  # fmt: skip
 
     def save(
-        self, folder: str | Path, stem: str | None = None, *, overwrite: bool = False
-    ) -> Path:
+        self, folder: str | Path, stem: str | None = None, *, strength: float = 0.5,
+        overwrite: bool = False,
+    ) -> Path:  # fmt: skip
         """Write label ids, overlay and the list of segments; the list comes last.
 
         The files are ``<stem>_labels.png`` (8 or 16 bit), ``<stem>_overlay.png``,
@@ -137,6 +138,7 @@ class Result:
         Args:
             folder: made if absent.
             stem: begins the file names; default the picture's own name, or ``picture``.
+            strength: of the overlay's colours.
             overwrite: replace whatever stands in the way.
 
         Returns:
@@ -157,7 +159,7 @@ class Result:
         if self.segment_ids is not None:
             ids = self.segment_ids.astype(np.uint16)
             _save_ids(ids, folder / f"{stem}_segment_ids.png")
-        save_picture(self.overlay(), folder / f"{stem}_overlay.png")
+        save_picture(self.overlay(strength), folder / f"{stem}_overlay.png")
         content = {
             "made_by": MAKER,
             "picture": self._identity(),

@@ -18,16 +18,15 @@ from PIL import Image, ImageDraw
 from .captions import Caption, draw_captions
 from .files import atomic_path
 from .fonts import font_for
+from .regions import VOID_COLOR, Regions, find_regions
 
 Color = tuple[int, int, int]
 
 PANEL = (250, 250, 250)
 INK = (32, 32, 32)
-VOID_COLOR = (128, 128, 128)
 LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
 LEGEND_WIDTH = 320  # pixels that a legend needs at least
 MANY_NAMES = 30  # of a legend; more are written smaller
-SHADES = (1.0, 0.72, 1.28, 0.55)  # of things of one name
 
 
 def word_color(word: str) -> Color:
@@ -193,20 +192,19 @@ def render(
         (H', W', 3) uint8; the longer side of the picture is brought to 512..2048 pixels.
     """
     colors = palette(names)
-    regions, owner, painted = labels, np.arange(len(names)), colors
-    if segment_ids is not None:
-        regions, owner = segment_ids, np.full(len(segments_info) + 1, -1)
-        for info in segments_info:
-            owner[info["id"]] = info["category_id"]
-        painted = _shaded(colors, owner)
-    areas = np.bincount(regions.ravel(), minlength=len(owner))
-    plain = [r for r in range(len(owner)) if owner[r] < 0 or owner[r] in background]
-    image, regions = _fitted(image, regions)
+    regions = find_regions(labels, colors, background=background, segment_ids=segment_ids,
+                           segments_info=segments_info)  # fmt: skip
+    image, fitted = _fitted(image, regions.map)
     size = text_size(image.shape)
-    shown = overlay(image, regions, painted, strength=strength, unpainted=plain)
-    captions = [Caption(r, names[owner[r]]) for r in np.flatnonzero(areas) if r not in plain]
-    shown = draw_captions(shown, regions, captions, size)
-    return _above_legend(shown, names, colors, owner, areas, size) if with_legend else shown
+    shown = overlay(image, fitted, regions.colors, strength=strength, unpainted=regions.plain)
+    named = [r for r in np.unique(regions.map) if r not in regions.plain]
+    shown = draw_captions(shown, fitted, [Caption(r, names[regions.owner[r]]) for r in named], size)
+    return _above_legend(shown, names, colors, regions, size) if with_legend else shown
+
+
+def percent(share: float) -> str:
+    """Write a share for people: a whole percentage, or that it is below one."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
 
 
 def text_size(shape: Sequence[int]) -> int:
@@ -284,17 +282,6 @@ def _turned(color: Color) -> np.ndarray:
     return np.round(255 * np.array(turns)).astype(int)
 
 
-def _shaded(colors: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """Colours of segments; those of one name differ in shade."""
-    shaded, seen = np.full((len(owner), 3), VOID_COLOR, dtype=np.uint8), {}
-    for segment, name in enumerate(owner.tolist()):
-        if name >= 0:
-            shade = SHADES[seen.get(name, 0) % len(SHADES)]
-            shaded[segment] = np.clip(colors[name] * shade, 0, 255)
-            seen[name] = seen.get(name, 0) + 1
-    return shaded
-
-
 def _fitted(image: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Enlarge a very small picture by a whole factor, reduce a very large one."""
     height, width = regions.shape
@@ -312,28 +299,20 @@ def _fitted(image: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _above_legend(
-    shown: np.ndarray, names: Sequence[str], colors: np.ndarray, owner: np.ndarray,
-    areas: np.ndarray, size: int,
-) -> np.ndarray:  # fmt: skip
+    shown: np.ndarray, names: Sequence[str], colors: np.ndarray, regions: Regions, size: int
+) -> np.ndarray:
     """Put a legend below: the names that occur, largest first, with their number and share."""
-    valid = (owner >= 0) & (areas > 0)
-    total = np.bincount(owner[valid], weights=areas[valid], minlength=len(names))
-    number = np.bincount(owner[valid], minlength=len(names))
-    order = np.flatnonzero(total)[np.argsort(-total[total > 0], kind="stable")]
-    words = []
-    for i in order:
-        count = f" x{number[i]}" if number[i] > 1 else ""
-        words.append(f"{names[i]}{count}  {_percent(total[i] / areas.sum())}")
+    found = regions.by_name()
+    order, words = [index for index, _, _ in found], []
+    for index, number, share in found:
+        count = f" x{number}" if number > 1 else ""
+        words.append(f"{names[index]}{count}  {percent(share)}")
     size = max(11, round(0.8 * size)) if len(words) > MANY_NAMES else size
     width = max(shown.shape[1], LEGEND_WIDTH)
     if shown.shape[1] < width:
         side = np.full((shown.shape[0], width - shown.shape[1], 3), PANEL, dtype=np.uint8)
         shown = np.hstack([shown, side])
     return np.vstack([shown, legend(words, colors[order], width, size=size)])
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
 
 
 def _shortened(text: str, font: Any, room: float) -> str:

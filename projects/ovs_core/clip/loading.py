@@ -10,6 +10,8 @@ from pathlib import Path
 
 import open_clip
 import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 from torch import Tensor, nn
 
@@ -160,6 +162,32 @@ def load_clip(
         pixel_std=std,
     )
     return clip.to(device)
+
+
+def find_weights(
+    architecture: str, pretrained: str = "", cache_dir: str | None = None
+) -> Path | None:
+    """Say where the weights lie that ``load_clip`` would read, if they are on this disk.
+
+    Args:
+        architecture: as for ``load_clip``.
+        pretrained: as for ``load_clip``, but not ``random``.
+        cache_dir: where open_clip keeps downloaded weights.
+
+    Returns:
+        The file, or None if ``load_clip`` would have to fetch it.
+    """
+    if architecture in EMBEDDED and not pretrained:
+        return EMBEDDED_DIR / f"{EMBEDDED[architecture]}.safetensors"
+    if Path(pretrained).suffix or "/" in pretrained:
+        return Path(pretrained) if Path(pretrained).is_file() else None
+    published = get_pretrained_cfg(architecture, pretrained) or {}
+    repository, _, file = published.get("hf_hub", "").rpartition("/")
+    # As open_clip does: a folder stands for its usual file, and safetensors come first.
+    safe = str(Path(file).with_suffix(".safetensors")) if file else HF_SAFE_WEIGHTS_NAME
+    names = [safe, file or HF_WEIGHTS_NAME] if repository else []
+    found = [try_to_load_from_cache(repository, name, cache_dir) for name in names]
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def model_config(architecture: str) -> dict:

@@ -2,11 +2,14 @@ import json
 import pickle
 import zipfile
 
+import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from ovs_core.clip import load_clip, read_weight_file
+from ovs_core.clip.loading import find_weights
 from ovs_core.errors import UserError
 
 from .conftest import TINY
@@ -134,3 +137,30 @@ def test_random_weights_are_repeatable(tiny_config, tiny_clip):
     assert again.text_fingerprint == tiny_clip.text_fingerprint
     other = load_clip(tiny_config, "random", seed=1)
     assert other.text_fingerprint != tiny_clip.text_fingerprint
+
+
+def test_weights_on_disk_are_found_without_a_download(tmp_path):
+    assert find_weights("embedded-vit").is_file()
+    file = tmp_path / "mine.pt"
+    assert find_weights("ViT-B-16", str(file)) is None
+    file.touch()
+    assert find_weights("ViT-B-16", str(file)) == file
+    assert find_weights("ViT-B-16", "no_such_tag", str(tmp_path)) is None
+    assert find_weights("ViT-B-16-quickgelu", "openai", str(tmp_path)) is None
+
+
+def test_weights_in_the_hub_cache_are_those_that_open_clip_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    # The layout that huggingface_hub writes: refs name the commit whose snapshot holds the files.
+    published = open_clip.pretrained.get_pretrained_cfg("ViT-B-16-quickgelu", "openai")
+    repository = published["hf_hub"].rstrip("/")
+    cache = tmp_path / ("models--" + repository.replace("/", "--"))
+    snapshot = cache / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    for name in ("open_clip_pytorch_model.bin", "open_clip_model.safetensors"):
+        (snapshot / name).touch()
+        found = find_weights("ViT-B-16-quickgelu", "openai", str(tmp_path))
+        assert found == snapshot / name
+        assert str(found) == open_clip.download_pretrained(published, cache_dir=str(tmp_path))
