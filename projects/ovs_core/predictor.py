@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from detectron2.data import transforms as T
 
 from .configs import find_model
+from .data.build import build_mapper
 from .engine.config import load_cfg
 from .engine.run import build_segmenter
 from .errors import UserError
@@ -49,8 +51,8 @@ class Predictor:
 
     Args:
         model: a segmenter in eval mode.
-        min_size: the shorter side to which pictures are brought; 0 keeps their size.
-        max_size: limit of the longer side.
+        prepare: (H, W, 3) uint8 RGB picture -> what the network is shown, (H', W', 3); default the
+            picture itself.
         remember: how many encoded pictures are kept.
         notes: what every result should say.
     """
@@ -59,16 +61,16 @@ class Predictor:
         self,
         model: Segmenter,
         *,
-        min_size: int = 0,
-        max_size: int = 2560,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         remember: int = 4,
         notes: Sequence[str] = (),
     ) -> None:
         self.model = model.eval()
         self.notes = tuple(notes)
-        self._sizes = (min_size, max_size)
+        self._prepare = prepare
         self._remember = remember
         self._encoded: OrderedDict[str, list[tuple[Size, Any]]] = OrderedDict()
+        self._checked: tuple[Vocabulary | None, tuple[str, ...]] = (None, ())
         self._lock = threading.RLock()
 
     @classmethod
@@ -102,8 +104,9 @@ class Predictor:
                 "checkpoint, or the output folder of a training in place of the config"
             )
             logger.warning(notes[0])
-        sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
-        return cls(model, notes=notes, **sizes)
+        # The mapper of an evaluation decides how large a picture is shown.
+        prepare = getattr(build_mapper(cfg, is_train=False), "prepare", None)
+        return cls(model, prepare=prepare, notes=notes)
 
     def __call__(self, pictures: Any, words: Words) -> Result | list[Result] | Iterator[Result]:
         """Segment one picture, a list of pictures, or the pictures of a folder.
@@ -121,7 +124,9 @@ class Predictor:
             UserError: if a picture cannot be read, or the words are empty or repeated.
         """
         vocabulary = Vocabulary.parse(words)
-        notes = self.notes + self._word_notes(vocabulary)
+        if vocabulary != self._checked[0]:
+            self._checked = vocabulary, self._word_notes(vocabulary)
+        notes = self.notes + self._checked[1]
         if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
             found = find_pictures(pictures)
             return (self._segment(picture, vocabulary, notes) for picture in found)
@@ -196,12 +201,11 @@ class Predictor:
 
     def _tensor(self, image: np.ndarray) -> torch.Tensor:
         """(H, W, 3) picture -> (3, H', W') as the network gets it."""
-        min_size, max_size = self._sizes
-        if not min_size and min(image.shape[:2]) < MIN_SIDE:
-            min_size = MIN_SIDE
-        if min_size:
-            resize = T.ResizeShortestEdge(min_size, max_size).get_transform(image)
-            image = resize.apply_image(image)
+        if self._prepare is not None:
+            image = self._prepare(image)
+        if min(image.shape[:2]) < MIN_SIDE:
+            enlarge = T.ResizeShortestEdge(MIN_SIDE, sys.maxsize)
+            image = enlarge.get_transform(image).apply_image(image)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from .errors import UserError
 
-LONGEST = 8  # times as long as wide: what is longer is cut into pieces of this shape
-MOST_TILES = 128
+LONGEST = 8  # times as long as wide; what is longer is cut into pieces
+PIECE = 4  # times as long as wide
+MOST_TILES = 256
 
 
 def split(image: np.ndarray) -> list[np.ndarray]:
@@ -20,14 +21,16 @@ def split(image: np.ndarray) -> list[np.ndarray]:
         UserError: if a strip is so narrow that the pieces would show nothing.
     """
     short, long = sorted(image.shape[:2])
-    count = -(-long // (LONGEST * short))
+    if long <= LONGEST * short:
+        return [image]
+    count = -(-long // (PIECE * short))
     if count > MOST_TILES:
         height, width = image.shape[:2]
         raise UserError(
             f"a picture of {height} x {width} pixels is too narrow to be segmented; the longer "
-            f"side may have {LONGEST * MOST_TILES} times the length of the shorter one"
+            f"side may have {PIECE * MOST_TILES} times the length of the shorter one"
         )
-    return np.array_split(image, count, axis=split_axis(image)) if count > 1 else [image]
+    return np.array_split(image, count, axis=split_axis(image))
 
 
 def split_axis(image: np.ndarray) -> int:

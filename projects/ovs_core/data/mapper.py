@@ -235,6 +235,12 @@ class SemanticDatasetMapper:
             self._pad(mapped, self._space(record).ignore_label if labels is not None else None)
         return mapped
 
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Bring an (H, W, 3) uint8 RGB picture from elsewhere to the form of this mapper's."""
+        inputs = T.AugInput(image if self.image_format == "RGB" else image[..., ::-1])
+        self.augmentations(inputs)
+        return inputs.image
+
     def _space(self, record: Mapping[str, Any]) -> LabelSpace:
         return label_space(record.get("dataset_name") or self.dataset_name)
 
