@@ -11,11 +11,6 @@ def add_maftplus_config(cfg: CfgNode) -> None:
     Defaults are the published values unless a comment says otherwise.
     """
     _add_mask_former_keys(cfg)
-    cfg.INPUT.IMAGE_SIZE = (
-        1024  # MaskPanopticMapper: side of the square that training pictures are put into
-    )
-    cfg.INPUT.MIN_SCALE = 0.1  # ... and the range of random factors on it
-    cfg.INPUT.MAX_SCALE = 2.0
     fcclip = cfg.MODEL.FC_CLIP = CfgNode()
     fcclip.GEOMETRIC_ENSEMBLE_ALPHA = 0.4  # weight of CLIP's scores on seen classes
     fcclip.GEOMETRIC_ENSEMBLE_BETA = 0.8  # ... on unseen classes

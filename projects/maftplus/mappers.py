@@ -13,6 +13,7 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
+from ovs_core.data.jitter import large_scale_jitter
 from ovs_core.data.labels import segment_ids_from_color
 from ovs_core.data.mapper import SemanticDatasetMapper, read_picture
 from ovs_core.errors import UserError
@@ -42,19 +43,6 @@ def segments_of_labels(labels: Tensor, ignore_label: int) -> Instances:
     present = [c for c in labels.unique().tolist() if c != ignore_label and c >= 0]
     index = torch.tensor(present, dtype=labels.dtype).view(-1, 1, 1)
     return segments(present, labels == index)
-
-
-def large_scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:
-    """Flip, scale by a factor of ``INPUT.{MIN,MAX}_SCALE``, crop or pad to ``INPUT.IMAGE_SIZE``."""
-    size = cfg.INPUT.IMAGE_SIZE
-    flip = [] if cfg.INPUT.RANDOM_FLIP == "none" else [
-        T.RandomFlip(
-            horizontal=cfg.INPUT.RANDOM_FLIP == "horizontal",
-            vertical=cfg.INPUT.RANDOM_FLIP == "vertical",
-        )
-    ]  # fmt: skip
-    scale = T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, size, size)
-    return [*flip, scale, T.FixedSizeCrop((size, size))]
 
 
 @DATASET_MAPPER_REGISTRY.register()

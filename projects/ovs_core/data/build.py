@@ -12,6 +12,7 @@ from detectron2.utils.registry import Registry
 
 from ..errors import UserError, nearest
 from . import registration  # noqa: F401  (fills Detectron2's catalogs)
+from .detection_mapper import DetectionDatasetMapper
 from .embedded import register as embedded_world  # noqa: F401  (likewise)
 from .mapper import SemanticDatasetMapper
 from .mmseg_pipeline import MMSegDatasetMapper
@@ -21,6 +22,7 @@ DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER
 ``INPUT.TEST_MAPPER``. Each is built as ``mapper(cfg, is_train)`` and maps a record to a sample."""
 DATASET_MAPPER_REGISTRY.register(SemanticDatasetMapper)
 DATASET_MAPPER_REGISTRY.register(MMSegDatasetMapper)
+DATASET_MAPPER_REGISTRY.register(DetectionDatasetMapper)
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -18,9 +18,17 @@ def add_data_config(cfg: CfgNode) -> None:
     # Names in DATASET_MAPPER_REGISTRY of what reads and augments samples.
     cfg.INPUT.MAPPER = "SemanticDatasetMapper"  # training
     cfg.INPUT.TEST_MAPPER = "SemanticDatasetMapper"
+    # Large-scale jitter: side of the square that training pictures are put into, and the range of
+    # random factors on it.
+    cfg.INPUT.IMAGE_SIZE = 1024
+    cfg.INPUT.MIN_SCALE = 0.1
+    cfg.INPUT.MAX_SCALE = 2.0
+    # DetectionDatasetMapper: "jitter", or "resize" for Detectron2's own resize, crop and flip.
+    cfg.INPUT.BOX_AUGMENTATION = "jitter"
     _add_mmseg_keys(cfg)
     cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
     # Training: pixels of unseen classes: "keep", "ignore" (as unlabelled) or "mark" (value -1).
+    # Boxes of unseen classes: "keep" or "ignore" (left out).
     cfg.DATASETS.UNSEEN_LABELS = "keep"
     cfg.DATASETS.RENUMBER_SEEN = False  # training: seen classes become 0..S-1 in their order
 

@@ -18,7 +18,8 @@ def dataset_vocabulary(
     """Make the vocabulary of a dataset.
 
     Args:
-        metadata: of the dataset: ``class_list`` (name of a shipped list) or ``stuff_classes``.
+        metadata: of the dataset: ``class_list`` (name of a shipped list), ``stuff_classes``, or
+            ``thing_classes`` alone.
         name_field: which text of the class list is encoded.
         synonym_field: field with several texts per class; takes the place of ``name_field``.
         background_words: name of a shipped list, appended as background entries. A dataset whose
@@ -32,7 +33,8 @@ def dataset_vocabulary(
     listed = metadata.get("class_list", "")
     if not listed:
         things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() or None
-        names = list(metadata.stuff_classes)[: -1 if replaced else None]
+        names = list(metadata.get("stuff_classes") or metadata.thing_classes)
+        names = names[: -1 if replaced else None]
         return Vocabulary.from_names(names, background_words=extra, things=things)
     classes = load_class_list(listed)
     if synonym_field:
@@ -51,3 +53,15 @@ def dataset_vocabulary(
 def dataset_unseen(metadata: Metadata) -> tuple[int, ...]:
     """Indices of the dataset's unseen classes; empty if it has no split."""
     return tuple(metadata.get("unseen_classes", ()))
+
+
+def dataset_outside(metadata: Metadata) -> tuple[int, ...]:
+    """Indices of the classes that a base/novel split of boxes leaves out.
+
+    COCO's 48/17 split leaves out 15 of 80 classes. Empty for other sets.
+    """
+    unseen = dataset_unseen(metadata)
+    if not unseen or metadata.get("stuff_classes"):
+        return ()
+    inside = {*metadata.seen_classes, *unseen}
+    return tuple(i for i in range(len(metadata.thing_classes)) if i not in inside)

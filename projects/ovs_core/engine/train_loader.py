@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_batch_data_loader
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
@@ -110,12 +111,20 @@ def build_train_loader(
         The loader, and its sampler, whose ``start_iteration`` may be set before the first batch.
 
     Raises:
-        UserError: if the dataset is empty or the batch cannot be split over the processes.
+        UserError: if the dataset is empty or has boxes in no picture, or the batch cannot be split
+            over the processes evenly.
     """
     world = comm.get_world_size()
     batch = cfg.SOLVER.IMS_PER_BATCH
     if not dicts:
         raise UserError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} holds no picture")
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in dicts[0]:
+        dicts = filter_images_with_only_crowd_annotations(dicts)
+        if not dicts:
+            raise UserError(
+                f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no picture has a box; check the "
+                "annotations, or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
+            )
     if batch % world:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {batch} cannot be split over {world} processes evenly"

@@ -22,7 +22,7 @@ from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
 from .checkpoint import OVSCheckpointer
-from .dataset_words import dataset_unseen, dataset_vocabulary
+from .dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .optimizer import build_optimizer
 from .run_folder import remove_stale_files
 from .schedules import build_schedule
@@ -178,7 +178,9 @@ def _set_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
     words = dataset_vocabulary(
         metadata, name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
     )
-    model.set_vocabulary(words, unseen=dataset_unseen(metadata))
+    outside = dataset_outside(metadata)
+    extra = {"outside": outside} if outside else {}
+    model.set_vocabulary(words, unseen=dataset_unseen(metadata), **extra)
 
 
 def _bare(model: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@
 ``embedded_sem_seg_<split>``      28 classes; ``seen_classes`` / ``unseen_classes`` hold out five
 ``embedded_sem_seg_208_<split>``  208 names; unseen are the colour-thing pairs never captioned
 ``embedded_panoptic_<split>``     28 classes with instances, COCO panoptic files
+``embedded_detection_<split>``    boxes of the 20 things; the unseen classes among them are novel
 ==============================  ==========================================================
 
 ``<split>`` is ``train`` or ``val``. As in Mask2Former's panoptic sets, ``stuff_classes`` of the
@@ -20,6 +21,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .dataset import SPLITS, embedded_root, ensure_embedded_dataset, load_records
+from .detection import instances_file, load_detection
 from .vocabulary import (
     COLOURS,
     IGNORE_LABEL,
@@ -102,6 +104,19 @@ def _register_panoptic(name: str, split: str, **metadata: Any) -> None:
     )
 
 
+def _register_detection(name: str, split: str) -> None:
+    DatasetCatalog.register(name, partial(load_detection, split))
+    MetadataCatalog.get(name).set(
+        evaluator_type="coco",
+        thing_classes=list(THINGS),
+        thing_colors=palette()[: len(THINGS)],
+        thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
+        json_file=str(instances_file(split)),
+        image_root=str(embedded_root(split) / "images"),
+        **_split_of(THINGS, [i for i in unseen_classes() if i < len(THINGS)]),
+    )
+
+
 def register_embedded() -> None:
     """Register all data sets of the embedded world; a second call changes nothing."""
     classes = {"stuff_classes": list(SEMANTIC_NAMES), "stuff_colors": palette()}
@@ -114,6 +129,7 @@ def register_embedded() -> None:
         _register_semantic(f"embedded_sem_seg_{split}", split, "sem_seg_file_name", **classes)
         _register_semantic(f"embedded_sem_seg_208_{split}", split, "sem_seg_208_file_name", **names)
         _register_panoptic(f"embedded_panoptic_{split}", split, **classes)
+        _register_detection(f"embedded_detection_{split}", split)
 
 
 register_embedded()
