@@ -1,6 +1,7 @@
 """H-CLIP (CVPR 2025) and CAT-Seg (CVPR 2024): fine-tuned CLIP with a cost aggregation decoder."""
 
 from .config import add_hclip_config
+from .detection import HCLIPDetector
 from .finetune import FinetuneSettings, adapt
 from .model import HCLIP, CATSeg
 from .pop import PartialOrthogonal, POPSettings
@@ -9,6 +10,7 @@ __all__ = [
     "CATSeg",
     "FinetuneSettings",
     "HCLIP",
+    "HCLIPDetector",
     "POPSettings",
     "PartialOrthogonal",
     "adapt",

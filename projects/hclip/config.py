@@ -1,4 +1,4 @@
-"""Config keys of CAT-Seg and H-CLIP."""
+"""Config keys of CAT-Seg, H-CLIP and the detector."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from .pop import POPSettings
 
 
 def add_hclip_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.CATSEG`` and ``MODEL.HCLIP``; "paper" is H-CLIP's, "code" its release."""
+    """Add ``MODEL.CATSEG``, ``MODEL.HCLIP`` and ``MODEL.HCLIP_DET``.
+
+    "paper" is H-CLIP's, "code" its release.
+    """
     _add_decoder_keys(cfg)
     _add_finetune_keys(cfg)
+    _add_detection_keys(cfg)
 
 
 def _add_decoder_keys(cfg: CfgNode) -> None:
@@ -63,6 +67,27 @@ def _add_finetune_keys(cfg: CfgNode) -> None:
     node.OUT_PROJ_SIDE = "left"  # D W (code, paper) or right, which keeps the row energy
     # Layer index of a block when the towers differ in depth: index, stride, or same (refuse). Ours.
     node.DEPTH_PAIRING = "index"
+
+
+def _add_detection_keys(cfg: CfgNode) -> None:
+    """Values of CLIM's ViT-B/16 detector on OV-COCO, which the paper follows.
+
+    Proposals, box head, thresholds and FPN are Detectron2's own keys. How CLIP was adapted is told
+    by MODEL.CATSEG.FINETUNE, MODEL.CATSEG.PEFT and MODEL.HCLIP.
+    """
+    node = cfg.MODEL.HCLIP_DET = CfgNode()
+    # Checkpoint of an H-CLIP or CAT-Seg run with the same FINETUNE; "" with FINETUNE freeze.
+    node.ADAPTED = ""
+    node.TAPS = [3, 5, 7, 11]  # image blocks whose outputs get strides of 1/4, 1/2, 1, 2 patches
+    # Residual of the value-only last block: cls (CAT-Seg, H-CLIP) or token (MaskCLIP, CLIM).
+    node.LAST_BLOCK = "cls"
+    node.TEMPERATURE = 50.0  # initial factor on the cosine of region and word; learned
+    node.BACKGROUND_WEIGHT = 0.6  # of background regions in the class loss; base 1, novel 0
+    fusion = node.FUSION = CfgNode()
+    fusion.ENABLED = True  # at test time, fuse with the frozen encoder's own score of each box
+    fusion.TEMPERATURE = 75.0  # factor on the cosine of pooled dense feature and word
+    fusion.BASE_WEIGHT = 0.1  # s = s_det^(1 - w) s_clip^w for classes that were trained
+    fusion.NOVEL_WEIGHT = 0.8  # ... and for all others
 
 
 def finetune_settings(cfg: CfgNode) -> FinetuneSettings:

@@ -1,0 +1,154 @@
+"""The detector as a Detectron2 meta-architecture: Faster R-CNN with words for classes.
+
+Letters: K classes, D joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from torch import Tensor
+
+from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
+from ovs_core.data.build import dataset_metadata
+from ovs_core.errors import UserError
+from ovs_core.modeling.build import build_templates
+from ovs_core.vocabulary import Vocabulary
+
+
+@META_ARCH_REGISTRY.register()
+class HCLIPDetector(GeneralizedRCNN):
+    """Faster R-CNN on a frozen, adapted CLIP; any words can be detected.
+
+    Args:
+        templates: prompts with one ``{}``.
+        base_names: classes that are trained with; every other word is novel.
+        arguments: of Detectron2's ``GeneralizedRCNN``; the backbone is an ``AdaptedBackbone``, the
+            heads are ``RegionTextROIHeads``.
+    """
+
+    @configurable
+    def __init__(
+        self, *, templates: Sequence[str], base_names: Sequence[str] = (), **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self.templates = tuple(templates)
+        self.base_names = frozenset(name.casefold() for name in base_names)
+        self.text_embedder = TextEmbedder(TextEncoder(self.clip))
+        self._vocabulary: Vocabulary | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Build the parts; the colour statistics are the CLIP's."""
+        if cfg.MODEL.BACKBONE.NAME != "AdaptedBackbone":
+            raise UserError(
+                f"MODEL.META_ARCHITECTURE {cls.__name__} needs MODEL.BACKBONE.NAME "
+                f"AdaptedBackbone, not {cfg.MODEL.BACKBONE.NAME}"
+            )
+        arguments = super().from_config(cfg)
+        clip = arguments["backbone"].encoder.clip
+        return {
+            **arguments,
+            "pixel_mean": clip.pixel_mean.flatten().tolist(),
+            "pixel_std": clip.pixel_std.flatten().tolist(),
+            "templates": build_templates(cfg),
+            "base_names": _base_names(cfg.DATASETS.TRAIN),
+        }
+
+    @property
+    def clip(self) -> CLIP:
+        """The CLIP it stands on."""
+        return self.backbone.encoder.clip
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The current words.
+
+        Raises:
+            UserError: if none were set.
+        """
+        if self._vocabulary is None:
+            raise UserError("the detector has no words yet; call set_vocabulary first")
+        return self._vocabulary
+
+    def set_vocabulary(
+        self,
+        words: Vocabulary | str | Sequence[str],
+        *,
+        unseen: Sequence[int] = (),
+        outside: Sequence[int] = (),
+    ) -> None:
+        """Choose the words and embed them.
+
+        Args:
+            words: see ``Vocabulary.parse``; background words compete and give no boxes.
+            unseen: indices of novel classes; without any, a class is novel unless its name is one
+                of ``base_names``.
+            outside: indices of classes that take no part.
+
+        Raises:
+            UserError: for words that cannot be used, or an index without a class.
+        """
+        vocabulary = Vocabulary.parse(words)
+        text = self.text_embedder.classes(vocabulary, self.templates)
+        novel = unseen or [
+            i for i, name in enumerate(vocabulary.names) if name.casefold() not in self.base_names
+        ]
+        self.roi_heads.set_words(
+            text,
+            base=~_mask(novel, len(text), "novel"),
+            takes_part=~_mask(outside, len(text), "left-out"),
+            is_shown=~_mask(vocabulary.background_index, len(text), "background"),
+        )
+        self._vocabulary = vocabulary
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+        """Train or detect.
+
+        Args:
+            batched_inputs: Detectron2's list of dicts: ``image`` (3, H', W') RGB in 0..255,
+                ``height`` and ``width`` of the original, in training ``instances``.
+
+        Returns:
+            In training a dict of losses. Else per picture a dict with ``instances``, whose
+            ``pred_classes`` are indices of the current words.
+        """
+        _ = self.vocabulary
+        if self.training:
+            if any("instances" not in one for one in batched_inputs):
+                raise UserError(
+                    "a training picture has no boxes ('instances'); set INPUT.MAPPER to "
+                    "DetectionDatasetMapper"
+                )
+            return super().forward(batched_inputs)
+        with torch.no_grad():
+            return super().forward(batched_inputs)
+
+
+def _base_names(datasets: Sequence[str]) -> list[str]:
+    """Names of the classes that a detector learns from its first training set."""
+    if not datasets:
+        return []
+    metadata = dataset_metadata(datasets[0])
+    names = metadata.get("thing_classes")
+    if not names:
+        raise UserError(
+            f"DATASETS.TRAIN {datasets[0]}: has no classes with boxes; name a dataset of "
+            "instances, such as coco_detection_48_17_train or embedded_detection_train"
+        )
+    seen = metadata.get("seen_classes") or range(len(names))
+    return [names[i] for i in seen]
+
+
+def _mask(indices: Sequence[int], count: int, kind: str) -> Tensor:
+    """(K,) bool, True at the indices."""
+    wrong = [i for i in indices if not 0 <= i < count]
+    if wrong:
+        raise UserError(f"{kind} class {wrong[0]} does not exist; there are {count} words")
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[list(indices)] = True
+    return mask

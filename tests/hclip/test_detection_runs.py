@@ -1,0 +1,216 @@
+"""The detector as a whole: configs, words, pictures without boxes, training, resume."""
+
+import json
+
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+
+from hclip.config import finetune_settings
+from ovs_core.data.build import build_mapper, dataset_dicts
+from ovs_core.data.embedded.dataset import SPLITS, Split
+from ovs_core.data.embedded.detection import instances_file
+from ovs_core.data.embedded.vocabulary import THINGS
+from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.run import run
+from ovs_core.engine.trainer import set_test_words, set_training_words
+from ovs_core.errors import UserError
+from ovs_core.projects import config_dir
+
+FOLDER = config_dir("hclip") / "detection"
+TINY = FOLDER / "tiny.yaml"
+SIZES = ((96, 128), (112, 96))
+
+
+@pytest.fixture
+def small_world(tmp_path, monkeypatch):
+    """A smaller embedded world in a cache of its own."""
+
+    def make(train, val):
+        monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
+        for split, count, seed in (("train", train, 0), ("val", val, 1_000_000)):
+            monkeypatch.setitem(SPLITS, split, Split(count, seed, SIZES))
+            metadata = MetadataCatalog.get(f"embedded_detection_{split}")
+            monkeypatch.setitem(vars(metadata), "json_file", str(instances_file(split)))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def made():
+    torch.manual_seed(0)
+    cfg = load_cfg(TINY, ["MODEL.CLIP.PRETRAINED", "random"])
+    return cfg, build_model(cfg)
+
+
+@pytest.fixture
+def detector(made):
+    cfg, model = made
+    set_test_words(cfg, model, "embedded_detection_val")
+    return model.eval()
+
+
+def picture(*boxes, classes=()):
+    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
+    truth = Instances((64, 96), gt_boxes=Boxes(torch.tensor(boxes).reshape(-1, 4).float()))
+    truth.gt_classes = torch.tensor(classes, dtype=torch.long)
+    return {"image": image, "instances": truth, "height": 128, "width": 192}
+
+
+def test_configs_follow_the_published_detector():
+    names = {p.stem: p for p in FOLDER.glob("ovcoco_*.yaml")}
+    modes = set()
+    for name, path in names.items():
+        cfg = load_cfg(path)
+        mode = finetune_settings(cfg).mode
+        assert name == f"ovcoco_vitb16_{mode}" and bool(cfg.MODEL.HCLIP_DET.ADAPTED) == (
+            mode != "freeze"
+        )
+        heads = cfg.MODEL.ROI_HEADS
+        assert (heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST) == (0.01, 0.4)
+        assert len(cfg.MODEL.RPN.CONV_DIMS) == 2 and cfg.MODEL.ROI_BOX_HEAD.NUM_CONV == 4
+        modes.add(mode)
+    assert modes == {"freeze", "lora", "oft", "hclip"}
+
+
+@pytest.mark.slow
+def test_vitb16_has_strides_4_to_64():
+    cfg = load_cfg(FOLDER / "ovcoco_vitb16_freeze.yaml", ["MODEL.CLIP.PRETRAINED", "random"])
+    model = build_model(cfg).eval()
+    shapes = model.backbone.output_shape()
+    assert [s.stride for s in shapes.values()] == [4, 8, 16, 32, 64, 16]
+    set_test_words(cfg, model, "coco_detection_48_17_val")
+    assert model.roi_heads.box_predictor.takes_part.sum() == 65
+    assert model.roi_heads.box_predictor.is_base.sum() == 80 - 17  # 15 of them take no part
+    found = model([{"image": torch.zeros(3, 64, 96)}])[0]["instances"]
+    assert found.image_size == (64, 96)
+
+
+def test_detections_are_those_of_the_words(detector):
+    found = detector([picture()])[0]["instances"]
+    assert found.image_size == (128, 192) and 0 < len(found) <= 100
+    assert found.scores.min() > 0.01 and found.pred_classes.max() < len(THINGS)
+    assert found.pred_boxes.tensor[:, 2].max() <= 192
+    detector.set_vocabulary("rocket, background: sky")
+    alone = detector([picture()])[0]["instances"]
+    assert set(alone.pred_classes.tolist()) <= {0}
+
+
+def test_base_and_novel_follow_the_data_set_or_the_names(made, detector):
+    cfg, _ = made
+    predictor = detector.roi_heads.box_predictor
+    novel = [THINGS.index(n) for n in ("fish", "bell", "hat")]
+    assert (~predictor.is_base).nonzero()[:, 0].tolist() == sorted(novel)
+    detector.set_vocabulary(["hat", "Car", "unicorn"])
+    assert predictor.is_base.tolist() == [False, True, False]
+    detector.set_vocabulary(["hat", "car"], unseen=[1])
+    assert predictor.is_base.tolist() == [True, False]
+    set_training_words(cfg, detector)
+    assert predictor.class_weights().sum() == pytest.approx(17 + 0.6)
+
+
+def test_words_are_embedded_once(made, detector):
+    cfg, _ = made
+    detector.set_vocabulary(["gnome", "car"])
+    before = detector.text_embedder.encoder.num_computed
+    for _ in range(2):
+        set_training_words(cfg, detector)
+        detector([picture()])
+        detector.set_vocabulary(["gnome", "car"])
+    assert detector.text_embedder.encoder.num_computed == before
+
+
+def test_wrong_words(made, detector):
+    cfg, _ = made
+    with pytest.raises(UserError, match="vocabulary is empty"):
+        detector.set_vocabulary([])
+    with pytest.raises(UserError, match="novel class 2 does not exist; there are 2 words"):
+        detector.set_vocabulary(["hat", "car"], unseen=[2])
+    torch.manual_seed(0)
+    with pytest.raises(UserError, match="has no words yet"):
+        build_model(cfg).eval()([picture()])
+
+
+def test_wrong_configs():
+    def build(*options):
+        return build_model(load_cfg(TINY, ["MODEL.CLIP.PRETRAINED", "random", *options]))
+
+    with pytest.raises(UserError, match="has no classes with boxes"):
+        build("DATASETS.TRAIN", "('embedded_sem_seg_train',)")
+    with pytest.raises(UserError, match="needs MODEL.BACKBONE.NAME AdaptedBackbone"):
+        build("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
+    with pytest.raises(UserError, match="ADAPTED is empty"):
+        build("MODEL.CATSEG.FINETUNE", "hclip")
+
+
+def test_pictures_with_and_without_boxes_train(made):
+    cfg, model = made
+    set_training_words(cfg, model)
+    model.train()
+    with EventStorage(0):
+        losses = model([picture((10, 10, 40, 40), classes=[0]), picture()])
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        empty = model([picture(), picture()])
+        sum(empty.values()).backward()
+    assert empty["loss_box_reg"] == empty["loss_rpn_loc"] == 0 < empty["loss_cls"]
+    with pytest.raises(UserError, match="set INPUT.MAPPER to DetectionDatasetMapper"):
+        model([{"image": torch.zeros(3, 64, 64)}])
+
+
+def short_run(folder, *options, **arguments):
+    short = [
+        "MODEL.CLIP.PRETRAINED", "random", "SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "4",
+        "SOLVER.CHECKPOINT_PERIOD", "2", "DATASETS.TEST", "()", "INPUT.IMAGE_SIZE", "64",
+    ]  # fmt: skip
+    return run(str(TINY), [*short, "OUTPUT_DIR", str(folder), *options], **arguments)
+
+
+def test_resume_is_exact_and_the_checkpoint_holds_what_was_trained(small_world, tmp_path):
+    small_world(6, 1)
+    short_run(tmp_path / "whole")
+    (tmp_path / "part").mkdir()
+    first = (tmp_path / "whole" / "model_0000001.pth").read_bytes()
+    (tmp_path / "part" / "model_0000001.pth").write_bytes(first)
+    (tmp_path / "part" / "last_checkpoint").write_text("model_0000001.pth")
+    short_run(tmp_path / "part", resume=True)
+    whole, part = (
+        read_checkpoint(tmp_path / name / "model_final.pth")["model"] for name in ("whole", "part")
+    )
+    assert whole.keys() == part.keys()
+    assert all(torch.equal(value, part[name]) for name, value in whole.items())
+    assert not any(name.startswith("backbone.encoder.") for name in whole)
+    assert {"roi_heads.box_predictor.temperature", "roi_heads.box_predictor.background"} <= set(
+        whole
+    )
+
+
+@pytest.mark.slow
+def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world, tmp_path):
+    small_world(300, 60)
+    options = ["OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "150",
+               "SOLVER.CHECKPOINT_PERIOD", "1000"]  # fmt: skip
+    untrained = run(str(TINY), ["OUTPUT_DIR", str(tmp_path / "raw")], eval_only=True)["bbox"]
+    run(str(TINY), [*options, "DATASETS.TEST", "()"])
+    lines = map(json.loads, (tmp_path / "run" / "metrics.json").read_text().splitlines())
+    losses = [line["total_loss"] for line in lines if "total_loss" in line]
+    assert losses[-1] < 0.5 * losses[0]
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth")]
+    trained = run(str(TINY), [*options, *weights], eval_only=True)["bbox"]
+    assert trained["AP50_base"] > untrained["AP50_base"] + 5
+    assert trained["AP50_novel"] > 0
+
+
+def test_the_sheet_shows_truth_and_detections(made, detector, small_world, tmp_path):
+    from visualize_hclip_detection import draw
+
+    small_world(1, 2)
+    cfg, _ = made
+    records = dataset_dicts(["embedded_detection_val"])
+    path = draw(cfg, records, tmp_path / "sheet.png", threshold=0.05)
+    words = draw(cfg, records, tmp_path / "words.png", words="rocket, sky", threshold=0.05)
+    assert path.is_file() and words.is_file()
+    assert set(build_mapper(cfg, is_train=False)(records[0])) >= {"image", "height", "width"}
