@@ -192,6 +192,18 @@ class CLIPtrase(Segmenter):
         )
         return self._fold_background(RegionScores(means, masks))
 
+    def export_obstacle(self) -> str:
+        """Regions are as many as the picture has, which no fixed program can follow."""
+        if self.region_rule is not None:
+            return (
+                "its regions come from clustering, and how many there are depends on the picture. "
+                "Without regions it can be: MODEL.CLIPTRASE.CLUSTER.ENABLED False, or METHOD clip, "
+                "sclip, maskclip or clip_surgery"
+            )
+        if self.gt_restricted:
+            return "MODEL.CLIPTRASE.SCR.GT_RESTRICTED needs the true labels of the picture"
+        return ""
+
     def region_masks(self, encoded: Encoded, size: Size) -> Tensor | None:
         """Give each pixel its region.
 

@@ -170,7 +170,7 @@ class MaskSegmenter(Segmenter):
         self.clip.eval()
         return self
 
-    def rows(self) -> tuple[Tensor, Tensor]:
+    def rows(self) -> tuple[Tensor, tuple[int, ...]]:
         """Text rows (S + 1, E) of the current words, void last, and the class of each text."""
         return self.text_rows(self.vocabulary, self.templates, self.text_embedder)
 
@@ -237,11 +237,11 @@ class MaskSegmenter(Segmenter):
     def classify(self, encoded: EncodedPicture) -> Tensor:
         """Give log-probabilities (1, Q, K + 1) of the masks for the current words, void last."""
 
-    def trained_scores(self, prediction: Prediction, rows: Tensor, index: Tensor) -> Tensor:
+    def trained_scores(self, prediction: Prediction, rows: Tensor, index: Sequence[int]) -> Tensor:
         """Scores (B, Q, K + 1) of the trained class embedding."""
         return class_scores(prediction.class_embedding, rows, index, self.decoder.logit_scale)
 
-    def clip_scores(self, embedding: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+    def clip_scores(self, embedding: Tensor, rows: Tensor, index: Sequence[int]) -> Tensor:
         """Scores (B, Q, K + 1) of CLIP's own mask embedding."""
         return class_scores(embedding, rows, index, self.clip.model.logit_scale)
 

@@ -93,7 +93,7 @@ def transfer_sheet(
         count: classes.
     """
     rows, index = model.rows()
-    first = [int((index == k).nonzero()[0]) for k in range(len(names))]
+    first = [index.index(k) for k in range(len(names))]
     before, after = (
         F.normalize(x[first] - x[first].mean(dim=0), dim=-1)
         for x in (rows, model.transferred_rows(dense, rows)[0])

@@ -47,11 +47,11 @@ class TextRows(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.void = nn.Embedding(1, dim)
-        self._last: tuple[object, Tensor, Tensor] | None = None
+        self._last: tuple[object, Tensor, tuple[int, ...]] | None = None
 
     def forward(
         self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[int, ...]]:
         """Give the rows of a vocabulary.
 
         Args:
@@ -60,18 +60,18 @@ class TextRows(nn.Module):
             embedder: encodes texts once and remembers them.
 
         Returns:
-            (S + 1, E) unit rows, void last, and the (S,) class of each text.
+            (S + 1, E) unit rows, void last, and the class of each of the S texts.
         """
         texts, index = self._texts(words, templates, embedder)
         return torch.cat([texts, F.normalize(self.void.weight, dim=-1)]), index
 
     def _texts(
         self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[int, ...]]:
         key = (words, tuple(templates), embedder, self.void.weight.device)
         if self._last is None or self._last[0] != key:
             # Kept for later steps, so no inference tensor, which training could not use.
             with torch.inference_mode(False), torch.no_grad():
                 rows = embedder.texts(words.texts, templates).to(self.void.weight.device)
-            self._last = (key, rows, torch.tensor(words.class_index, device=rows.device))
+            self._last = (key, rows, tuple(words.class_index))
         return self._last[1:]

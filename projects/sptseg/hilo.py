@@ -93,13 +93,13 @@ class HighLowAttention(nn.Module):
         batch, rows, columns, _ = padded.shape
         side, windows = self.window, (rows // self.window, columns // self.window)
         qkv = self.high_qkv(padded)
-        # (B, rows, columns, 3 heads d) -> (3, B, windows, heads, s * s, d)
+        # (B, rows, columns, 3 heads d) -> (3, B * windows, heads, s * s, d)
         qkv = qkv.view(
             batch, windows[0], side, windows[1], side, 3, self.high_heads, self.head_dim
         ).permute(5, 0, 1, 3, 6, 2, 4, 7)
-        query, key, value = qkv.flatten(2, 3).flatten(4, 5)
+        query, key, value = qkv.flatten(1, 3).flatten(3, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = mixed.unflatten(3, (side, side)).unflatten(1, windows)
+        mixed = mixed.unflatten(2, (side, side)).unflatten(0, (batch, *windows))
         # (B, wy, wx, heads, s, s, d) -> (B, wy, s, wx, s, heads, d)
         mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows, columns, -1)
         return self.high_project(mixed)

@@ -52,9 +52,9 @@ def targets_of(inputs: dict[str, Tensor], pictures: int) -> list[MaskTargets]:
     return [MaskTargets(inputs[f"labels{b}"], inputs[f"masks{b}"]) for b in range(pictures)]
 
 
-def class_index(counts: Tensor) -> Tensor:
+def class_index(counts: Tensor) -> list[int]:
     """Class of each text from the number of texts per class."""
-    return torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return torch.repeat_interleave(torch.arange(len(counts)), counts).tolist()
 
 
 def grads(module: torch.nn.Module, prefix: str = "") -> Results:

@@ -62,7 +62,9 @@ def argmax_upsample(
     if offset is not None:
         scores = scores + offset.to(scores)[:, None, None]
     scores = scores.contiguous()
-    labels = candidate_labels(scores, size, align_corners=align_corners)
+    labels = None
+    if not torch.compiler.is_compiling():  # a traced program cannot go where the data leads
+        labels = candidate_labels(scores, size, align_corners=align_corners)
     if labels is None:
         labels = chunked_labels(scores, size, align_corners=align_corners)
     if background_from is not None:

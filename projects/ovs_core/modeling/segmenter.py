@@ -159,6 +159,14 @@ class Segmenter(nn.Module):
         """What is averaged over windows and compared between classes; by default the logits."""
         return maps
 
+    def export_obstacle(self) -> str:
+        """Say why this model is no fixed function of the picture; ``""`` if it is one.
+
+        A model that can be written as one program answers ``""``; others name the reason and, if
+        there is one, the setting that can be exported.
+        """
+        return ""
+
     def bare_forward(self, images: Tensor) -> Any:
         """Run the network that this method stands on, and nothing else: the floor of a benchmark.
 

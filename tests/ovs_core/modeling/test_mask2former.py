@@ -91,9 +91,9 @@ def test_an_empty_mask_pools_to_zero():
 
 def test_classes_take_their_best_synonym():
     vectors, texts = torch.randn(2, 3, 8), torch.randn(6, 8)
-    index = torch.tensor([0, 0, 1, 2, 2])
+    index = [0, 0, 1, 2, 2]
     scale = torch.tensor(1.0)
-    single = class_scores(vectors, texts, torch.arange(5), scale)
+    single = class_scores(vectors, texts, range(5), scale)
     best = class_scores(vectors, texts, index, scale)
     expected = [single[..., :2].amax(-1), single[..., 2], single[..., 3:5].amax(-1), single[..., 5]]
     assert torch.equal(best, torch.stack(expected, dim=-1))

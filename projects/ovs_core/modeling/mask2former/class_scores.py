@@ -5,6 +5,8 @@ Letters: B pictures, Q masks, C channels, E joint width, S texts, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,21 +32,22 @@ def mask_pool(features: Tensor, masks: Tensor) -> Tensor:
     with torch.no_grad():
         inside = (fit_masks(masks.detach(), tuple(features.shape[-2:])) > 0).to(features.dtype)
         inside = inside.flatten(2)
-        # Counted in float32: half precision cannot count beyond a few hundred cells.
-        count = inside.sum(-1, keepdim=True, dtype=torch.float32) + 1e-8
+        # Counted in float32: half precision cannot count beyond a few hundred cells. Released code
+        # adds 1e-8, which is the same here and is lost in ONNX's optimisation.
+        count = inside.sum(-1, keepdim=True, dtype=torch.float32).clamp(min=1)
         share = (inside / count).to(features.dtype)
     return share @ features.flatten(2).transpose(1, 2)
 
 
 def class_scores(
-    vectors: Tensor, texts: Tensor, class_index: Tensor, logit_scale: Tensor
+    vectors: Tensor, texts: Tensor, class_index: Sequence[int], logit_scale: Tensor
 ) -> Tensor:
     """Score vectors against texts and let each class take its best synonym.
 
     Args:
         vectors: (B, Q, E), normalised here.
         texts: (S + 1, E) or (B, S + 1, E), used as they are; the last row is void.
-        class_index: (S,) class of each text, every class 0 .. K-1 at least once.
+        class_index: class of each of the S texts, every class 0 .. K-1 at least once.
         logit_scale: scalar; its exponential is capped at 100.
 
     Returns:
@@ -52,9 +55,9 @@ def class_scores(
     """
     scale = logit_scale.exp().clamp(max=100.0)
     scores = scale * F.normalize(vectors, dim=-1) @ texts.transpose(-1, -2)
-    classes = int(class_index.max()) + 1
+    classes = max(class_index) + 1
     if classes == len(class_index):
         return scores
-    index = F.pad(class_index, (0, 1), value=classes).expand_as(scores)
+    index = torch.tensor([*class_index, classes], device=scores.device).expand_as(scores)
     best = scores.new_empty(*scores.shape[:-1], classes + 1)
     return best.scatter_reduce(-1, index, scores, reduce="amax", include_self=False)

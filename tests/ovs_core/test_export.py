@@ -1,0 +1,106 @@
+"""A method with fixed words as one file: equal to the model, or refused with the reason."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ovs_core.commands import main
+from ovs_core.configs import find_config, list_configs
+from ovs_core.engine.config import load_cfg
+from ovs_core.errors import UserError
+from ovs_core.export import _build, compare, export, load_program
+from ovs_core.vocabulary import Vocabulary
+
+WORDS = "car|automobile, sky, tree, background: wall, background: floor"
+SIZE = (64, 96)
+# Clustering makes as many regions as the picture has; all else is a fixed function of the picture.
+REFUSED = {"cliptrase/tiny", "cliptrase/tiny_scr_pc"}
+TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")]
+
+
+def config(name):
+    options = ["MODEL.DEVICE", "cpu"]
+    if name.startswith("cliptrase"):
+        options += ["MODEL.CLIPTRASE.PROTOCOL", "fullres"]
+    return load_cfg(find_config(name), options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_every_tiny_config_is_written_or_refused(name, tmp_path):
+    path = tmp_path / "model.pt2"
+    if name in REFUSED:
+        with pytest.raises(UserError, match="regions come from clustering"):
+            export(config(name), WORDS, path, size=SIZE)
+        assert not list(tmp_path.iterdir())
+        return
+    check = export(config(name), WORDS, path, size=SIZE, with_scores=True)
+    assert check.passed and check.agreement > 0.9999 and check.pictures == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TINY if name not in REFUSED])
+def test_every_tiny_config_becomes_onnx(name, tmp_path):
+    path = tmp_path / "model.onnx"
+    check = export(config(name), WORDS, path, size=SIZE)
+    assert check.passed and check.agreement > 0.999
+    session = onnxruntime.InferenceSession(str(path))
+    labels = session.run(None, {"picture": np.full((3, *SIZE), 90, np.float32)})[0]
+    assert labels.shape == SIZE and labels.dtype == np.int64
+    record = json.loads(session.get_modelmeta().custom_metadata_map["ovsuite.json"])
+    assert record["names"] == ["car", "sky", "tree", "wall", "floor"]
+
+
+def test_a_file_needs_neither_the_suite_nor_the_text_tower(tmp_path):
+    path = tmp_path / "scr.pt2"
+    check = export(config("cliptrase/tiny_scr"), WORDS, path, size=SIZE)
+    assert check.passed and check.score_error is None
+    extra = {"ovsuite.json": ""}
+    program = torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["ovsuite.json"])["input"]["shape"] == [3, *SIZE]
+    assert not [name for name in program.state_dict if "token_embedding" in name]
+    (labels,) = program.module()(torch.zeros(3, *SIZE))
+    assert labels.shape == SIZE
+
+
+def test_another_program_does_not_pass(tmp_path):
+    path = tmp_path / "scr.pt2"
+    cfg = config("cliptrase/tiny_scr")
+    export(cfg, WORDS, path, size=SIZE, with_scores=True)
+    program, _ = load_program(path)
+    picture = np.random.default_rng(0).uniform(0, 255, (3, *SIZE)).astype(np.float32)
+    model = _build(cfg, Vocabulary.parse(WORDS))
+    assert compare(model, program, [picture]).passed
+    wrong = compare(model, lambda x: [(program(x)[0] + 1) % 3, program(x)[1]], [picture])
+    assert not wrong.passed and wrong.score_error == 0
+    broken = compare(model, lambda x: [program(x)[0], program(x)[1] * np.nan], [picture])
+    assert not broken.passed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "model.bin"], "must end in .pt2"),
+        (["--output", "there.pt2"], "there.pt2 exists"),
+        (["--output", "a.pt2", "--words", "car, car"], "car"),
+        (["--output", "a.pt2", "--pictures", "none.png"], "none.png: no such picture"),
+        (["--output", "a.pt2", "--weights", "none.pth"], "none.pth"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.pt2").write_text("mine")
+    given = ["export", "cliptrase/tiny_scr", "--words", "car, sky", "--size", "64x96", *arguments]
+    assert main(given) == 1
+    assert message in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["there.pt2"]
+    assert (tmp_path / "there.pt2").read_text() == "mine"
+
+
+def test_the_command_reports(tmp_path, capsys):
+    given = ["--words", "car, sky", "--size", "64x96", "--output", str(tmp_path / "s.pt2")]
+    assert main(["export", "clipteacher/tiny", *given]) == 0
+    assert "100.0000% of the labels agree" in capsys.readouterr().out
