@@ -88,7 +88,8 @@ class Predictor:
             options: further KEY VALUE overrides.
 
         Raises:
-            UserError: for an unknown name (the nearest one is named), weights that are missing or
+            UserError: for an unknown name (the nearest one is named), a model that does not
+                segment, weights that are missing or
                 don't fit, or a device that this machine lacks.
         """
         config, own_weights = find_model(name)
@@ -97,6 +98,11 @@ class Predictor:
         cfg = load_cfg(config, [*overrides, *map(str, options)])
         _check_device(cfg.MODEL.DEVICE)
         model = build_segmenter(cfg)
+        if not isinstance(model, Segmenter):
+            raise UserError(
+                f"{name}: builds a {type(model).__name__}, which does not segment; the README of "
+                "its project says how to use it"
+            )
         notes = []
         if model.trains and not cfg.MODEL.WEIGHTS:
             notes.append(

@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from hclip.config import finetune_settings
+from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.embedded.dataset import SPLITS, Split
 from ovs_core.data.embedded.detection import instances_file
@@ -145,6 +146,11 @@ def test_wrong_configs():
         build("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
     with pytest.raises(UserError, match="ADAPTED is empty"):
         build("MODEL.CATSEG.FINETUNE", "hclip")
+
+
+def test_the_predictor_of_segmenters_refuses_a_detector():
+    with pytest.raises(UserError, match="HCLIPDetector, which does not segment"):
+        Predictor.from_config("hclip/detection/tiny", device="cpu")
 
 
 def test_pictures_with_and_without_boxes_train(made):
