@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time a method against the bare CLIP forward, in one run.
+"""Time a method against the bare forward of the network it stands on, in one run.
 
 Examples:
   python tools/benchmark.py cliptrase --size 224x224 --words 150 --threads 2
@@ -91,14 +91,16 @@ def _size(text: str) -> tuple[int, int]:
 def _print(result: dict) -> None:
     rows = [
         (stage, f"{1000 * result['seconds'][stage]:.1f}", "{:.1f} .. {:.1f}".format(
-            *(1000 * s for s in result["spread"][stage])))
+            *(1000 * s for s in result["spread"][stage])),
+            f"{1000 * result['cpu_seconds'][stage]:.1f}")
         for stage in STAGES
     ]  # fmt: skip
     print(f"{result['method']} on {result['architecture']}, {result['device']}, "
           f"{result['threads']} threads, {result['words']} words")  # fmt: skip
-    print(tabulate(rows, headers=("stage", "median ms", "min .. max")))
+    print(tabulate(rows, headers=("stage", "median ms", "min .. max", "processor ms")))
     low, high = result["ratio_spread"]
-    print(f"ratio to bare CLIP: {result['ratio_to_bare_clip']:.3f} ({low:.3f} .. {high:.3f})")
+    print(f"ratio to bare: {result['ratio_to_bare_clip']:.3f} ({low:.3f} .. {high:.3f}); "
+          f"of processor time: {result['ratio_cpu']:.3f}")  # fmt: skip
     print(f"text embeddings, first use: {result['text_seconds']:.2f} s; "
           f"peak memory of a picture: {result['peak_memory_mib']:.0f} MiB")  # fmt: skip
 

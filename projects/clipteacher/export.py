@@ -34,7 +34,7 @@ FORMAT = "clipteacher-student"
 
 
 class ExportedStudent(nn.Module):
-    """A student with the text features of its words.
+    """A student with the text features of its words; no CLIP is needed.
 
     Args:
         student: the network.
@@ -68,12 +68,12 @@ class ExportedStudent(nn.Module):
         return self.protocol.score(self, encoded, size or tuple(picture.shape[-2:])).labels()
 
     def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, h, w)."""
-        return self.student(images)
+        """(B, 3, H, W) -> (B, C', h, w)."""
+        return self.student.features(images)
 
     def score(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, K, h, w)."""
-        return class_logits(features, self.text)
+        """(B, C', h, w) -> (B, K, h, w)."""
+        return class_logits(features, self.text, self.student.projection)
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Logits with the bonus of the unseen classes."""

@@ -1,6 +1,7 @@
 """Student features against words, and the bonus of unseen classes (section 3.4).
 
-Letters: K classes, C channels, h x w student grid.
+Letters: K classes, C channels, C' channels in front of the student's projection, h x w student
+grid.
 """
 
 from __future__ import annotations
@@ -8,12 +9,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
-def class_logits(dense: Tensor, text: Tensor) -> Tensor:
-    """(B, C, h, w) student features and (K, C) text features -> (B, K, h, w) logits (eq. 9)."""
-    return torch.einsum("kc,bchw->bkhw", text.to(dense.dtype), dense)
+def fold(text: Tensor, projection: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Make one convolution of the student's last one and the words: both are linear (eq. 9).
+
+    Args:
+        text: (K, C) text features.
+        projection: 1 x 1 convolution from C' to C channels, or ``nn.Identity``.
+
+    Returns:
+        (K, C') weights, and (K,) bias or None.
+    """
+    if isinstance(projection, nn.Identity):
+        return text, None
+    weight, bias = projection.weight.flatten(1), projection.bias
+    return text @ weight, None if bias is None else text @ bias
+
+
+def class_logits(features: Tensor, text: Tensor, projection: nn.Module | None = None) -> Tensor:
+    """Compare features with words; C channels are not made on the way (eq. 9).
+
+    Args:
+        features: (B, C', h, w) what ``projection`` gets; (B, C, h, w) without one.
+        text: (K, C) text features.
+        projection: the student's last convolution.
+
+    Returns:
+        (B, K, h, w).
+    """
+    weight, bias = fold(text, projection or nn.Identity())
+    weight = weight.to(features.dtype)[:, :, None, None]
+    return F.conv2d(features, weight, None if bias is None else bias.to(features.dtype))
 
 
 def add_unseen_bonus(maps: Tensor, which: slice, unseen: Sequence[int], gamma: float) -> Tensor:

@@ -110,19 +110,19 @@ class CLIPTeacher(Segmenter):
         return self.student.normalize(picture.to(self.device))
 
     def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, h, w) student features."""
-        return self.student(images)
+        """(B, 3, H, W) -> (B, C', h, w) student features in front of its last convolution."""
+        return self.student.features(images)
 
     def score(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, K, h, w) logits of the current words."""
-        return class_logits(features, self.text_features())
+        """(B, C', h, w) -> (B, K, h, w) logits of the current words."""
+        return class_logits(features, self.text_features(), self.student.projection)
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Logits with the bonus of the unseen classes."""
         return add_unseen_bonus(maps, which, self.unseen, self.gamma)
 
     def bare_forward(self, images: Tensor) -> Tensor:
-        """The student alone; see ``Segmenter.bare_forward``."""
+        """The student alone, its C channels included; see ``Segmenter.bare_forward``."""
         return self.student(images)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:

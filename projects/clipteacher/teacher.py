@@ -66,13 +66,14 @@ class Teacher(nn.Module):
         if not self.cache.limit:
             return self.encode(images)
         keys = [self.cache.key(image) for image in images]
-        known = {key: self.cache.get(key) for key in keys}
-        new = [index for index, key in enumerate(keys) if known[key] is None]
+        place = {key: index for index, key in enumerate(keys)}  # each picture of the batch once
+        known = {key: self.cache.get(key) for key in place}
+        new = [key for key, entry in known.items() if entry is None]
         if new:
-            cls, dense = self.encode(images[new])
-            for position, index in enumerate(new):
-                known[keys[index]] = (cls[position], dense[position])
-                self.cache.put(keys[index], known[keys[index]])
+            cls, dense = self.encode(images[[place[key] for key in new]])
+            for key, *entry in zip(new, cls, dense, strict=True):
+                known[key] = tuple(entry)
+                self.cache.put(key, known[key])
         pairs = [tuple(part.to(images.device) for part in known[key]) for key in keys]
         cls, dense = zip(*pairs, strict=True)
         return torch.stack(cls), torch.stack(dense)

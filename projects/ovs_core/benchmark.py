@@ -1,9 +1,9 @@
 """Timing a method against the bare forward of the network it stands on, in one run.
 
-Reported apart: ``bare`` (the floor: CLIP's image forward on exactly the tensors that the method
-encodes), ``model`` (everything that depends on the picture), ``scoring`` (words against features),
-``labels`` (label map at the original size) and ``end_to_end``. Floor and method take turns, so that
-a drift of the machine's speed hits both.
+Reported apart: ``bare`` (the floor: the network's forward, by default CLIP's, on exactly the
+tensors that the method encodes), ``model`` (everything that depends on the picture), ``scoring``
+(words against features), ``labels`` (label map at the original size) and ``end_to_end``. Floor and
+method take turns, so that a drift of the machine's speed hits both.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ def benchmark(
         warmup: rounds before them; text embeddings are computed there.
 
     Returns:
-        ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``ratio_to_bare_clip`` (end to
-        end over bare, median of the rounds' ratios); ``text_seconds`` of the first use of the
-        words; ``peak_memory_mib`` above what was in use before the measured end-to-end call; and
-        what was run.
+        ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``cpu_seconds`` stage -> median
+        processor time, which other programs of the machine disturb little; ``ratio_to_bare_clip``
+        and ``ratio_cpu`` (end to end over bare, medians of the rounds' ratios of wall and processor
+        time); ``text_seconds`` of the first use of the words; ``peak_memory_mib`` above what was in
+        use before the measured end-to-end call; and what was run.
     """
     text_seconds = _time_text(model)
     inputs = _record_encoder_inputs(model, picture, size)
@@ -49,7 +50,8 @@ def benchmark(
         for index in range(warmup + repeats):
             seconds = _one_round(model, picture, size, inputs)
             rounds += [seconds] if index >= warmup else []
-    ratios = [r["end_to_end"] / r["bare"] for r in rounds]
+    wall, cpu = [w for w, _ in rounds], [c for _, c in rounds]
+    ratios = [r["end_to_end"] / r["bare"] for r in wall]
     return {
         "method": type(model).__name__,
         "architecture": model.clip.architecture,
@@ -62,10 +64,12 @@ def benchmark(
         "encoded": [list(t.shape) for t in inputs],
         "words": len(model.vocabulary),
         "repeats": repeats,
-        "seconds": {s: statistics.median(r[s] for r in rounds) for s in STAGES},
-        "spread": {s: [min(r[s] for r in rounds), max(r[s] for r in rounds)] for s in STAGES},
+        "seconds": {s: statistics.median(r[s] for r in wall) for s in STAGES},
+        "spread": {s: [min(r[s] for r in wall), max(r[s] for r in wall)] for s in STAGES},
+        "cpu_seconds": {s: statistics.median(r[s] for r in cpu) for s in STAGES},
         "ratio_to_bare_clip": statistics.median(ratios),
         "ratio_spread": [min(ratios), max(ratios)],
+        "ratio_cpu": statistics.median(r["end_to_end"] / r["bare"] for r in cpu),
         "text_seconds": text_seconds,
         "peak_memory_mib": peak_memory(lambda: _run(model, picture, size)) / 2**20,
     }
@@ -94,22 +98,24 @@ def _run(model: Segmenter, picture: Tensor, size: tuple[int, int]) -> Any:
 
 def _one_round(
     model: Segmenter, picture: Tensor, size: tuple[int, int], inputs: list[Tensor]
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Wall and processor seconds of every stage."""
     bare, _ = _timed(model, lambda: [model.bare_forward(t) for t in inputs])
     end_to_end, _ = _timed(model, lambda: model.postprocess(model.segment(picture, size)))
     encode, encoded = _timed(model, lambda: model.encode_picture(picture))
     score, scores = _timed(model, lambda: model.score_picture(encoded, size))
     labels, _ = _timed(model, lambda: model.postprocess(scores))
     times = (bare, encode, score, labels, end_to_end)
-    return dict(zip(STAGES, times, strict=True))
+    wall, cpu = zip(*times, strict=True)
+    return dict(zip(STAGES, wall, strict=True)), dict(zip(STAGES, cpu, strict=True))
 
 
-def _timed(model: Segmenter, call: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(model: Segmenter, call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
     _synchronize(model)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     result = call()
     _synchronize(model)
-    return time.perf_counter() - start, result
+    return (time.perf_counter() - start, time.process_time() - cpu_start), result
 
 
 def _synchronize(model: Segmenter) -> None:

@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.export import export_student, load_student
-from clipteacher.students import STUDENT_REGISTRY, Student, build_student
+from clipteacher.students import STUDENT_REGISTRY, build_student
 from ovs_core.configs import list_configs
 from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError
@@ -139,22 +139,6 @@ def test_own_segmenter_of_the_readme(tiny_cfg, tiny_model, samples):
         assert all(p.grad is not None for p in model.student.parameters())
     finally:
         STUDENT_REGISTRY._obj_map.pop("my_student", None)
-
-
-def test_width_is_projected_and_said(caplog):
-    with caplog.at_level("INFO"):
-        student = Student(nn.Conv2d(3, 5, 1), 8)
-    assert student(torch.zeros(1, 3, 4, 4)).shape == (1, 8, 4, 4)
-    assert "gives 5 channels, the text features have 8" in caplog.text
-
-
-@pytest.mark.parametrize("network, got", [(nn.Flatten(), r"\(1, 12288\)"), (nn.Identity(), None)])
-def test_wrong_rank_of_a_student(network, got):
-    if got is None:
-        assert Student(network, 3).projection(torch.zeros(1)).shape == (1,)
-        return
-    with pytest.raises(UserError, match=f"one map .*but gave {got}"):
-        Student(network, 8)
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,17 @@ def test_extreme_thresholds_fuse_nothing_and_everything(tokens):
 
 
 def test_teacher_runs_once_per_picture_and_stays_in_evaluation_mode():
-    teacher = Teacher(load_clip("embedded-vit").visual, cache_mib=8).train()
+    visual = load_clip("embedded-vit").visual
+    teacher = Teacher(visual, cache_mib=8).train()
     plain = Teacher(load_clip("embedded-vit").visual)
     assert not teacher.training and not teacher.encoder.visual.training
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for _ in range(2):
-        for ours, expected in zip(teacher(images), plain(images), strict=True):
+    seen = []
+    visual.conv1.register_forward_hook(lambda module, inputs, out: seen.append(len(inputs[0])))
+    for batch, total in ((images[[0, 1, 0]], 2), (images, 3), (images[:2], 3)):
+        for ours, expected in zip(teacher(batch), plain(batch), strict=True):
             torch.testing.assert_close(ours, expected)
-    assert teacher.cache.hits == 3
+        assert sum(seen) == total
     teacher.cache.limit = 1
     teacher.cache.put(b"new", tuple(torch.zeros(2, 4)))
     assert teacher.cache.used == 0

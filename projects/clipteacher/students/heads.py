@@ -76,10 +76,18 @@ class SegFormerHead(DenseHead):
         self.fusion_conv = ConvBlock(channels * len(in_channels), channels)
 
     def merge(self, maps: Sequence[Tensor]) -> Tensor:
-        """Bring the pyramid together."""
-        size = tuple(maps[0].shape[-2:])
-        parts = [resize(conv(one), size) for conv, one in zip(self.convs, maps, strict=True)]
-        return self.fusion_conv(torch.cat(parts, dim=1))
+        """Bring the pyramid together.
+
+        The fusing convolution is linear and 1 x 1, so each map meets its share of the weights on
+        its own coarse grid, before it is enlarged: the same sum for a quarter of the work.
+        """
+        size, fuse = tuple(maps[0].shape[-2:]), self.fusion_conv
+        shares = fuse.conv.weight.chunk(len(self.convs), dim=1)
+        parts = [
+            resize(F.conv2d(conv(one), share), size)
+            for conv, one, share in zip(self.convs, maps, shares, strict=True)
+        ]
+        return F.relu(fuse.bn(sum(parts)))
 
 
 class UPerHead(DenseHead):

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ovs_core.errors import UserError, nearest
 
+from .last_convolution import take_last_convolution
+
 logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB
@@ -31,8 +33,13 @@ and gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the
 class Student(nn.Module):
     """A network of dense features, checked and brought to the text features' width.
 
+    The last step is a 1 x 1 convolution, ``projection``: the network's own if it ends in one of C
+    channels, else one that is added where the widths differ. At test time it is folded into the
+    words, see ``inference.fold``.
+
     Args:
-        network: (B, 3, H, W) normalised pictures -> (B, C', h, w), any h and w.
+        network: (B, 3, H, W) normalised pictures -> (B, C', h, w), any h and w. A closing 1 x 1
+            convolution of C channels moves from it to ``projection``.
         dim: C. If C' differs, a 1 x 1 convolution is added behind the network, and the log says so.
         pixel_mean: RGB mean in 0..255.
         pixel_std: RGB deviation in 0..255.
@@ -57,14 +64,7 @@ class Student(nn.Module):
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             buffer = torch.tensor(tuple(values), dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
-        width = self._probe_width()
-        self.projection: nn.Module = nn.Identity()
-        if width != dim:
-            self.projection = nn.Conv2d(width, dim, 1)
-            logger.info(
-                "the student gives %d channels, the text features have %d: a trained 1 x 1 "
-                "convolution is put between them", width, dim,
-            )  # fmt: skip
+        self.projection = self._find_projection()
 
     def normalize(self, picture: Tensor) -> Tensor:
         """Bring RGB values in 0..255 to the network's statistics."""
@@ -76,19 +76,31 @@ class Student(nn.Module):
         Raises:
             UserError: if the network's output has another rank.
         """
-        return self.projection(_checked(self.network(images), self.network))
+        return self.projection(self.features(images))
 
-    def _probe_width(self) -> int:
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, C', h, w), what ``projection`` gets."""
+        return _checked(self.network(images), self.network)
+
+    def _find_projection(self) -> nn.Module:
         side = self.size_divisibility * -(-PROBE // self.size_divisibility)
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        images = torch.zeros(1, 3, side, side, device=device)
         training = self.network.training
         self.network.eval()
         with torch.no_grad():
-            found = _checked(
-                self.network(torch.zeros(1, 3, side, side, device=device)), self.network
-            )
+            width = self.features(images).shape[1]
+        last = take_last_convolution(self.network, images, self.dim)
         self.network.train(training)
-        return found.shape[1]
+        if last is not None:
+            return last
+        if width == self.dim:
+            return nn.Identity()
+        logger.info(
+            "the student gives %d channels, the text features have %d: a trained 1 x 1 "
+            "convolution is put between them", width, self.dim,
+        )  # fmt: skip
+        return nn.Conv2d(width, self.dim, 1)
 
 
 class Pyramid(nn.Module):

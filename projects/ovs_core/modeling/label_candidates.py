@@ -2,10 +2,11 @@
 
 A bilinear value is a convex mix of the four corners of its cell. A class whose largest corner is
 below the largest of all classes' smallest corners can't win in that cell. The same holds, more
-sharply, on one picture row between two grid columns, where a value is a mix of two. What is left (a
-handful of classes, a tenth even of white noise) is evaluated here. Pixels where two classes come
-closer than the rounding error of the arithmetic are settled by ``F.interpolate`` itself, so that
-the labels equal its own.
+sharply, on one picture row between two grid columns, where a value is a mix of two. What all
+classes share at a grid point decides nothing but blurs these bounds, so the best score of each
+point is taken off first. What is left (a handful of classes, a tenth even of white noise) is
+evaluated here. Pixels where two classes come closer than the rounding error of the arithmetic are
+settled by ``F.interpolate`` itself on the scores as they came, so that the labels equal its own.
 
 Letters: C classes, h x w the score grid, H x W the picture, R picture rows of one step, n classes
 that can win in a step, m the largest number of them in one segment (one row between two grid
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Ours and PyTorch's value of a pixel are each within about four roundings of the exact one,
+# Ours and PyTorch's value of a pixel are each within about five roundings of the exact one,
 # relative to the largest corner; this bounds the difference of two such pairs with room to spare.
 _SLACK = 16 * torch.finfo(torch.float32).eps
 _SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
@@ -69,12 +70,13 @@ def candidate_labels(
     columns = _axis(scores.shape[2], size[1], align_corners)
     if rows is None or columns is None:
         return None
-    parts = _label_steps(scores, rows, columns)
+    best = scores.amax(0)
+    parts = _label_steps(scores - best, best, rows, columns)
     if parts is None:
         return None
     labels = torch.cat([part.labels for part in parts])
     rivals = torch.cat([part.rivals for part in parts]).unique()
-    if len(rivals) > _many(scores):
+    if len(rivals) > _many(len(scores)):
         return None
     if len(rivals):
         contested = torch.cat([part.contested for part in parts])
@@ -92,13 +94,13 @@ def _pays(scores: Tensor, size: tuple[int, int]) -> bool:
         and size[0] >= 2 * h
         and size[1] >= 2 * w
         and num_classes >= _SETTLE_CHUNK
-        and bool(scores.isfinite().all())
+        and bool(scores.sum().isfinite())  # several times cheaper than to look at each
     )
 
 
-def _many(scores: Tensor) -> int:
+def _many(num_classes: int) -> int:
     """Number of candidates from which chunks of all classes are cheaper."""
-    return len(scores) // 4 + 4 * _SETTLE_CHUNK
+    return num_classes // 4 + 4 * _SETTLE_CHUNK
 
 
 def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
@@ -129,17 +131,25 @@ def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
     return _Axis(cell, near, far)
 
 
-def _label_steps(scores: Tensor, rows: _Axis, columns: _Axis) -> list[_Part] | None:
+def _label_steps(scores: Tensor, best: Tensor, rows: _Axis, columns: _Axis) -> list[_Part] | None:
     """Label all rows, a step per thread; None as soon as a step has too many candidates.
 
     The operations of a step are too small to be split among PyTorch's threads, which would wait for
     each other most of the time.
+
+    Args:
+        scores: (C, h, w), 0 for the best class of each grid point and less for the others.
+        best: (h, w) what was taken off, which bounds the rounding of the scores as they came.
+        rows: resize of the column axis.
+        columns: resize of the row axis.
     """
+    size = best.abs()
     threads = min(torch.get_num_threads(), _MAX_THREADS)
 
     def label(step: tuple[int, slice]) -> _Part | None:
         cell, chosen = step
-        return _label_rows(scores, cell, _Axis(*(x[chosen] for x in rows)), columns)
+        lines = _Axis(*(x[chosen] for x in rows))
+        return _label_rows(scores[:, cell : cell + 2], size[cell : cell + 2], lines, columns)
 
     parts = []
     with _single_threaded(), ThreadPoolExecutor(threads) as pool:
@@ -177,10 +187,17 @@ def _row_steps(
         start += count
 
 
-def _label_rows(scores: Tensor, cell: int, rows: _Axis, columns: _Axis) -> _Part | None:
-    """Label R picture rows that lie between grid rows ``cell`` and ``cell + 1``."""
-    corners = scores[:, cell : cell + 2]
-    alive, error = _alive(corners)
+def _label_rows(corners: Tensor, size: Tensor, rows: _Axis, columns: _Axis) -> _Part | None:
+    """Label R picture rows between two grid rows.
+
+    Args:
+        corners: (C, 2, w) scores of the grid rows.
+        size: (2, w) how large the scores were as they came.
+        rows: resize of the column axis.
+        columns: resize of the row axis.
+    """
+    limit = _many(len(corners))
+    alive, error = _alive(corners, size)
     classes = alive.any(1).nonzero().flatten()
     corners, alive = corners[classes], alive[classes]
     near, far = rows.near[:, None], rows.far[:, None]
@@ -189,18 +206,19 @@ def _label_rows(scores: Tensor, cell: int, rows: _Axis, columns: _Axis) -> _Part
     ceiling = torch.maximum(lines[..., :-1], lines[..., 1:])
     can_win = (ceiling >= floor - error) & alive[:, None]
     table = _candidate_table(can_win)  # (m, R, w - 1) positions in `classes`
-    if len(table) > _many(scores):
+    if len(table) > limit:
         return None
     best = _best_of(lines, table, error, columns)
     names = classes.to(best.labels.dtype)
     return _Part(names[best.labels.long()], best.contested, names[best.rivals.long()])
 
 
-def _alive(corners: Tensor) -> tuple[Tensor, Tensor]:
+def _alive(corners: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Tell which classes can win in which cell, and how exact a value is there.
 
     Args:
         corners: (C, 2, w) two neighbouring grid rows.
+        size: (2, w) as in ``_label_rows``.
 
     Returns:
         (C, w - 1) bool, and (w - 1,) bound on the difference of two computed values.
@@ -208,10 +226,10 @@ def _alive(corners: Tensor) -> tuple[Tensor, Tensor]:
     high, low = corners.amax(1), corners.amin(1)
     high = torch.maximum(high[:, :-1], high[:, 1:])
     low = torch.minimum(low[:, :-1], low[:, 1:])
-    floor = low.amax(0)
-    alive = high + _SLACK * high.abs() >= floor - _SLACK * floor.abs()
-    size = torch.maximum(high.abs(), low.abs()).masked_fill(~alive, 0)
-    return alive, _SLACK * size.amax(0)
+    floor, shared = low.amax(0), size.amax(0)
+    shared = torch.maximum(shared[:-1], shared[1:])
+    alive = high >= floor + 2 * _SLACK * (floor - shared)  # no score is above 0
+    return alive, _SLACK * (shared - low.masked_fill(~alive, 0).amin(0))
 
 
 def _candidate_table(can_win: Tensor) -> Tensor:
