@@ -31,6 +31,8 @@ from .modeling.segmenter import Segmenter
 from .pictures import read_picture
 from .vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
+
 FORMATS = {".pt2": "torch.export program", ".onnx": "ONNX"}
 METADATA = "ovsuite.json"  # name of the record inside the file
 TOLERANCE = 1e-3  # largest error that is accepted, as a share of the range of the scores
@@ -131,7 +133,10 @@ def export(
     shown = [_read(source, size) for source in pictures] or _drawn(size)
     shown += [np.random.default_rng(i).uniform(0, 255, (3, *size)) for i in range(NOISE)]
     shown = [picture.astype(np.float32) for picture in shown]
-    program = _trace(_build(cfg, vocabulary), size, with_scores, shown[0])
+    model = _build(cfg, vocabulary)
+    if model.trains and not cfg.MODEL.WEIGHTS:
+        logger.warning("%s is trained, but no weights were given", cfg.CONFIG_FILE)
+    program = _trace(model, size, with_scores, shown[0])
     record = _record(cfg, vocabulary, size, with_scores)
     with atomic_path(path) as part:
         _write(program, part, record)
@@ -206,6 +211,10 @@ def _check_target(path: Path, overwrite: bool) -> None:
 def _build(cfg: CfgNode, vocabulary: Vocabulary) -> Segmenter:
     seed_everything(max(cfg.SEED, 0))  # the same weights each time, also where a config draws them
     model = build_segmenter(cfg)
+    if not isinstance(model, Segmenter):
+        raise UserError(
+            f"{cfg.CONFIG_FILE}: builds a {type(model).__name__}, which does not segment"
+        )
     obstacle = model.export_obstacle()
     if obstacle:
         raise UserError(f"{cfg.CONFIG_FILE}: this model cannot be exported: {obstacle}")

@@ -22,10 +22,7 @@ TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")
 
 
 def config(name):
-    options = ["MODEL.DEVICE", "cpu"]
-    if name.startswith("cliptrase"):
-        options += ["MODEL.CLIPTRASE.PROTOCOL", "fullres"]
-    return load_cfg(find_config(name), options)
+    return load_cfg(find_config(name), ["MODEL.DEVICE", "cpu"])
 
 
 @pytest.mark.slow
@@ -87,6 +84,7 @@ def test_another_program_does_not_pass(tmp_path):
         (["--output", "there.pt2"], "there.pt2 exists"),
         (["--output", "a.pt2", "--words", "car, car"], "car"),
         (["--output", "a.pt2", "--pictures", "none.png"], "none.png: no such picture"),
+        (["--output", "a.pt2", "--opts", "MODEL.CLIPTRASE.MTHOD", "clip"], "Did you mean"),
         (["--output", "a.pt2", "--weights", "none.pth"], "none.pth"),
     ],
 )
@@ -98,6 +96,11 @@ def test_wrong_arguments_are_refused(arguments, message, tmp_path, monkeypatch, 
     assert message in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["there.pt2"]
     assert (tmp_path / "there.pt2").read_text() == "mine"
+
+
+def test_a_detector_is_no_segmenter(tmp_path):
+    with pytest.raises(UserError, match="HCLIPDetector, which does not segment"):
+        export(config("hclip/detection/tiny"), WORDS, tmp_path / "a.pt2", size=SIZE)
 
 
 def test_the_command_reports(tmp_path, capsys):

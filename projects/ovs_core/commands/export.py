@@ -21,7 +21,9 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("method", help="method, method/config, or a YAML file")
+    parser.add_argument(
+        "method", help="method/config, a YAML file, or the output folder of a training"
+    )
     parser.add_argument("--words", required=True, help="comma list, or a text file; a|b: synonyms")
     parser.add_argument("--size", required=True, type=_size, help="HxW of picture and labels")
     parser.add_argument("--output", required=True, type=Path, help="file to write: .pt2 or .onnx")
@@ -32,18 +34,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument(
-        "--options", nargs="+", default=(), metavar="KEY VALUE", help="config overrides"
+        "--opts", nargs="+", default=(), metavar="KEY VALUE", help="config overrides"
     )
 
 
 def run(args: Namespace) -> int:
     """Export and report the comparison."""
-    from ..configs import find_config
+    from ..configs import find_model
     from ..engine.config import load_cfg
     from ..export import export
 
-    weights = ["MODEL.WEIGHTS", args.weights] if args.weights else []
-    cfg = load_cfg(find_config(args.method), ["MODEL.DEVICE", "cpu", *weights, *args.options])
+    config, found = find_model(args.method)
+    weights = args.weights or found
+    chosen = ["MODEL.WEIGHTS", weights] if weights else []
+    cfg = load_cfg(config, ["MODEL.DEVICE", "cpu", *chosen, *args.opts])
     check = export(
         cfg,
         args.words,
