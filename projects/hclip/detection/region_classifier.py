@@ -98,10 +98,11 @@ class RegionClassifier(FastRCNNOutputLayers):
         return self.logits(self.cls_score(x)), self.bbox_pred(x)
 
     def logits(self, regions: Tensor) -> Tensor:
-        """(R, D) region embeddings -> (R, K + 1) logits."""
-        background = F.normalize(self.background, dim=0)
-        words = torch.cat([self.text, background[None]])
-        scores = self.temperature * F.normalize(regions.float(), dim=-1) @ words.T
+        """(R, D) region embeddings -> (R, K + 1) logits, in float32 also under autocast."""
+        with torch.autocast(regions.device.type, enabled=False):
+            background = F.normalize(self.background, dim=0)
+            words = torch.cat([self.text, background[None]])
+            scores = self.temperature * F.normalize(regions.float(), dim=-1) @ words.T
         competes = self.takes_part & self.is_base if self.training else self.takes_part
         return scores.masked_fill(~F.pad(competes, (0, 1), value=True), -torch.inf)
 

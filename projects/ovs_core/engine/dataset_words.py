@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectron2.data.catalog import Metadata
 
-from ..data.vocabularies import load_background_words, load_class_list
+from ..data.vocabularies import ClassList, load_background_words, load_class_list
 from ..vocabulary import Vocabulary
 
 
@@ -41,12 +41,13 @@ def dataset_vocabulary(
         synonyms = classes.synonyms(synonym_field)
     else:
         synonyms = [[text] for text in classes.texts(name_field)]
-    kept = slice(-1 if replaced else None)
+    kept = _numbered(metadata, classes)[: -1 if replaced else None]
+    countable = set(classes.things)
     return Vocabulary.from_names(
-        classes.names[kept],
-        synonyms=synonyms[kept],
+        [classes.names[i] for i in kept],
+        synonyms=[synonyms[i] for i in kept],
         background_words=extra,
-        things=classes.things or None,
+        things=[place for place, i in enumerate(kept) if i in countable] or None,
     )
 
 
@@ -65,3 +66,11 @@ def dataset_outside(metadata: Metadata) -> tuple[int, ...]:
         return ()
     inside = {*metadata.seen_classes, *unseen}
     return tuple(i for i in range(len(metadata.thing_classes)) if i not in inside)
+
+
+def _numbered(metadata: Metadata, classes: ClassList) -> list[int]:
+    """Places in the class list of what a dataset numbers: everything, or things alone (boxes)."""
+    things = metadata.get("thing_classes") or ()
+    if metadata.get("stuff_classes") or len(things) != len(classes.things):
+        return list(range(len(classes.names)))
+    return list(classes.things)

@@ -116,6 +116,12 @@ def test_classes_outside_a_split_take_no_part(boxes_set):
     assert dataset_vocabulary(MetadataCatalog.get("boxes_of_test")).names == NAMES
 
 
+@pytest.mark.parametrize("name", ["coco_detection_48_17_val", "ade20k_150_instance_val"])
+def test_words_of_a_set_of_boxes_are_its_things(name):
+    metadata = MetadataCatalog.get(name)
+    assert dataset_vocabulary(metadata).names == list(metadata.thing_classes)
+
+
 def test_boxes_of_the_embedded_world_are_tight(tmp_path, monkeypatch):
     monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path))
     monkeypatch.setitem(SPLITS, "val", Split(4, 1_000_000, ((96, 128),)))
