@@ -20,7 +20,7 @@ from types import ModuleType
 from ..errors import UserError
 
 # As typed; the module's name has "_" for "-". The order is that of the help.
-COMMANDS = ("export", "methods")
+COMMANDS = ("export", "web", "methods")
 
 DESCRIPTION = "Open-vocabulary segmentation: label every pixel with names that you type."
 INTERRUPTED = 130  # what shells report after Ctrl-C

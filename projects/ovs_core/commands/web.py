@@ -1,0 +1,56 @@
+"""Open a local web page: drop a picture, type words, compare methods side by side.
+
+Without --method the page offers the configs of the embedded world, and those whose weights lie on
+this disk. Nothing is downloaded or sent anywhere. Needs gradio: pip install 'ovsuite[web]'.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+SUMMARY = "open a local web page: drop a picture, type words, compare methods"
+EXAMPLES = (
+    "ovsuite web",
+    "ovsuite web --open --port 8000",
+    "ovsuite web --method cliptrase/vitb16 --method output/hclip_tiny",
+    "ovsuite web --method hclip/vitb16 --weights hclip_vitb16.pth",
+    "ovsuite web --host 0.0.0.0 --max-upload 5",
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("--method", action="append", default=[], metavar="CONFIG",
+                        help="offer only this config (repeatable)")  # fmt: skip
+    parser.add_argument("--weights", action="append", default=[], metavar="FILE",
+                        help="its checkpoint; once per --method, in the same order")  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1",
+                        help="address to listen on (127.0.0.1: this machine only)")  # fmt: skip
+    parser.add_argument("--port", type=int, default=7860,
+                        help="port; the next free one if it is taken (7860)")  # fmt: skip
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
+                        help="largest picture file in megabytes (20)")  # fmt: skip
+    parser.add_argument("--max-pixels", type=float, default=25, metavar="MILLIONS",
+                        help="largest picture in millions of pixels (25)")  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    from ..errors import UserError
+    from ..web.choices import found_choices, named_choices
+    from ..web.inputs import Limits
+    from ..web.server import Settings, require_gradio, serve
+
+    if not 0 < args.port < 65536:
+        raise UserError(f"--port {args.port}: must be between 1 and 65535")
+    if args.max_upload <= 0 or args.max_pixels <= 0:
+        raise UserError("--max-upload and --max-pixels must be above 0")
+    if args.weights and not args.method:
+        raise UserError("--weights needs --method: the config that the checkpoint belongs to")
+    require_gradio()
+    choices = named_choices(args.method, args.weights) if args.method else found_choices()
+    limits = Limits(args.max_upload, args.max_pixels)
+    serve(choices, Settings(args.host, args.port, limits, args.device, args.open))
+    return 0

@@ -1,0 +1,115 @@
+"""What a visitor gives: a picture and words, checked before any model runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import UserError
+from ..pictures import read_picture
+from ..vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a visitor may send.
+
+    Attributes:
+        megabytes: size of a picture file.
+        megapixels: millions of pixels of a picture.
+        words: number of classes.
+    """
+
+    megabytes: float = 20
+    megapixels: float = 25
+    words: int = 1000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that passed the checks.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stem: file name without folder and suffix, for names of downloads.
+    """
+
+    image: np.ndarray
+    stem: str
+
+
+def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
+    """Read the picture that the page's picture field holds.
+
+    Args:
+        payload: gradio's file record with ``path`` and ``orig_name``; None if the field is empty.
+        limits: what is accepted.
+
+    Raises:
+        UserError: if there is no picture, or it is too large or cannot be decoded.
+    """
+    if not payload or not payload.get("path"):
+        raise UserError("add a picture first: drop a file, paste one, or pick an example")
+    path = Path(payload["path"])
+    name = PureWindowsPath(payload.get("orig_name") or path.name).name  # knows both separators
+    megabytes = path.stat().st_size / 2**20
+    if megabytes > limits.megabytes:
+        raise UserError(
+            f"{name} has {megabytes:.1f} MB; this page takes up to {limits.megabytes:g} MB"
+        )
+    _check_pixels(path, name, limits)
+    try:
+        return Upload(read_picture(path), Path(name).stem or "picture")
+    except UserError as error:  # the visitor knows the name of the file, not where it was put
+        raise UserError(str(error).replace(str(path), name)) from error
+
+
+def read_words(text: str | None, limits: Limits) -> Vocabulary:
+    """Read words that are separated by commas or new lines.
+
+    The text is never taken for a file name, as ``Vocabulary.parse`` would: a visitor must not read
+    files of this machine.
+
+    Args:
+        text: as typed; ``sofa|couch`` gives synonyms, ``background: wall`` a background word.
+        limits: what is accepted.
+
+    Raises:
+        UserError: if there is no word, a repeated one, or too many.
+    """
+    words = [word for word in re.split(r"[,\n]", text or "") if word.strip()]
+    if not words:
+        raise UserError("type at least one word, for example: cat, sofa|couch, wall")
+    if len(words) > limits.words:
+        raise UserError(
+            f"{len(words)} words are more than this page takes ({limits.words}); the command "
+            "`ovsuite segment --words FILE` takes longer lists"
+        )
+    return Vocabulary.from_list(words)
+
+
+def _check_pixels(path: Path, name: str, limits: Limits) -> None:
+    """Refuse by the header, before a small file unpacks into gigabytes."""
+    try:
+        with Image.open(path) as image:
+            pixels = image.width * image.height
+    except Image.DecompressionBombError as error:
+        raise UserError(_too_many("far more than a hundred", name, limits)) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"{name} cannot be read as a picture; use JPEG, PNG, WebP, BMP, TIFF or GIF"
+        ) from error
+    if pixels > limits.megapixels * 1e6:
+        raise UserError(_too_many(f"{pixels / 1e6:.1f}", name, limits))
+
+
+def _too_many(millions: str, name: str, limits: Limits) -> str:
+    return (
+        f"{name} has {millions} million pixels; this page takes up to {limits.megapixels:g} "
+        "million. Make it smaller first"
+    )

@@ -1,0 +1,98 @@
+"""The models behind the page: each is built when first asked for, and kept."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from ..predictor import Predictor, Result
+from ..vocabulary import Vocabulary
+from .choices import Choice
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method made of a picture.
+
+    Attributes:
+        choice: the method.
+        result: None if it failed.
+        seconds: wall time of the segmentation.
+        loading: wall time of building the model; 0 when it was there already.
+        error: what went wrong, for the person; empty if nothing did.
+    """
+
+    choice: Choice
+    result: Result | None
+    seconds: float = 0.0
+    loading: float = 0.0
+    error: str = ""
+
+
+class ModelRoom:
+    """Predictors by name, at most one call at a time in each.
+
+    Args:
+        choices: the methods on offer.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, choices: Sequence[Choice], device: str = "auto") -> None:
+        self.choices = {choice.name: choice for choice in choices}
+        self._device = device
+        self._predictors: dict[str, Predictor] = {}
+        self._locks = {name: threading.Lock() for name in self.choices}
+
+    def pick(self, names: Sequence[str]) -> list[Choice]:
+        """Turn names from the page into methods, in the order of the offer.
+
+        Raises:
+            UserError: if there is none, or one that is not on offer.
+        """
+        unknown = [name for name in names if name not in self.choices]
+        if unknown:
+            raise UserError(f"the method '{unknown[0]}' is not on offer; reload the page")
+        if not names:
+            raise UserError("pick at least one method")
+        return [choice for name, choice in self.choices.items() if name in names]
+
+    def segment(self, choice: Choice, image: np.ndarray, words: Vocabulary) -> Outcome:
+        """Segment one picture with one method.
+
+        Args:
+            choice: the method.
+            image: (H, W, 3) uint8 RGB.
+            words: the classes.
+
+        Returns:
+            The result with its times, or an outcome that carries the error.
+        """
+        with self._locks[choice.name]:
+            try:
+                started = time.perf_counter()
+                is_new = choice.name not in self._predictors
+                predictor = self._predictor(choice)
+                loaded = time.perf_counter()
+                result = predictor(image, words)
+            except UserError as error:
+                return Outcome(choice, None, error=str(error))
+            except Exception:  # the trace belongs to the terminal, not to the visitor
+                logger.exception("%s failed", choice.name)
+                return Outcome(choice, None, error="failed; the terminal shows where")
+        loading = loaded - started if is_new else 0.0
+        return Outcome(choice, result, time.perf_counter() - loaded, loading)
+
+    def _predictor(self, choice: Choice) -> Predictor:
+        if choice.name not in self._predictors:
+            self._predictors[choice.name] = Predictor.from_config(
+                choice.config, weights=choice.weights, device=self._device
+            )
+        return self._predictors[choice.name]

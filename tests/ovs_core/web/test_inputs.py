@@ -1,0 +1,99 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovs_core.errors import UserError
+from ovs_core.web.inputs import Limits, read_upload, read_words
+
+LIMITS = Limits(megabytes=0.1, megapixels=0.5, words=5)
+
+
+def payload(path, name="photo.png"):
+    return {"path": str(path), "orig_name": name}
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "stored_under_another_name.png"
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(path)
+    return path
+
+
+def test_a_picture_comes_with_the_stem_of_the_visitors_file(picture):
+    upload = read_upload(payload(picture, "my cat.png"), LIMITS)
+    assert upload.image.shape == (20, 30, 3) and (upload.image == (200, 10, 10)).all()
+    assert upload.stem == "my cat"
+
+
+def test_a_folder_in_the_name_does_not_travel_into_downloads(picture):
+    assert read_upload(payload(picture, "../../etc/x.png"), LIMITS).stem == "x"
+    assert read_upload(payload(picture, "..\\..\\x.png"), LIMITS).stem == "x"
+
+
+@pytest.mark.parametrize("record", [None, {}, {"path": None}])
+def test_no_picture(record):
+    with pytest.raises(UserError, match="add a picture first"):
+        read_upload(record, LIMITS)
+
+
+def test_a_large_file_is_refused_by_its_size(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(bytes(200_000))
+    with pytest.raises(UserError, match=r"photo.png has 0.2 MB; this page takes up to 0.1 MB"):
+        read_upload(payload(path), LIMITS)
+
+
+def test_many_pixels_in_a_small_file_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    Image.new("L", (1000, 600)).save(path)
+    monkeypatch.setattr("ovs_core.web.inputs.read_picture", lambda _: pytest.fail("unpacked"))
+    with pytest.raises(UserError, match="photo.png has 0.6 million pixels"):
+        read_upload(payload(path), LIMITS)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # what Pillow itself refuses
+    with pytest.raises(UserError, match="more than a hundred million pixels"):
+        read_upload(payload(path), LIMITS)
+
+
+def cut_off_png():
+    packed = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(packed, "PNG")
+    return packed.getvalue()[:3000]
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", cut_off_png()])
+def test_a_broken_picture_is_named_as_the_visitor_knows_it(tmp_path, content):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="photo.png") as caught:
+        read_upload(payload(path), LIMITS)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_words_take_commas_lines_synonyms_and_background():
+    words = read_words("sofa|couch, black cat\nbackground: wall,\n", LIMITS)
+    assert words.names == ["sofa", "black cat", "wall"]
+    assert words[0].synonyms == ("sofa", "couch") and words.background_index == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "at least one word"),
+        (" , \n ,", "at least one word"),
+        ("cat, Cat", "more than once"),
+        ("cat||dog", "empty name"),
+        ("a,b,c,d,e,f", "6 words are more than this page takes"),
+    ],
+)
+def test_mistakes_in_the_words(text, said):
+    with pytest.raises(UserError, match=said):
+        read_words(text, LIMITS)
+
+
+def test_words_never_name_a_file_of_this_machine(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password\n")
+    assert read_words(str(secret), LIMITS).names == [str(secret)]
