@@ -24,6 +24,7 @@ from .pictures import read_picture
 from .visualizer import legend, overlay, palette, save_picture, sheet
 
 METRICS = ("mIoU", "mIoU_S", "mIoU_U", "hIoU", "pACC")
+TASKS = ("sem_seg", "panoptic_seg", "segm")  # of which no two name a metric alike
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,25 @@ class Entry:
     trained: bool = False
 
 
-def compare(entries: Sequence[Entry], output: str | Path, *, samples: int = 6) -> str:
+def compare(
+    entries: Sequence[Entry],
+    output: str | Path,
+    *,
+    samples: int = 6,
+    metrics: Sequence[str] = METRICS,
+) -> str:
     """Evaluate every entry, write ``table.md``, ``table.json`` and ``sheet.png``.
 
     Args:
         entries: what to compare; all must test on the same single dataset.
         output: folder; each entry's run goes into a folder of its own below it.
         samples: pictures on the sheet.
+        metrics: columns of the table.
 
     Returns:
         The table as Markdown.
     """
-    return _compare({entry.title: [entry] for entry in entries}, Path(output), samples)
+    return _compare({entry.title: [entry] for entry in entries}, Path(output), samples, metrics)
 
 
 def train_and_compare(
@@ -64,6 +72,7 @@ def train_and_compare(
     options: Sequence[str] = (),
     seeds: Sequence[int] = (),
     samples: int = 6,
+    metrics: Sequence[str] = METRICS,
 ) -> str:
     """Train the entries that are to be trained, then compare all; prints a line per training.
 
@@ -76,6 +85,7 @@ def train_and_compare(
         seeds: each trained entry is trained once per seed, and the table has the mean and the
             standard deviation; empty for one training with the config's own seed.
         samples: pictures on the sheet, which shows the first seed.
+        metrics: columns of the table.
 
     Returns:
         The table as Markdown.
@@ -88,7 +98,7 @@ def train_and_compare(
         else [entry]
         for entry in entries
     }
-    return _compare(lines, output, samples)
+    return _compare(lines, output, samples, metrics)
 
 
 def comparison_parser(description: str, output: str) -> argparse.ArgumentParser:
@@ -122,13 +132,16 @@ def show_comparison(table: str, output: str | Path) -> None:
     print(f"pictures  {output / 'sheet.png'}")
 
 
-def format_table(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+def format_table(
+    lines: Mapping[str, Sequence[Mapping[str, float]]], metrics: Sequence[str] = METRICS
+) -> str:
     """Lay results out as a Markdown table; metrics that no line has are left out.
 
     Args:
         lines: title -> results of one or more runs, of which mean and deviation are shown.
+        metrics: columns, in their order.
     """
-    shown = [m for m in METRICS if any(m in r for results in lines.values() for r in results)]
+    shown = [m for m in metrics if any(m in r for results in lines.values() for r in results)]
     rows = [[title, *(_cell(results, m) for m in shown)] for title, results in lines.items()]
     return tabulate(rows, headers=("method", *shown), tablefmt="github", disable_numparse=True)
 
@@ -152,10 +165,12 @@ def picture_sheet(entries: Sequence[Entry], output: Path, samples: int) -> np.nd
     return np.vstack([grid, legend(names, colors, grid.shape[1])])
 
 
-def _compare(lines: Mapping[str, Sequence[Entry]], output: Path, samples: int) -> str:
+def _compare(
+    lines: Mapping[str, Sequence[Entry]], output: Path, samples: int, metrics: Sequence[str]
+) -> str:
     """Evaluate the runs of every line and write table and pictures."""
     results = {title: [_evaluate(e, output) for e in entries] for title, entries in lines.items()}
-    table = format_table(results)
+    table = format_table(results, metrics)
     output.mkdir(parents=True, exist_ok=True)
     (output / "table.md").write_text(table + "\n")
     (output / "table.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -203,7 +218,8 @@ def _slug(title: str) -> str:
 
 def _evaluate(entry: Entry, output: Path) -> dict[str, float]:
     options = ["OUTPUT_DIR", str(_folder(entry, output)), *entry.options]
-    return dict(run(str(find_config(entry.config)), options, eval_only=True)["sem_seg"])
+    found = run(str(find_config(entry.config)), options, eval_only=True)
+    return {name: value for task in TASKS for name, value in found.get(task, {}).items()}
 
 
 def _predict(cfg: CfgNode, dataset: str, dicts: list[dict]) -> list[np.ndarray]:

@@ -68,6 +68,11 @@ def test_a_table_leaves_out_what_nothing_measured():
     assert "pACC" not in table and "hIoU" in table and "20.00" in table
 
 
+def test_columns_can_be_chosen():
+    table = format_table({"a": [{"mIoU": 10.0, "PQ": 30.0, "hIoU": 1.0}]}, ("PQ", "AP", "mIoU"))
+    assert [c.strip() for c in table.splitlines()[0].split("|")] == ["", "method", "PQ", "mIoU", ""]
+
+
 def test_seeds_are_numbers():
     parser = comparison_parser("text", "output/here")
     assert parser.parse_args(["--seeds", "0,1"]).seeds == (0, 1)
