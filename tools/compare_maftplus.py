@@ -32,8 +32,8 @@ def main() -> None:
         metrics=METRICS,
     )  # fmt: skip
     print(f"\nThe embedded world, validation set, 28 classes, 20 of them things:\n\n{table}\n")
-    print("PQ_th and PQ_st are those of things and stuff; AP is that of masks; mIoU averages classes")
-    print("with ground truth. An untrained head has random weights and CLIP as it is shipped.\n")
+    print("PQ_th, PQ_st: things, stuff. AP: masks. mIoU: mean over classes with ground truth.")
+    print("An untrained head has random weights; its CLIP is the shipped one.\n")
     print(f"table     {args.output / 'table.md'}")
     print(f"pictures  {args.output / 'sheet.png'}")
 
