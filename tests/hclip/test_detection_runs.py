@@ -140,8 +140,15 @@ def test_wrong_configs():
     def build(*options):
         return build_model(load_cfg(TINY, ["MODEL.CLIP.PRETRAINED", "random", *options]))
 
-    with pytest.raises(UserError, match="has no classes with boxes"):
-        build("DATASETS.TRAIN", "('embedded_sem_seg_train',)")
+    for name in ("embedded_sem_seg_train", "embedded_panoptic_train"):
+        with pytest.raises(UserError, match=f"{name}: is no dataset of boxes"):
+            build("DATASETS.TRAIN", f"('{name}',)")
+    with pytest.raises(UserError, match="needs MODEL.ROI_HEADS.NAME RegionTextROIHeads"):
+        build("MODEL.ROI_HEADS.NAME", "StandardROIHeads")
+    with pytest.raises(UserError, match="RPN.IN_FEATURES: 'p6'.* the pyramid has p1, p2"):
+        build("MODEL.RPN.IN_FEATURES", "['p2', 'p3', 'p4', 'p5', 'p6']")
+    with pytest.raises(UserError, match="needs a ViT image tower"):
+        build("MODEL.CLIP.ARCHITECTURE", "embedded-convnext")
     with pytest.raises(UserError, match="needs MODEL.BACKBONE.NAME AdaptedBackbone"):
         build("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
     with pytest.raises(UserError, match="ADAPTED is empty"):

@@ -5,12 +5,19 @@ Letters: K classes, D joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    build_backbone,
+    build_proposal_generator,
+    build_roi_heads,
+)
 from torch import Tensor
 
 from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
@@ -18,6 +25,8 @@ from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import build_templates
 from ovs_core.vocabulary import Vocabulary
+
+from .backbone import DENSE
 
 
 @META_ARCH_REGISTRY.register()
@@ -44,19 +53,27 @@ class HCLIPDetector(GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build the parts; the colour statistics are the CLIP's."""
-        if cfg.MODEL.BACKBONE.NAME != "AdaptedBackbone":
-            raise UserError(
-                f"MODEL.META_ARCHITECTURE {cls.__name__} needs MODEL.BACKBONE.NAME "
-                f"AdaptedBackbone, not {cfg.MODEL.BACKBONE.NAME}"
-            )
-        arguments = super().from_config(cfg)
-        clip = arguments["backbone"].encoder.clip
+        for part, name in (("BACKBONE", "AdaptedBackbone"), ("ROI_HEADS", "RegionTextROIHeads")):
+            if cfg.MODEL[part].NAME != name:
+                raise UserError(
+                    f"MODEL.META_ARCHITECTURE {cls.__name__} needs MODEL.{part}.NAME {name}, not "
+                    f"{cfg.MODEL[part].NAME}"
+                )
+        base_names = _base_names(cfg.DATASETS.TRAIN)
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        _check_levels(cfg, shapes)
+        clip = backbone.encoder.clip
         return {
-            **arguments,
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, shapes),
+            "roi_heads": build_roi_heads(cfg, shapes),
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
             "pixel_mean": clip.pixel_mean.flatten().tolist(),
             "pixel_std": clip.pixel_std.flatten().tolist(),
             "templates": build_templates(cfg),
-            "base_names": _base_names(cfg.DATASETS.TRAIN),
+            "base_names": base_names,
         }
 
     @property
@@ -135,13 +152,25 @@ def _base_names(datasets: Sequence[str]) -> list[str]:
         return []
     metadata = dataset_metadata(datasets[0])
     names = metadata.get("thing_classes")
-    if not names:
+    if not names or metadata.get("stuff_classes"):
         raise UserError(
-            f"DATASETS.TRAIN {datasets[0]}: has no classes with boxes; name a dataset of "
+            f"DATASETS.TRAIN {datasets[0]}: is no dataset of boxes; name a dataset of "
             "instances, such as coco_detection_48_17_train or embedded_detection_train"
         )
     seen = metadata.get("seen_classes") or range(len(names))
     return [names[i] for i in seen]
+
+
+def _check_levels(cfg: CfgNode, shapes: Mapping[str, ShapeSpec]) -> None:
+    """Refuse pyramid levels that this CLIP's patch size does not give."""
+    levels = [name for name in shapes if name != DENSE]
+    for part in ("RPN", "ROI_HEADS"):
+        unknown = [name for name in cfg.MODEL[part].IN_FEATURES if name not in levels]
+        if unknown:
+            raise UserError(
+                f"MODEL.{part}.IN_FEATURES: '{unknown[0]}' does not exist; with patches of "
+                f"{shapes[DENSE].stride} pixels the pyramid has {', '.join(levels)}"
+            )
 
 
 def _mask(indices: Sequence[int], count: int, kind: str) -> Tensor:

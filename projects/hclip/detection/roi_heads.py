@@ -17,8 +17,6 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError
-
 from .backbone import DENSE
 from .fusion import FusionSettings, ScoreFusion
 from .region_classifier import RegionClassifier
@@ -49,11 +47,6 @@ class RegionTextROIHeads(StandardROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        if DENSE not in input_shape:
-            raise UserError(
-                f"MODEL.ROI_HEADS.NAME {cls.__name__} needs MODEL.BACKBONE.NAME AdaptedBackbone, "
-                f"not {cfg.MODEL.BACKBONE.NAME}"
-            )
         parts = super()._init_box_head(cfg, input_shape)
         shape, width = parts["box_head"].output_shape, input_shape[DENSE].channels
         return {**parts, "box_predictor": RegionClassifier(cfg, shape, embed_dim=width)}
