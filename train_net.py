@@ -12,21 +12,10 @@ KEY VALUE pairs at the end override the config, for example MODEL.DEVICE cpu.
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 
+from ovs_core.commands.train import main
 from ovs_core.engine.launching import argument_parser, run_distributed
-from ovs_core.engine.run import run
 from ovs_core.errors import UserError
-
-
-def main(args: Namespace) -> dict:
-    """Run what the command line asks for, in one process of the run.
-
-    Returns:
-        The evaluation results (empty on other processes than the main one).
-    """
-    return run(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
-
 
 if __name__ == "__main__":
     try:

@@ -140,6 +140,20 @@ class Predictor:
             return [self._segment(picture, vocabulary, notes) for picture in pictures]
         return self._segment(pictures, vocabulary, notes)
 
+    def tensor(self, image: np.ndarray) -> torch.Tensor:
+        """Bring an (H, W, 3) uint8 RGB picture to what the model encodes: (3, H', W')."""
+        if self._prepare is not None:
+            image = self._prepare(image)
+        if min(image.shape[:2]) < MIN_SIDE:
+            enlarge = T.ResizeShortestEdge(MIN_SIDE, sys.maxsize)
+            image = enlarge.get_transform(image).apply_image(image)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+    def forget(self) -> None:
+        """Drop the pictures that are kept for other words."""
+        with self._lock:
+            self._encoded.clear()
+
     def _word_notes(self, vocabulary: Vocabulary) -> tuple[str, ...]:
         cut = self.model.text_encoder.cut_texts(vocabulary.texts, self.model.templates)
         if not cut:
@@ -197,22 +211,13 @@ class Predictor:
         key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() + str(image.shape)
         if key not in self._encoded:
             self._encoded[key] = [
-                (tile.shape[:2], self.model.encode_picture(self._tensor(tile)))
+                (tile.shape[:2], self.model.encode_picture(self.tensor(tile)))
                 for tile in split(image)
             ]
             while len(self._encoded) > self._remember:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(key)
         return self._encoded[key]
-
-    def _tensor(self, image: np.ndarray) -> torch.Tensor:
-        """(H, W, 3) picture -> (3, H', W') as the network gets it."""
-        if self._prepare is not None:
-            image = self._prepare(image)
-        if min(image.shape[:2]) < MIN_SIDE:
-            enlarge = T.ResizeShortestEdge(MIN_SIDE, sys.maxsize)
-            image = enlarge.get_transform(image).apply_image(image)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:

@@ -3,7 +3,7 @@
 A subcommand is a module with ``SUMMARY`` (one line), ``EXAMPLES`` (command lines as typed),
 ``add_arguments(parser)`` and ``run(args) -> int``, the exit code. Its docstring describes it under
 ``-h``. What takes long to import (torch, Detectron2) is imported inside ``run``, so that the help
-is quick.
+is quick. One that takes the flags of another program gives their parsers in ``parents()``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from types import ModuleType
 from ..errors import UserError
 
 # As typed; the module's name has "_" for "-". The order is that of the help.
-COMMANDS = ("export", "web", "methods")
+COMMANDS = (
+    "segment",
+    "web",
+    "compare",
+    "evaluate",
+    "train",
+    "export",
+    "methods",
+    "check-dataset",
+    "doctor",
+)
 
 DESCRIPTION = "Open-vocabulary segmentation: label every pixel with names that you type."
 INTERRUPTED = 130  # what shells report after Ctrl-C
@@ -44,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
     )
     try:
-        code = args.module.run(args)
+        code = load_command(args.command).run(args)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -73,14 +83,17 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = load_command(name)
+        parents = module.parents() if name in argv and hasattr(module, "parents") else []
         sub = subparsers.add_parser(
             name,
+            parents=parents,
+            conflict_handler="resolve",
             help=module.SUMMARY,
             description=module.__doc__,
             epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(module=module)
+        sub.set_defaults(command=name)
         sub.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS,
                          help=argparse.SUPPRESS)  # fmt: skip
         if name in argv:

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
+from ..configs import find_config
 from ..errors import UserError
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
@@ -22,7 +23,7 @@ def run(
     """Train or evaluate as a config file says.
 
     Args:
-        config_file: YAML file.
+        config_file: YAML file, or a short name such as ``hclip/tiny``.
         options: KEY VALUE overrides.
         resume: go on with the newest checkpoint of ``OUTPUT_DIR``.
         eval_only: evaluate ``MODEL.WEIGHTS`` (with ``resume``: the newest checkpoint) and stop.
@@ -35,7 +36,7 @@ def run(
     """
     if not config_file:
         raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
-    cfg = load_cfg(config_file, options)
+    cfg = load_cfg(find_config(config_file), options)
     if cfg.SEED < 0:
         cfg.SEED = comm.shared_random_seed()
     cfg.freeze()

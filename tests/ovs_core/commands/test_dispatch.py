@@ -28,16 +28,15 @@ def test_the_help_needs_no_torch():
 
 
 def test_the_module_is_the_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "ovs_core", "methods"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "ovs_core", "-h"], capture_output=True, text=True)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in list_methods())
+    assert done.stdout.startswith("usage: ovsuite")
 
 
 def test_methods_of_one_name(capsys):
     assert main(["methods", list_methods()[0]]) == 0
-    assert capsys.readouterr().out.split()[0] in list_configs(list_methods()[0])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in list_configs(list_methods()[0]))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The dataset check: a good report, and every fault found."""
 
 import itertools
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +9,15 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from ovs_core.commands import main
 from ovs_core.data.checks import check_dataset
 from tests.miniatures import SOURCES, write_layout
 
-TOOL = Path(__file__).parents[3] / "tools" / "check_dataset.py"
 _numbers = itertools.count()
 
 
 def run_tool(*arguments):
-    previous, sys.argv = sys.argv, [str(TOOL), "--workers", "1", *map(str, arguments)]
-    try:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    except SystemExit as stop:
-        return stop.code
-    finally:
-        sys.argv = previous
+    return main(["check-dataset", "--workers", "1", *map(str, arguments)])
 
 
 def register(folder, labels, *, names=3, ignore=255):
@@ -149,4 +141,5 @@ def test_command_on_yaml(tmp_path, capsys):
     Image.new("L", (4, 4), 1).save(tmp_path / "labels" / "a.png")
     assert run_tool("--yaml", tmp_path / "own.yaml", name, "--decode") == 0
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({name + "b": {**stanza, "ignore": 1}}))
-    assert "ignore value 1 is class 'y'" in run_tool("--yaml", tmp_path / "own.yaml")
+    assert run_tool("--yaml", tmp_path / "own.yaml") == 1
+    assert "ignore value 1 is class 'y'" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def claim_folder(folder: Path, recipe: str) -> None:
         raise UserError(
             f"{folder}: holds files that this command did not make, so it leaves them alone. If "
             "they "
-            "are the prepared labels, nothing is left to do (tools/check_dataset.py tells); "
+            "are the prepared labels, nothing is left to do (`ovsuite check-dataset` tells); "
             "otherwise "
             "move the folder away and run again."
         )

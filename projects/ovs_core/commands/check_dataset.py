@@ -1,0 +1,43 @@
+"""Look data sets over: counts, sizes, label values, classes that never occur."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ..errors import UserError
+
+SUMMARY = "look a data set over before a long run"
+EXAMPLES = (
+    "ovsuite check-dataset embedded_sem_seg_val",
+    "ovsuite check-dataset --yaml my_data.yaml",
+    "ovsuite check-dataset --yaml my_data.yaml street_val --decode",
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("names", nargs="*", help="registered names; default: all of --yaml")
+    parser.add_argument(
+        "--yaml", action="append", type=Path, default=[], help="file of own data sets"
+    )
+    parser.add_argument("--decode", action="store_true", help="decode every picture completely")
+    parser.add_argument("--workers", type=int, default=None, help="default: one per core")
+
+
+def run(args: Namespace) -> int:
+    """Check the data sets.
+
+    Returns:
+        0 if all are good, else 1.
+    """
+    from ..data.checks import check_dataset
+    from ..data.own_datasets import register_yaml_datasets
+
+    names = args.names or register_yaml_datasets(*args.yaml)
+    if not names:
+        raise UserError("name a data set, or give --yaml")
+    register_yaml_datasets(*args.yaml)
+    reports = [check_dataset(n, decode=args.decode, workers=args.workers) for n in names]
+    print("\n\n".join(map(str, reports)))
+    return 0 if all(report.passed for report in reports) else 1

@@ -1,0 +1,29 @@
+"""Evaluate a method on the test sets of its config, as train_net.py --eval-only does.
+
+--config-file takes a config's short name or a YAML file; --resume takes the newest checkpoint of
+the config's OUTPUT_DIR. KEY VALUE pairs at the end override the config.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from . import train
+
+SUMMARY = "evaluate a method on labelled data"
+EXAMPLES = (
+    "ovsuite evaluate --config-file cliptrase/tiny",
+    "ovsuite evaluate --config-file cliptrase/tiny DATASETS.TEST \"('embedded_sem_seg_train',)\" "
+    "OUTPUT_DIR output/train_set",
+)
+parents = train.parents
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Nothing beyond ``parents``."""
+
+
+def run(args: Namespace) -> int:
+    """Evaluate; the table goes to the screen and below ``OUTPUT_DIR``."""
+    args.eval_only = True
+    return train.run(args)

@@ -1,0 +1,61 @@
+"""The examples that the help shows run as they stand."""
+
+import shlex
+
+import pytest
+from PIL import Image
+
+from ovs_core.commands import load_command, main
+
+QUICK = ("segment", "methods", "doctor")
+SLOW = ("check-dataset", "compare", "evaluate", "train")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+def test_examples(user, capsys, name):
+    for line in load_command(name).EXAMPLES:
+        program, *arguments = shlex.split(line)
+        assert program == "ovsuite"
+        assert main(arguments) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert shown
+    if name == "compare":
+        assert Image.open(user / "output" / "compare" / "sheet.png").width > 900
+        assert "mIoU" in (user / "output" / "table" / "table.md").read_text()
+    if name == "train":
+        assert (user / "output" / "hclip_tiny" / "model_final.pth").is_file()
+        assert main(["segment", "photo.jpg", "--words", "car, sky", "--method",
+                     "output/hclip_tiny", "--output", "trained"]) == 0  # fmt: skip
+        assert "mean nothing" not in capsys.readouterr().err
+
+
+def test_doctor_says_what_is_there_and_what_is_not(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "none"))
+    monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path))
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "detectron2" in shown.lower() and "embedded-vit" in shown
+    assert "which does not exist" in shown and "voc_20" in shown
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "file"))
+    assert main(["doctor"]) == 1
+    assert "FAIL" in capsys.readouterr().out
+
+
+def test_doctor_without_detectron2(capsys, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "detectron2" else find(name)
+    )
+    assert main(["doctor"]) == 1
+    assert "mend: python tools/install_detectron2.py" in capsys.readouterr().out
+
+
+def test_comparing_wrongly(user, capsys):
+    methods = ["--methods", "cliptrase/tiny", "cliptrase/tiny"]
+    assert main(["compare", "pictures", *methods, "--words", "car"]) == 1
+    assert "names cliptrase/tiny more than once" in capsys.readouterr().err
+    assert main(["compare", "pictures", "--methods", "cliptrase/tiny"]) == 1
+    assert "pictures need --words" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovs_core import Predictor
+from ovs_core.clip.text_encoder import TextEncoder
+from ovs_core.commands import main
+from ovs_core.segmentation import find_inputs, segment_files, tasks
+from ovs_core.vocabulary import Vocabulary
+
+METHOD = "cliptrase/tiny_maskclip"
+
+
+def segment(*arguments, words="car, sky, sand", method=METHOD):
+    return main(["segment", *map(str, arguments), "--words", words, "--method", method])
+
+
+def test_a_folder_and_what_is_written(user, capsys):
+    assert segment("pictures", "--output", "out") == 0
+    shown = capsys.readouterr().out
+    assert "3 segmented" in shown and "pictures/b.jpg: " in shown
+    kinds = ("labels.png", "overlay.png", "segments.json")
+    expected = {f"{name}_{kind}" for name in "abc" for kind in kinds} | {"run.json"}
+    assert {path.name for path in (user / "out").iterdir()} == expected
+    direct = Predictor.from_config(METHOD, device="cpu")("pictures/b.jpg", "car, sky, sand")
+    labels = np.asarray(Image.open(user / "out" / "b_labels.png"))
+    assert np.array_equal(labels, direct.labels)
+
+
+def test_an_interrupted_run_goes_on(user, capsys):
+    assert segment("pictures", "--output", "out") == 0
+    (user / "out" / "b_segments.json").unlink()  # killed before this picture was complete
+    before = (user / "out" / "a_labels.png").stat().st_mtime_ns
+    capsys.readouterr()
+    (user / "out" / "b_labels.png").unlink()
+    (user / "out" / "b_overlay.png").unlink()
+    assert segment("pictures", "--output", "out") == 0
+    shown = capsys.readouterr().out
+    assert "1 segmented" in shown and "2 finished earlier and skipped" in shown
+    assert (user / "out" / "a_labels.png").stat().st_mtime_ns == before
+
+
+def test_a_picture_that_changed_is_segmented_again(user, capsys):
+    segment("photo.jpg", "--output", "out")
+    Image.new("RGB", (40, 40)).save("photo.jpg")
+    later = time.time() + 5
+    os.utime("photo.jpg", (later, later))
+    assert segment("photo.jpg", "--output", "out") == 0
+    assert "1 segmented" in capsys.readouterr().out.splitlines()[-1]
+    assert Image.open(user / "out" / "photo_labels.png").size == (40, 40)
+
+
+def test_other_words_or_another_method_are_refused(user, capsys):
+    assert segment("photo.jpg", "--output", "out") == 0
+    assert segment("photo.jpg", "--output", "out", words="car, sky") == 1
+    assert "out: holds results with other words" in capsys.readouterr().err
+    assert segment("photo.jpg", "--output", "out", method="cliptrase/tiny_clip") == 1
+    assert "other method" in capsys.readouterr().err
+    assert segment("photo.jpg", "--output", "out", "--overwrite", words="car, sky") == 0
+    assert json.loads((user / "out" / "photo_segments.json").read_text())["names"] == ["car", "sky"]
+
+
+def test_what_a_person_made_is_not_overwritten(user, capsys):
+    (user / "out").mkdir()
+    (user / "out" / "photo_overlay.png").write_text("mine")
+    assert segment("photo.jpg", "pictures", "--output", "out") == 1
+    captured = capsys.readouterr()
+    assert "photo_overlay.png: exists and was not made by the suite" in captured.err
+    assert "3 segmented" in captured.out and "1 failed" in captured.out
+    assert (user / "out" / "photo_overlay.png").read_text() == "mine"
+
+
+def test_a_broken_picture_does_not_stop_the_others(user, capsys):
+    (user / "pictures" / "aa.png").write_bytes(b"no picture")
+    assert segment("pictures", "--output", "out") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("error: ") == 1 and "aa.png: cannot be decoded" in captured.err
+    assert "3 segmented" in captured.out and "1 failed" in captured.out
+
+
+def test_names_that_repeat_are_told_apart(user, capsys):
+    (user / "more").mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.open("photo.jpg").save(user / "more" / name)
+    assert segment("pictures", "more", "--output", "out") == 0
+    assert "5 segmented" in capsys.readouterr().out
+    assert len(list((user / "out").glob("*_segments.json"))) == 5
+
+
+def test_frames_of_a_video(user, capsys):
+    assert segment("clip.avi", "--every", "5", "--output", "out") == 0
+    found = sorted(path.name for path in (user / "out" / "clip").glob("*_labels.png"))
+    assert found == ["000000_labels.png", "000005_labels.png", "000010_labels.png"]
+    capsys.readouterr()
+    assert segment("clip.avi", "--every", "5", "--output", "out") == 0
+    assert "0 segmented" in capsys.readouterr().out
+    (user / "bad.mp4").write_bytes(b"no video")
+    assert segment("bad.mp4", "--output", "out2") == 1
+    assert "bad.mp4: cannot be read as a video" in capsys.readouterr().err
+
+
+def test_texts_are_embedded_once(user, monkeypatch):
+    embedded, forward = [], TextEncoder.forward
+
+    def counting(self, tokens):
+        embedded.append(len(tokens))
+        return forward(self, tokens)
+
+    monkeypatch.setattr(TextEncoder, "forward", counting)
+    monkeypatch.setenv("OVSUITE_CACHE", str(user / "new_cache"))
+    predictor = Predictor.from_config(METHOD, device="cpu")
+    words = Vocabulary.parse([f"thing {i}" for i in range(150)])
+    work = tasks(find_inputs(["pictures"]))
+    assert segment_files(predictor, words, work, user / "out").done == 3
+    assert sum(embedded) == 150 * len(predictor.model.templates)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "method", "message"),
+    [
+        (["photo.jpg"], " ", METHOD, "the vocabulary is empty"),
+        (["photo.jpg"], "car,,sky", METHOD, "empty name"),
+        (["photo.jpg"], "car, sky, Car", METHOD, "names 'car' more than once"),
+        (["photo.jpg"], "none.txt", METHOD, "none.txt: cannot read the word list"),
+        (["none.jpg"], "car", METHOD, "none.jpg: no such picture, video or folder"),
+        (["street"], "car", METHOD, "street: holds no picture"),
+        (["photo.jpg"], "car", "cliptrase/tinny", "Did you mean 'cliptrase/tiny'?"),
+        (["photo.jpg"], "car", "pictures", "no config.yaml in it"),
+        (["photo.jpg", "--weights", "none.pth"], "car", METHOD, "none.pth: no such checkpoint"),
+        (["photo.jpg", "--device", "tpu9"], "car", METHOD, "device 'tpu9' cannot be used"),
+        (["photo.jpg", "--output", "photo.jpg"], "car", METHOD, "cannot write into this folder"),
+    ],
+)
+def test_mistakes_give_one_line(user, capsys, arguments, words, method, message):
+    assert segment(*arguments, words=words, method=method) == 1
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
