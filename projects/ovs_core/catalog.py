@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from .clip.loading import find_weights
@@ -21,7 +22,7 @@ class Offer:
 
     Attributes:
         name: short name of the config.
-        kind: ``training-free`` or ``trained``.
+        kind: ``training-free``, ``trained``, or ``detector``, which labels no pixels.
         architecture: of the CLIP.
         pretrained: its weights, as the config names them; "" for those that the suite carries.
         has_clip: whether these are on this disk.
@@ -45,16 +46,27 @@ def offers(names: Iterable[str] | None = None) -> list[Offer]:
     return [_offer(name) for name in (list_configs() if names is None else names)]
 
 
+def labels_pixels(cfg: CfgNode) -> bool:
+    """Whether a config's model is a ``Segmenter``; a detector is none."""
+    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), Segmenter)
+
+
+def learns(cfg: CfgNode) -> bool:
+    """Whether a config's model has weights of its own to train."""
+    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    return getattr(model, "losses", None) is not Segmenter.losses
+
+
 def _offer(name: str) -> Offer:
     cfg = load_cfg(find_config(name))
     clip = cfg.MODEL.CLIP
     has_clip = bool(find_weights(clip.ARCHITECTURE, clip.PRETRAINED, clip.CACHE_DIR or None))
-    trained = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).losses is not Segmenter.losses
+    trained = learns(cfg)
     states = [TO_TRAIN] if trained and not cfg.MODEL.WEIGHTS else []
     states += [] if has_clip else [TO_FETCH]
     return Offer(
         name,
-        "trained" if trained else "training-free",
+        ("trained" if trained else "training-free") if labels_pixels(cfg) else "detector",
         clip.ARCHITECTURE,
         clip.PRETRAINED,
         has_clip,

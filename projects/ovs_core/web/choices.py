@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..catalog import labels_pixels, learns
 from ..clip.loading import EMBEDDED, find_weights
 from ..configs import find_config, find_model, list_configs
 from ..engine.config import load_cfg
 from ..errors import UserError
-from ..modeling.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ def found_choices() -> list[Choice]:
         if name.count("/") > 1:
             continue
         cfg, choice = _found(name)
+        if not labels_pixels(cfg):
+            continue
         if cfg.MODEL.CLIP.ARCHITECTURE in EMBEDDED:
             embedded.append(choice)
         elif choice.trained and _has_clip(cfg):
@@ -81,7 +82,7 @@ def named_choices(methods: Sequence[str], weights: Sequence[str] = ()) -> list[C
 def _named(name: str, weights: str) -> Choice:
     path, own_weights = find_model(name)
     cfg = load_cfg(path)
-    ready = weights or own_weights or cfg.MODEL.WEIGHTS or not _learns(cfg)
+    ready = weights or own_weights or cfg.MODEL.WEIGHTS or not learns(cfg)
     return Choice(name, name, weights, _first_comment(path), bool(ready))
 
 
@@ -89,14 +90,10 @@ def _found(name: str) -> tuple[CfgNode, Choice]:
     """Take a config of the suite, with the training in its ``OUTPUT_DIR`` if it has finished."""
     path = find_config(name)
     cfg = load_cfg(path)
-    source, ready = name, cfg.MODEL.WEIGHTS or not _learns(cfg)
+    source, ready = name, cfg.MODEL.WEIGHTS or not learns(cfg)
     if not ready and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
         source = ready = cfg.OUTPUT_DIR
     return cfg, Choice(name, source, about=_first_comment(path), trained=bool(ready))
-
-
-def _learns(cfg: CfgNode) -> bool:
-    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).losses is not Segmenter.losses
 
 
 def _first_comment(path: Path) -> str:
