@@ -227,3 +227,15 @@ def test_the_sheet_shows_truth_and_detections(made, detector, small_world, tmp_p
     words = draw(cfg, records, tmp_path / "words.png", words="rocket, sky", threshold=0.05)
     assert path.is_file() and words.is_file()
     assert set(build_mapper(cfg, is_train=False)(records[0])) >= {"image", "height", "width"}
+
+
+@pytest.mark.slow
+def test_the_coco_split_trains_on_base_boxes_and_is_measured_apart(tmp_path, monkeypatch):
+    from tests.miniatures import SOURCES
+
+    SOURCES["coco_detection"](tmp_path / "data")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    sets = ["DATASETS.TRAIN", "('coco_detection_48_17_train',)", "DATASETS.TEST",
+            "('coco_detection_48_17_val',)", "TEST.EVAL_PERIOD", "4"]  # fmt: skip
+    figures = short_run(tmp_path / "run", *sets)["bbox"]
+    assert {"AP50_base", "AP50_novel", "AP50_all"} <= figures.keys()

@@ -77,6 +77,11 @@ class HCLIPDetector(GeneralizedRCNN):
         }
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """What the outputs can be measured by."""
+        return ("instance",)
+
+    @property
     def clip(self) -> CLIP:
         """The CLIP it stands on."""
         return self.backbone.encoder.clip
