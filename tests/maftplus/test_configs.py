@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.clip.loading import model_config
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.trainer import set_test_words, set_training_words
 from ovs_core.errors import UserError
+from ovs_core.modeling.mask2former import mask_pool
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects" / "maftplus" / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))
@@ -90,3 +94,33 @@ def test_every_test_set_has_the_published_synonyms(dataset, texts, things):
     assert words.has_synonyms
     assert texts is None or len(words.texts) == texts
     assert things is None or sum(entry.is_thing for entry in words) == things
+
+
+@pytest.mark.parametrize(
+    ("config", "widths", "dim"),
+    [
+        ("fcclip_convnext_base", (128, 256, 512, 1024), 640),
+        ("fcclip_convnext_large", (192, 384, 768, 1536), 768),
+        ("fcclip_convnext_xxlarge", (384, 768, 1536, 3072), 1024),
+        ("fcclip_rn50", (256, 512, 1024, 2048), 1024),
+        ("fcclip_rn101", (256, 512, 1024, 2048), 512),
+        ("fcclip_rn50x4", (320, 640, 1280, 2560), 640),
+        ("fcclip_rn50x16", (384, 768, 1536, 3072), 768),
+        ("fcclip_rn50x64", (512, 1024, 2048, 4096), 1024),
+    ],
+)
+def test_towers_of_published_size(config, widths, dim):
+    """Shapes only: nothing is computed and no weights are held."""
+    clip = model_config(load_cfg(CONFIGS / f"{config}.yaml").MODEL.CLIP.ARCHITECTURE)
+    tower = {k: clip[k] for k in ("embed_dim", "vision_cfg", "text_cfg")}
+    with torch.device("meta"):
+        encoder = ConvEncoder(open_clip.CLIP(**tower).visual)
+        found = encoder(torch.zeros(1, 3, 64, 96))
+        masks = torch.zeros(1, 5, 2, 3)
+        embedded = encoder.embed_masks(found["dense"], masks, mask_pool)
+    assert tuple(encoder.channels.values()) == widths
+    for level, width in enumerate(widths):
+        side = 16 >> level, 24 >> level
+        assert found[f"res{level + 2}"].shape == (1, width, *side)
+    assert found["dense"].shape == (1, widths[-1], 2, 3)
+    assert embedded.shape == (1, 5, dim)

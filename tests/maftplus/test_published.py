@@ -3,15 +3,24 @@
 import json
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
 from maftplus.key_map import our_name, published_name
+from maftplus.mask_segmenter import build_decoder, build_pixel_decoder, training_vocabulary
+from maftplus.texts import TextRows
+from maftplus.transfer import ContentTransfer
+from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.clip.loading import model_config
+from ovs_core.configs import find_config
 from ovs_core.engine.checkpoint import load_published
+from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 LAYOUTS = sorted(DATA.glob("fcclip/layout_*.json")) + sorted(DATA.glob("maftplus/layout_*.json"))
+CLIP_FIELDS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 PARTS = ("clip.model.", "teacher.", "pixel_decoder.", "decoder.", "text_rows.", "transfer.")
 
 
@@ -84,3 +93,47 @@ def test_another_text_tower_is_refused(make):
     data["model"]["backbone.clip_model.text_projection"] += 1
     with pytest.raises(UserError, match="another CLIP"):
         load_published(model, data, "x.pth")
+
+
+def true_parts(config):
+    """Our name -> shape of everything that a config of published size builds; holds no weights."""
+    cfg = load_cfg(find_config(f"maftplus/{config}"))
+    visual_and_text = model_config(cfg.MODEL.CLIP.ARCHITECTURE)
+    classes = len(training_vocabulary(cfg))
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**{k: v for k, v in visual_and_text.items() if k in CLIP_FIELDS})
+        encoder = ConvEncoder(clip.visual)
+        dim = visual_and_text["embed_dim"]
+        parts = {
+            "clip.model": clip,
+            "pixel_decoder": build_pixel_decoder(cfg, encoder.channels),
+            "decoder": build_decoder(cfg, dim),
+            "text_rows": TextRows(dim),
+        }
+        if cfg.MODEL.META_ARCHITECTURE == "MAFTPlus":
+            heads, norm = cfg.MODEL.MAFTPLUS.CDT_HEADS, cfg.MODEL.MAFTPLUS.CDT_NORM
+            parts["transfer"] = ContentTransfer(dim, heads=heads, norm=norm)
+            parts["teacher"] = clip
+    shapes = {
+        f"{prefix}.{name}": list(tensor.shape)
+        for prefix, part in parts.items()
+        for name, tensor in part.state_dict().items()
+    }
+    return {**shapes, "criterion.empty_weight": [classes + 1]}
+
+
+@pytest.mark.parametrize(
+    ("layout", "config"),
+    [
+        ("fcclip/layout_fcclip_convnext_large", "fcclip_convnext_large"),
+        ("fcclip/layout_fcclip_rn50", "fcclip_rn50"),
+        ("maftplus/layout_maftp_b", "maftplus_base"),
+        ("maftplus/layout_maftp_l", "maftplus_large"),
+        ("maftplus/layout_maftp_l_pano", "maftplus_large_panoptic"),
+    ],
+)
+def test_configs_build_the_published_layouts(layout, config):
+    """Every tensor of the published files, with its shape, and no other."""
+    published_shapes = keys(DATA / f"{layout}.json")
+    stated = {our_name(name): list(shape) for name, shape in published_shapes.items()}
+    assert true_parts(config) == stated
