@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.errors import UserError
 
-from .backbones import IMAGENET, MIT_DEPTHS, MixTransformer, TimmPyramid, load_encoder
+from .backbones import TimmPyramid, encoder_tensors, load_encoder
 from .heads import SegFormerHead, UPerHead
+from .mix_transformer import IMAGENET, MIT_DEPTHS, MixTransformer, unreachable
 from .registry import KEY, STUDENT_REGISTRY, Pyramid, Student
 from .segnext import MSCAN, LightHamburgerHead
 
@@ -45,12 +49,9 @@ def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
         raise UserError(f"{KEY}.HEAD_WIDTH {node.HEAD_WIDTH}: SegNeXt's head takes multiples of 32")
     encoder = MSCAN(channels, depths, drop_path=node.DROP_PATH)
     weights = weights_of(cfg)
-    if weights == IMAGENET:
-        url = SEGNEXT_URL + file
-        found = torch.hub.load_state_dict_from_url(url, check_hash=True, weights_only=True)
-        _load_published(encoder, found.get("state_dict", found), url)
-    elif weights:
-        load_encoder(encoder, weights)
+    if weights:
+        data = _download(SEGNEXT_URL + file) if weights == IMAGENET else read_checkpoint(weights)
+        load_encoder(encoder, encoder_tensors(data), weights)
     head = LightHamburgerHead(channels[1:], node.HEAD_WIDTH or width, dim, dropout=node.DROPOUT)
     return Student(Pyramid(encoder, head), dim)
 
@@ -135,12 +136,13 @@ def _upernet(
     return Student(Pyramid(encoder, head), dim, size_divisibility=32)
 
 
-def _load_published(encoder: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    wanted = {k for k in encoder.state_dict() if not k.endswith("num_batches_tracked")}
-    missing = wanted - tensors.keys()
-    if missing:
-        raise UserError(f"{source}: lacks {len(missing)} tensors, first {sorted(missing)[0]}")
-    encoder.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)
+def _download(url: str) -> dict[str, Any]:
+    try:
+        return torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except OSError as error:
+        raise unreachable(url, error) from error
 
 
 def _check_variant(family: str, variant: str, known: dict) -> None:
