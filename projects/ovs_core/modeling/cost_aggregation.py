@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
-from .cost_layers import ClassAttention, SpatialAggregation, UpsampleStage
+from .cost_layers import ClassAttention, SpatialAggregation, UpsampleStage, in_chunks
 
 DROPPED = -100.0  # logit of a class that was not among the best
 
@@ -64,7 +64,7 @@ class AggregationSettings:
     decoder_dims: tuple[int, int] = (64, 32)
     decoder_guidance_dims: tuple[int, int] = (256, 128)
     decoder_guidance_proj_dims: tuple[int, int] = (32, 16)
-    chunk: int = 32
+    chunk: int = 8
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -156,18 +156,20 @@ class CostAggregation(nn.Module):
         details = [F.relu(conv(g)) for conv, g in zip(self.detail, details, strict=True)]
         x = self._by_words(self._embed, cost)  # (B, K, h, w, D)
         for layer in self.layers:
-            x = self._by_words(lambda part, run=layer.spatial: run(part, appearance), x)
+            guides = layer.spatial.guides(appearance)
+            x = self._by_words(lambda part, run=layer.spatial, g=guides: run(part, g), x)
             x = self._checkpointed(lambda part, run=layer.classes: run(part, words), x)
-        return self._by_words(lambda part: self._upsample(part, details), x)
+        shared = [s.share(detail) for s, detail in zip(self.stages, details, strict=True)]
+        return self._by_words(lambda part: self._upsample(part, shared), x)
 
     def _embed(self, cost: Tensor) -> Tensor:
         x = self.embed(cost.flatten(0, 1))  # (B * K, D, h, w)
         return x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
 
-    def _upsample(self, x: Tensor, details: Sequence[Tensor]) -> Tensor:
+    def _upsample(self, x: Tensor, shared: Sequence[Tensor]) -> Tensor:
         maps = x.permute(0, 1, 4, 2, 3)  # (B, K, D, h, w)
-        for stage, detail in zip(self.stages, details, strict=True):
-            maps = stage(maps, detail)
+        for stage, of_all in zip(self.stages, shared, strict=True):
+            maps = stage(maps, of_all)
         return self.head(maps.flatten(0, 1))[:, 0].unflatten(0, x.shape[:2])
 
     def _best(self, cost: Tensor) -> Tensor | None:
@@ -181,7 +183,7 @@ class CostAggregation(nn.Module):
         """Run a part that treats words apart, in chunks of words if no gradient is needed."""
         if torch.is_grad_enabled() or not self.settings.chunk:
             return self._checkpointed(run, x)
-        return torch.cat([run(part) for part in x.split(self.settings.chunk, dim=1)], dim=1)
+        return in_chunks(run, x, self.settings.chunk, dim=1)
 
     def _checkpointed(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.settings.checkpointing and torch.is_grad_enabled():
