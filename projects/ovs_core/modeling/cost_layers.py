@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from ..errors import UserError
 
 MASKED = -100.0  # added between windows' regions that are not neighbours, as Swin does
-CELL_CHUNK_BYTES = 4 * 2**20  # of the projections in a chunk of cells: what a cache holds
-MLP_ROWS = 1024  # cells that go through an MLP at a time on the CPU, for the same reason
+ONEDNN_MAPS = 16  # from so many maps on PyTorch gives 1 x 1 convolutions to oneDNN on one thread
+CELL_CHUNK_BYTES = 8 * 2**20  # of the projections in a chunk of cells: what a cache holds
+MLP_CELLS = 1024  # cells that go through an MLP at a time on the CPU, for the same reason
 
 
 def cell_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -31,18 +32,19 @@ def cell_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     as fast as the BLAS of PyTorch's builds on some processors and as fast on others.
 
     Args:
-        x: (..., L, in).
+        x: (..., in).
         weight: (out, in).
         bias: (out,).
 
     Returns:
-        (..., L, out).
+        (..., out).
     """
-    if x.device.type != "cpu" or x.dim() < 3:
+    cells = x.numel() // x.shape[-1]
+    if x.device.type != "cpu" or cells == 0 or cells % ONEDNN_MAPS:
         return F.linear(x, weight, bias)
-    maps = x.flatten(0, -3)[:, :, None].permute(0, 3, 1, 2)  # (N, in, L, 1), channels last
+    maps = x.reshape(ONEDNN_MAPS, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
     maps = F.conv2d(maps, weight[:, :, None, None], bias)
-    return maps.permute(0, 2, 3, 1).view(*x.shape[:-1], -1)
+    return maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
 class CellLinear(nn.Linear):
@@ -68,10 +70,7 @@ class CellMLP(nn.Sequential):
         """(..., L, D) -> same shape."""
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return super().forward(x)
-        rows = x.flatten(0, -2)
-        if len(rows) % 16 == 0:  # the convolution of cell_linear is fast from 16 maps on
-            rows = rows.unflatten(0, (16, -1))
-        return in_chunks(super().forward, rows, MLP_ROWS // 16, dim=-2).view(x.shape)
+        return in_chunks(super().forward, x.flatten(0, -2), MLP_CELLS, dim=0).view(x.shape)
 
 
 def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -> Tensor:
@@ -374,7 +373,8 @@ class ClassAttention(GuidedAttention):
         """Run over (B, K, cells, D), in chunks of cells if no gradient is needed."""
         if not self.chunked or torch.is_grad_enabled():
             return run(x)
-        size = max(1, CELL_CHUNK_BYTES // (12 * x[:, :, 0].numel()))  # 3 D numbers each
+        size = CELL_CHUNK_BYTES // (12 * x[:, :, 0].numel())  # queries, keys and values
+        size = max(1, size - size % ONEDNN_MAPS if size > ONEDNN_MAPS else size)
         return in_chunks(run, x, size, dim=2)
 
     def _attend(self, z: Tensor, words: Tensor) -> Tensor:

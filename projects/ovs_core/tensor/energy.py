@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .orthogonal import widened
+
 
 def hyperspherical_energy(weight: Tensor) -> Tensor:
     """Sum over ordered pairs of neurons of the inverse distance of their directions.
@@ -13,12 +15,13 @@ def hyperspherical_energy(weight: Tensor) -> Tensor:
     An orthogonal matrix multiplied from the right keeps it exactly; one from the left does not.
 
     Args:
-        weight: (..., n, d); neurons are the n rows, as in PyTorch's linear layers.
+        weight: (..., n, d); neurons are the n rows, as in PyTorch's linear layers. Half precision
+            is computed in float32.
 
     Returns:
         (...) energies.
     """
-    units = F.normalize(weight, dim=-1)
+    units = F.normalize(widened(weight), dim=-1)
     # 1 - cosine loses digits for close neurons in float32; the difference itself does not.
     distances = torch.cdist(units, units, compute_mode="donot_use_mm_for_euclid_dist")
     off_diagonal = ~torch.eye(weight.shape[-2], dtype=torch.bool, device=weight.device)

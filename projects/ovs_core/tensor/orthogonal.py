@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def widened(x: Tensor) -> Tensor:
+    """Half precision as float32, for operations that have no kernel or too few digits for it."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def skew_part(x: Tensor) -> Tensor:
     """(..., q, q) -> its skew-symmetric part (X - X^T) / 2; what is symmetric drops out."""
     return (x - x.transpose(-2, -1)) / 2
@@ -28,7 +33,7 @@ def cayley(x: Tensor, *, sign: int = -1) -> Tensor:
         (..., q, q) with R^T R = I and det R = 1, in the precision it was computed in.
     """
     with torch.autocast(x.device.type, enabled=False):
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = widened(x)
         skew = skew_part(wide) * -sign
         eye = torch.eye(x.shape[-1], dtype=wide.dtype, device=x.device)
         # Both factors are polynomials of S and commute, so a left solve is enough.

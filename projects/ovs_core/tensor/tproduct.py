@@ -2,8 +2,9 @@
 
 H-CLIP motivates its cross-layer communication with these products (Eqs 2 to 4 and 10 to 18). A
 tensor of order p is (n1, n2, n3, ..., np): n1 x n2 matrices, "frontal slices", over the tube axes
-3..p. Modes are numbered from 1 as in the paper; every function accepts real or complex tensors and
-is differentiable.
+3..p. Modes are numbered from 1 as in the paper. Every function accepts real or complex tensors of
+any precision (half precision is widened where PyTorch has no kernel for it) and is differentiable;
+``torch.vmap`` runs it over a batch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .orthogonal import widened
 
 
 def circ(a: Tensor) -> Tensor:
@@ -83,9 +85,9 @@ def t_product(a: Tensor, b: Tensor) -> Tensor:
     tubes = tuple(range(2, a.dim()))
     if not tubes:
         return a @ b
-    product = _slicewise(torch.fft.fftn(a, dim=tubes), torch.fft.fftn(b, dim=tubes))
+    product = _slicewise(*(torch.fft.fftn(widened(x), dim=tubes) for x in (a, b)))
     result = torch.fft.ifftn(product, dim=tubes)
-    return result if a.is_complex() or b.is_complex() else result.real
+    return (result if a.is_complex() or b.is_complex() else result.real).to(_result_type(a, b))
 
 
 def mode_product(a: Tensor, matrix: Tensor, mode: int) -> Tensor:
@@ -145,12 +147,13 @@ def transform_product(a: Tensor, b: Tensor, matrices: Sequence[Tensor]) -> Tenso
         (n1, l, n3, ..., np).
     """
     _check_pair(a, b)
-    product = _slicewise(transform(a, matrices), transform(b, matrices))
-    for mode, matrix in enumerate(matrices, start=3):
+    wide = [widened(matrix) for matrix in matrices]
+    product = _slicewise(transform(widened(a), wide), transform(widened(b), wide))
+    for mode, matrix in enumerate(wide, start=3):
         moved = product.movedim(mode - 1, 0)
         solved = torch.linalg.solve(matrix.to(product.dtype), moved.flatten(1))
         product = solved.view_as(moved).movedim(0, mode - 1)
-    return product
+    return product.to(_result_type(a, b, *matrices))
 
 
 def t_transpose(a: Tensor) -> Tensor:
@@ -182,6 +185,13 @@ def identity_tensor(
     result = torch.zeros(n, n, *tubes, dtype=dtype, device=device)
     result[(slice(None), slice(None), *[0] * len(tubes))] = torch.eye(n, dtype=dtype, device=device)
     return result
+
+
+def _result_type(*tensors: Tensor) -> torch.dtype:
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
 
 
 def _slicewise(a: Tensor, b: Tensor) -> Tensor:

@@ -83,3 +83,12 @@ def test_gradients():
     assert torch.autograd.gradcheck(cayley, (x,))
     assert torch.autograd.gradcheck(lambda a, b: apply_block_diagonal(a, b, side="right"), (w, x))
     assert torch.autograd.gradcheck(hyperspherical_energy, (w,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_energy_of_half_precision_is_computed_in_float32(dtype):
+    weight = torch.randn(12, 8).to(dtype)
+    energy = hyperspherical_energy(weight)
+    assert energy.dtype == torch.float32
+    torch.testing.assert_close(energy.double(), hyperspherical_energy(weight.double()), rtol=1e-5,
+                               atol=0)  # fmt: skip

@@ -89,3 +89,40 @@ def test_gradients():
 def test_shapes_that_do_not_fit(call):
     with pytest.raises(UserError):
         call()
+
+
+SQUARE = random(4, 4, seed=5)  # made here: vmap forbids drawing inside
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.complex64])
+def test_every_precision(dtype):
+    a, b = random(2, 3, 4, 5).to(dtype), random(3, 2, 4, 5, seed=1).to(dtype)
+    matrices = [random(n, n, seed=n).to(dtype) for n in (4, 5)]
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    loose = {"rtol": 0.05, "atol": 0.05} if dtype.itemsize == 2 else {"rtol": 1e-4, "atol": 1e-4}
+    product = ops.t_product(a, b)
+    assert product.dtype == dtype
+    torch.testing.assert_close(product.to(wide), ops.t_product(a.to(wide), b.to(wide)), **loose)
+    other = ops.transform_product(a, b, matrices)
+    assert other.dtype == dtype
+    exact = ops.transform_product(a.to(wide), b.to(wide), [m.to(wide) for m in matrices])
+    scale = exact.abs().max()
+    torch.testing.assert_close(other.to(wide) / scale, exact / scale, **loose)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ops.t_product,
+        ops.t_product_by_definition,
+        lambda a, b: ops.circ(a) + ops.circ(b).mT,
+        lambda a, b: ops.fold(ops.unfold(a), 4),
+        lambda a, b: ops.t_transpose(a) + b,
+        lambda a, b: ops.transform_product(a, b, [SQUARE]),
+        lambda a, b: ops.mode_product(a, SQUARE[:2], 3),
+    ],
+)
+def test_batches(call):
+    a, b = random(6, 2, 3, 4), random(6, 3, 2, 4, seed=1)
+    whole = torch.vmap(call)(a, b)
+    torch.testing.assert_close(whole, torch.stack([call(x, y) for x, y in zip(a, b, strict=True)]))

@@ -1,0 +1,184 @@
+#!/usr/bin/env python
+"""Time H-CLIP's evaluation forward against a plain one and against its floor, in one run.
+
+Example:
+  python tools/benchmark_hclip.py --words 150 --threads 1
+The whole is the image tower and the decoder on one picture of the model's size; text features are
+kept, as in evaluation. The plain one (tools/hclip_reference.py) mixes DCRC anew in every block and
+aggregates without sharing or fusing anything; both give the same logits, which is checked. The
+floor is the bare CLIP image forward plus the decoder's floating point operations at the best rate
+that a large matrix product or a 3 x 3 convolution reaches here. All take turns; seconds are
+processor time, of which other processes take no part, unless --wall is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from benchmark import words
+from hclip_reference import reference_logits
+from tabulate import tabulate
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hclip import CATSeg
+from ovs_core.configs import find_config
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.run import build_segmenter
+from ovs_core.errors import UserError
+
+STAGES = ("bare", "encode", "decode", "whole", "plain")
+
+
+def main() -> None:
+    """Build the model with random weights, time it, print a table, maybe write JSON."""
+    args = _parse()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = disturbed_model(args.config, args.options)
+    model.set_vocabulary(words(args.words))
+    images = torch.randn(1, 3, model.image_size, model.image_size)
+    result = measure(model, images, args.rounds, time.perf_counter if args.wall else cpu_time)
+    result |= {"config": args.config, "words": args.words, "clock": "wall" if args.wall else "cpu"}
+    _print(result)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+cpu_time = time.process_time
+
+
+def disturbed_model(config: str, options: list[str]) -> CATSeg:
+    """Build a model with random weights whose adaptation is not the identity.
+
+    Raises:
+        UserError: if it is not H-CLIP with relations of the released form.
+    """
+    torch.manual_seed(0)
+    choices = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu", *options]
+    model = build_segmenter(load_cfg(find_config(config), choices))
+    pop = getattr(getattr(model, "adaptation", None), "pop", None)
+    if pop is None or pop.relation is None or pop.settings.form != "code":
+        raise UserError(f"{config}: a plain forward is written for H-CLIP's released form alone")
+    with torch.no_grad():
+        for parameter in model.adaptation.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+@torch.no_grad()
+def measure(
+    model: CATSeg, images: Tensor, rounds: int, clock: Callable[[], float]
+) -> dict[str, object]:
+    """Time all stages in turns.
+
+    Args:
+        model: in eval mode, words set.
+        images: (1, 3, S, S) normalised, S the model's size.
+        rounds: counted rounds behind one that warms up.
+        clock: gives seconds.
+
+    Returns:
+        ``seconds`` stage -> median; ``decoder_gflop``; ``gflop_per_second``, the better of the two
+        rates; ``decoder_floor`` in seconds; ``ratio_to_plain`` and ``ratio_to_floor`` (whole over
+        bare forward plus decoder floor), medians of the rounds' ratios; ``difference``, the largest
+        between the two forwards' logits relative to their largest value.
+    """
+    features = model.encode(images)
+    ours, plain = model.score(features), reference_logits(model, images)
+    calls = {
+        "bare": lambda: model.bare_forward(images),
+        "encode": lambda: model.encode(images),
+        "decode": lambda: model.score(features),
+        "whole": lambda: model.score(model.encode(images)),
+        "plain": lambda: reference_logits(model, images),
+    }
+    flops = decoder_flops(model, features)
+    table = []
+    for _ in range(rounds + 1):
+        seconds = {name: _timed(call, clock) for name, call in calls.items()}
+        seconds["floor"] = flops / best_rate(clock)
+        table.append(seconds)
+    table = table[1:]
+    return {
+        "seconds": {name: median(row[name] for row in table) for name in STAGES},
+        "decoder_gflop": flops / 1e9,
+        "gflop_per_second": median(flops / row["floor"] for row in table) / 1e9,
+        "decoder_floor": median(row["floor"] for row in table),
+        "ratio_to_plain": median(row["whole"] / row["plain"] for row in table),
+        "ratio_to_floor": median(row["whole"] / (row["bare"] + row["floor"]) for row in table),
+        "difference": float((ours - plain).abs().max() / plain.abs().max()),
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def decoder_flops(model: CATSeg, features: object) -> int:
+    """Count the decoder's floating point operations, two per multiply-add."""
+    # The counter knows nothing of the CPU's fused attention; two products are what it replaces.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model.score(features)
+    return counter.get_total_flops()
+
+
+def best_rate(clock: Callable[[], float]) -> float:
+    """Operations per second of a large matrix product or convolution, whichever is faster."""
+    square = torch.randn(1024, 1024)
+    maps = torch.randn(16, 64, 48, 48).to(memory_format=torch.channels_last)
+    kernel = torch.randn(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    products = {
+        2 * 1024**3: lambda: square @ square,
+        2 * 16 * 48 * 48 * 64 * 64 * 9: lambda: F.conv2d(maps, kernel, padding=1),
+    }
+    return max(
+        flops / min(_timed(call, clock) for _ in range(4)) for flops, call in products.items()
+    )
+
+
+def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
+    call()
+    return clock() - start
+
+
+def _print(result: dict) -> None:
+    seconds, rate = result["seconds"], result["gflop_per_second"]
+    rows = [(name, f"{seconds[name]:.3f}") for name in STAGES]
+    rows.append(("decoder floor", f"{result['decoder_floor']:.3f}"))
+    print(tabulate(rows, headers=("stage", f"{result['clock']} s, median of {result['rounds']}")))
+    print(f"decoder: {result['decoder_gflop']:.1f} GFLOP at {rate:.0f} GFLOP/s; takes "
+          f"{seconds['decode'] / result['decoder_floor']:.2f} x its floor")  # fmt: skip
+    print(f"whole / plain:                        {result['ratio_to_plain']:.3f}")
+    print(f"whole / (bare CLIP + decoder floor):  {result['ratio_to_floor']:.3f}")
+    print(f"largest relative difference of the logits: {result['difference']:.1e}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="hclip/vitb16", help="hclip/vitb16")
+    parser.add_argument("--words", type=int, default=150, help="vocabulary size (150)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (5)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    parser.add_argument("--wall", action="store_true", help="wall time instead of processor time")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    return parser.parse_intermixed_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
