@@ -8,6 +8,7 @@ that no font has is drawn as a box.
 from __future__ import annotations
 
 import importlib.util
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def _matplotlib_font() -> str:
 
 def _has_all(font: Font, text: str) -> bool:
     box = _drawn(font, _ABSENT)
-    return all(_drawn(font, char) != box for char in set(text) if not char.isspace())
+    visible = {c for c in text if not c.isspace() and unicodedata.category(c) != "Cf"}
+    return all(_drawn(font, char) != box for char in visible)
 
 
 def _drawn(font: Font, char: str) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -306,13 +307,19 @@ def _above_legend(
     order, words = [index for index, _, _ in found], []
     for index, number, share in found:
         count = f" x{number}" if number > 1 else ""
-        words.append(f"{names[index]}{count}  {percent(share)}")
+        words.append(f"{_left_to_right(names[index])}{count}  {percent(share)}")
     size = max(11, round(0.8 * size)) if len(words) > MANY_NAMES else size
     width = max(shown.shape[1], LEGEND_WIDTH)
     if shown.shape[1] < width:
         side = np.full((shown.shape[0], width - shown.shape[1], 3), PANEL, dtype=np.uint8)
         shown = np.hstack([shown, side])
     return np.vstack([shown, legend(words, colors[order], width, size=size)])
+
+
+def _left_to_right(name: str) -> str:
+    """Keep what follows a name in Arabic or Hebrew script behind it."""
+    turned = any(unicodedata.bidirectional(char) in ("R", "AL") for char in name)
+    return f"\u200e{name}\u200e" if turned else name
 
 
 def _shortened(text: str, font: Any, room: float) -> str:

@@ -47,7 +47,10 @@ class TextEncoder(nn.Module):
     _num_computed = 0
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Turn prompts into token ids; a prompt that had to be cut is reported in the log.
+        """Turn prompts into token ids; prompts that had to be cut are told to the log.
+
+        Whoever takes words from a person warns with ``cut_texts``, which also sees the words whose
+        embeddings are known already.
 
         Args:
             prompts: P strings.
@@ -133,7 +136,7 @@ class TextEncoder(nn.Module):
         room = tokens.shape[1] - 2
         cut = [i for i in full if len(self.clip.tokenizer.encode(prompts[i])) > room]
         if cut:
-            logger.warning(
+            logger.info(
                 "%d prompt(s) are longer than the text tower's %d tokens and were cut, first: %r",
                 len(cut), room, prompts[cut[0]][:80],
             )  # fmt: skip

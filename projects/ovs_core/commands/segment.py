@@ -85,7 +85,9 @@ def run(args: Namespace) -> int:
 def _report(task, result) -> None:
     from tqdm import tqdm
 
-    largest = ", ".join(f"{s.name} {100 * s.share:.0f} %" for s in result.segments[:4])
+    from ..visualizer import percent
+
+    largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4
     tqdm.write(f"{task.source}: {largest}{f' and {more} more' if more > 0 else ''}")
 

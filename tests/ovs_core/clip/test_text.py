@@ -111,5 +111,18 @@ def test_a_damaged_cache_file_is_made_again(tiny_clip, tmp_path, caplog):
 
 
 def test_cut_prompts_are_reported(tiny_clip, caplog):
-    TextEncoder(tiny_clip).tokenize(["word " * 40, "short"])
+    with caplog.at_level("INFO"):
+        TextEncoder(tiny_clip).tokenize(["word " * 40, "short"])
     assert "1 prompt(s) are longer than the text tower's 18 tokens" in caplog.text
+
+
+def test_words_that_are_too_long_are_found(tiny_clip):
+    encoder = TextEncoder(tiny_clip)
+    room = encoder.clip.tokenizer.context_length - 2
+    fits = " ".join("a" for _ in range(room - 1))
+    assert encoder.cut_texts([fits, "short"], ["{}"]) == []
+    assert encoder.cut_texts([fits + " a a", fits], ["{}"]) == [fits + " a a"]
+    assert encoder.cut_texts([fits], ["{}", "a photo of a {}"]) == [fits]  # one template suffices
+    tokens = encoder.clip.tokenizer([fits, fits + " a"])
+    assert encoder.cut_texts([fits + " a"], ["{}"]) == []  # as many tokens as there is room
+    assert (tokens[:, -1] != 0).tolist() == [False, True]

@@ -139,3 +139,47 @@ def test_mistakes_give_one_line(user, capsys, arguments, words, method, message)
     assert segment(*arguments, words=words, method=method) == 1
     err = capsys.readouterr().err
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def odd_pictures(folder):
+    rng = np.random.default_rng(0)
+    base = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)).resize((96, 64))
+    folder.mkdir()
+    base.resize((1, 1)).save(folder / "pixel.png")
+    base.convert("L").save(folder / "grey.png")
+    base.convert("RGBA").save(folder / "rgba.png")
+    Image.fromarray(np.asarray(base.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    exif = base.getexif()
+    exif[0x0112] = 6
+    base.save(folder / "turned.jpg", exif=exif)
+    base.save(folder / "animated.gif", save_all=True, append_images=[base.rotate(90)])
+
+
+def test_pictures_of_every_kind(user, capsys):
+    odd_pictures(user / "odd")
+    words = "car, собака, 猫, 😀, " + "very " * 60 + "long"
+    assert segment("odd", "--output", "out", words=words) == 0
+    captured = capsys.readouterr()
+    assert "6 segmented" in captured.out
+    assert Image.open(user / "out" / "turned_labels.png").size == (64, 96)
+    assert Image.open(user / "out" / "pixel_labels.png").size == (1, 1)
+    listed = json.loads((user / "out" / "grey_segments.json").read_text(encoding="utf-8"))
+    assert listed["names"][1:4] == ["собака", "猫", "😀"]
+    assert "too long for CLIP" in listed["notes"][0]
+
+
+@pytest.mark.slow
+def test_a_strip_of_20000_pixels(user, capsys):
+    rng = np.random.default_rng(0)
+    strip = Image.fromarray(rng.integers(0, 255, (2, 200, 3), dtype=np.uint8)).resize((20000, 20))
+    strip.save(user / "strip.png")
+    assert segment("strip.png", "--output", "out") == 0
+    assert Image.open(user / "out" / "strip_labels.png").size == (20000, 20)
+
+
+@pytest.mark.slow
+def test_five_thousand_words(user, capsys):
+    (user / "many.txt").write_text("\n".join(f"thing number {i}" for i in range(5000)))
+    assert segment("photo.jpg", "--output", "out", words="many.txt") == 0
+    labels = np.asarray(Image.open(user / "out" / "photo_labels.png"))
+    assert labels.dtype == np.uint16 and labels.max() < 5000
