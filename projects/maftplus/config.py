@@ -20,11 +20,9 @@ def add_maftplus_config(cfg: CfgNode) -> None:
     maftplus.MASK_AWARE_WEIGHT = 1.0
     maftplus.CDT_HEADS = 8  # second value of the published MODEL.cdt_params
     maftplus.CDT_NORM = "post"  # post: semantic checkpoints; branch: panoptic ones
-    # published: memory order of the released code, needed for its weights; spatial: one row per
-    # cell
+    # published: the released code's memory order, which its weights need; spatial: a row per cell
     maftplus.CDT_LAYOUT = "published"
-    # Stochastic depth in training: none; teacher (published until its first evaluation); both
-    # (after)
+    # Stochastic depth in training: none; teacher (published until its first evaluation) or both
     maftplus.DROP_PATH = "none"
 
 

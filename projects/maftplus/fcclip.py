@@ -1,9 +1,8 @@
 """FC-CLIP: masks on one frozen convolutional CLIP, classified twice.
 
 Frozen CLIP features feed the mask head; a trained embedding classifies each mask (good on seen
-classes), the
-CLIP features pooled inside it classify it again (good on unseen ones), and both are blended
-geometrically.
+classes), the CLIP features pooled inside it classify it again (good on unseen ones), and both are
+blended geometrically.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ class FCCLIP(MaskSegmenter):
         alpha: weight of CLIP's own scores on seen classes.
         beta: weight of CLIP's own scores on unseen classes.
         ensemble_on_valid_mask: use the trained scores alone for a mask without a cell at stride
-            32; needed
-            with ResNets, whose attention pooling sees nothing there.
+            32; needed with ResNets, whose attention pooling sees nothing there.
         **shared: see ``MaskSegmenter``.
     """
 

@@ -1,8 +1,7 @@
 """Names of published FC-CLIP and MAFT+ checkpoints and of this suite.
 
 Every rule is a pair (published, ours) with ``{}`` for a number or a tail; rules are tried in order
-and
-work in both directions.
+and work in both directions.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class MaskPanopticMapper(SemanticDatasetMapper):
 
         Returns:
             As the semantic mapper; in training ``image`` and ``instances``, no ``sem_seg``. Crowd
-            and
-            void pixels belong to no segment; a segment that was cropped away keeps its empty mask.
+            and void pixels belong to no segment; a segment that was cropped away keeps its empty
+            mask.
         """
         if not self.is_train:
             return super().__call__(record)

@@ -1,8 +1,8 @@
 """MAFT+: the trunk of CLIP is tuned to respect masks, and the text rows look at the picture.
 
 Everything is trained at once; there is no second stage. Gradients: the set criterion reaches the
-head and
-the void row, the mask-aware loss the trunk and the transfer, the compensation the trunk alone.
+head and the void row, the mask-aware loss the trunk and the transfer, the compensation the trunk
+alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class MAFTPlus(MaskSegmenter):
     Args:
         transfer: content-dependent transfer of the text rows.
         build_teacher: gives the image tower of the original CLIP; called when training begins, so
-            that
-            evaluation never loads a second CLIP.
+            that evaluation never loads a second CLIP.
         compensation_weight: factor on the representation compensation.
         mask_aware_weight: factor on the mask-aware loss.
         drop_path: whose stochastic depth is active in training: ``none``, ``teacher`` or ``both``.

@@ -91,7 +91,7 @@ def transfer_sheet(
     pairs = [(x[chosen] @ x[chosen].t()).cpu().numpy() for x in (before, after)]
     words = [f"{names[k]} ({turned[k]:.2f})" for k in chosen.tolist()]
     maps = [_heat(pairs[0], words), _heat(pairs[1], words), _heat(pairs[1] - pairs[0], words)]
-    return sheet([maps], ["text rows", "after the transfer", "difference"])
+    return sheet([maps], ["text rows (cosine to itself after)", "after the transfer", "difference"])
 
 
 @torch.no_grad()

@@ -27,10 +27,8 @@ def rename_published(model: MaskSegmenter, tensors: dict[str, Tensor]) -> dict[s
     """Translate a published state dict into this suite's names.
 
     The teacher's CLIP and the class weights of the loss are left out: the teacher is the CLIP that
-    the
-    config loads, and the weights follow from the config. Text weights equal to those of the loaded
-    CLIP are
-    left out too.
+    the config loads, and the weights follow from the config. Text weights equal to those of the
+    loaded CLIP are left out too.
 
     Args:
         model: the model that will get them.

@@ -27,8 +27,7 @@ def thing_classes(words: Vocabulary, trained: Vocabulary) -> list[bool]:
     """Tell for each class whether its segments are counted one by one.
 
     A dataset says so. For a person's own words nobody does: a word that training knew as stuff is
-    stuff,
-    every other word is a thing.
+    stuff, every other word is a thing.
     """
     stuff = {text for entry in trained if entry.is_thing is False for text in entry.synonyms}
     return [

@@ -44,8 +44,7 @@ class ContentTransfer(nn.Module):
         dim: joint width E.
         heads: attention heads.
         norm: ``post`` normalises the sum (semantic checkpoints); ``branch`` normalises what is
-            added and
-            starts at zero (panoptic checkpoints).
+            added and starts at zero (panoptic checkpoints).
         layout: see ``dense_embedding``.
     """
 

@@ -1,7 +1,7 @@
 """Dense features from an unmodified open_clip tower: ConvNeXt (timm) or ModifiedResNet.
 
 Letters: B pictures, H x W pixels, C channels of the last stage, h x w its cells, Q masks, E joint
-    width.
+width.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ class ConvEncoder(nn.Module):
         Args:
             dense: (B, C, h, w) of ``forward``.
             masks: (B, Q, h, w) mask logits at that size.
-            pool: averages features inside masks; used by ConvNeXt towers. A ResNet tower pools
-                with its
-                own attention, which sees the cells of the mask only.
+            pool: averages features inside masks; used by ConvNeXt towers. A ResNet tower pools with
+                its own attention, which sees the cells of the mask only.
 
         Returns:
             (B, Q, E), not normalised.
@@ -139,8 +138,7 @@ def masked_attention_pool(pool: AttentionPool2d, dense: Tensor, masks: Tensor) -
     """Pool with CLIP's attention, each mask seeing its own cells only.
 
     The query is the same for all masks (mean of the map plus the class position); a mask without a
-    cell
-    attends to nothing and gives the bias of the output projection.
+    cell attends to nothing and gives the bias of the output projection.
 
     Args:
         pool: the tower's attention pooling.

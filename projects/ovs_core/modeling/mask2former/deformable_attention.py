@@ -1,12 +1,9 @@
 """Multi-scale deformable attention (Deformable DETR) in plain PyTorch: nothing to compile.
 
 The sampled, weighted sum of a head is one ``embedding_bag`` over the value rows: four corners per
-point,
-each with weight attention * bilinear. No sampled value is ever stored, which makes it several
-times faster
-on a CPU than the usual ``grid_sample`` form and needs a fraction of its memory; gradients reach
-values,
-locations and weights.
+point, each with weight attention * bilinear. No sampled value is ever stored, which makes it
+several times faster on a CPU than the usual ``grid_sample`` form and needs a fraction of its
+memory; gradients reach values, locations and weights.
 Letters: B pictures, T queries, N = sum of h * w over L levels, M heads of d channels, P points.
 """
 

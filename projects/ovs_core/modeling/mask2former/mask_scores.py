@@ -1,9 +1,8 @@
 """From scored masks to label maps, panoptic maps and instances, in blocks of rows.
 
 Neither Q masks nor K class maps are ever held at full size: a block of rows is upsampled, used and
-dropped.
-Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r rows of a
-block.
+dropped. Letters: Q masks, K classes, h x w mask grid, Hp x Wp padded input, H x W final picture, r
+rows of a block.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ class PixelDecoder(nn.Module):
         layers: encoder layers.
         heads: attention heads.
         feedforward: hidden width of the encoder layers. Published: 1024, although the published
-            config
-            file says 2048.
+            config file says 2048.
     """
 
     def __init__(

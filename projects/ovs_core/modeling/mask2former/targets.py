@@ -37,8 +37,7 @@ def read_targets(
 
     Args:
         batched_inputs: per picture ``instances`` with ``gt_classes`` and ``gt_masks`` (n, h, w)
-            from a
-            mapper of this suite.
+            from a mapper of this suite.
         classes: K of the training vocabulary.
         size: padded (H, W).
         device: where the targets go.

@@ -1,7 +1,6 @@
 """The masked-attention transformer decoder of Mask2Former with FC-CLIP's class embedding.
 
-No word enters here: the decoder gives masks and class embeddings, which are compared with texts
-    outside.
+No word enters here: the decoder gives masks and class embeddings, which others compare with texts.
 Letters: B pictures, Q queries, D width, h x w cells of a level, E joint width, M heads.
 """
 
@@ -119,8 +118,7 @@ def attention_mask(mask_embedding: Tensor, mask_features: Tensor) -> Tensor:
     Args:
         mask_embedding: (B, Q, D).
         mask_features: (B, D, h, w) at the level's size. Resizing the features and the mask logits
-            gives
-            the same, as both steps are linear; the features are far fewer.
+            gives the same, as both steps are linear; the features are far fewer.
 
     Returns:
         (B, Q, h * w); a query that would see nothing sees everything.
@@ -146,9 +144,8 @@ class MaskedAttentionDecoder(nn.Module):
         embed_dim: joint width E of the class embeddings.
         input_dim: width of the memory levels.
         dim: width D of the queries.
-        mask_dim: width of the mask features; equals ``dim``, because pooled mask features are
-            added to
-            the queries.
+        mask_dim: width of the mask features; equals ``dim``, because pooled mask features are added
+            to the queries.
         queries: Q.
         layers: attention layers; there is one prediction head more.
         heads: M.
@@ -192,8 +189,7 @@ class MaskedAttentionDecoder(nn.Module):
         Args:
             features: of the pixel decoder.
             every_head: whether the auxiliary heads predict too, as the losses need; without them
-                only
-                their attention masks are computed.
+                only their attention masks are computed.
 
         Returns:
             The predictions of all heads in order, or of the last one alone.
