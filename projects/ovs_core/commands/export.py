@@ -8,7 +8,7 @@ for ONNX. After writing, the file is read back and compared with the model.
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import REMAINDER, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 SUMMARY = "write a method with fixed words as a torch.export program or ONNX"
@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument(
-        "--opts", nargs="+", default=(), metavar="KEY VALUE", help="config overrides"
+        "--opts", nargs=REMAINDER, default=[], help="KEY VALUE config overrides; comes last"
     )
 
 
