@@ -1,0 +1,125 @@
+"""Every command of every document makes sense: its program, options, config and files exist."""
+
+import argparse
+import re
+import runpy
+import sys
+
+import pytest
+
+from ovs_core.commands import build_parser
+from ovs_core.configs import find_config
+from ovs_core.engine.config import load_cfg
+
+from .reading import DOCUMENTS, ROOT, blocks, commands
+
+LAUNCHERS = {"torchrun": 2, "srun": 2}  # words of the launcher before the program
+PLAIN = {"make", "pip", "export", "source", "mkdir"}
+EXAMPLE = [  # blocks without a language that show output, not commands
+    "val2017 labels:",
+    "projects/mymethod/",
+    "$DETECTRON2_DATASETS\n",
+]
+
+
+class Parsed(BaseException):
+    """Carries what a parser read out of a script, and stops the script there."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+
+
+def parse_script(script, arguments, monkeypatch):
+    """What the argument parser of a script makes of a command line."""
+
+    def stop(method):
+        def parse(parser, *given, **keywords):
+            raise Parsed(method(parser, *given, **keywords))
+
+        return parse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [str(script), *arguments])
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(
+                argparse.ArgumentParser, name, stop(getattr(argparse.ArgumentParser, name))
+            )
+        try:
+            if script.endswith(".py"):
+                runpy.run_path(str(ROOT / script), run_name="__main__")
+            else:
+                runpy.run_module(script, run_name="__main__")
+        except Parsed as parsed:
+            return parsed.namespace
+        except SystemExit as error:
+            pytest.fail(f"{script} does not take {' '.join(arguments)} (exit code {error.code})")
+    pytest.fail(f"{script} parsed no arguments")
+
+
+def parse(words, monkeypatch):
+    """Check one command; give what its parser read, or None for programs without one."""
+    if words[0] in LAUNCHERS:
+        return parse(words[1 + LAUNCHERS[words[0]] :], monkeypatch)
+    if words[0] == "ovsuite":
+        try:
+            return build_parser(words[1:]).parse_args(words[1:])
+        except SystemExit:
+            pytest.fail(f"ovsuite does not take: {' '.join(words)}")
+    if words[0].endswith(".py"):  # behind a launcher
+        return parse_script(words[0], words[1:], monkeypatch)
+    if words[0] in ("python", ".venv/bin/python"):
+        if words[1] == "-c":
+            compile(words[2], "command", "exec")
+            return None
+        if words[1:3] == ["-m", "pip"] or words[1:3] == ["-m", "pytest"]:
+            return None
+        script, rest = (words[2], words[3:]) if words[1] == "-m" else (words[1], words[2:])
+        return parse_script(script, rest, monkeypatch)
+    assert words[0] in PLAIN, f"unknown program {words[0]!r}"
+    if words[0] == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M)
+        assert words[1] in targets, f"make has no {words[1]}"
+    return None
+
+
+def configs(namespace):
+    """The configs that a parsed command names."""
+    given = vars(namespace)
+    named = [given.get(key) for key in ("config_file", "config", "method")]
+    named += given.get("methods") or []
+    return [str(name) for name in named if name]
+
+
+def check_config(name, options):
+    """A config that stands in the suite loads with the overrides of the command."""
+    if name.startswith(("output/", "mine", "mymethod")) or "<" in name or name == "...":
+        return  # made by the reader
+    if "/" not in name and not name.endswith(".yaml"):
+        return  # a method; other tests build its configs
+    path = ROOT / name if name.endswith(".yaml") else find_config(name)
+    load_cfg(path, [value for value in options if not value.endswith(".yaml")])
+
+
+def all_commands():
+    for document in DOCUMENTS:
+        for block in blocks(document):
+            if any(start in block.text for start in EXAMPLE):
+                continue
+            for words in commands(block):
+                yield pytest.param(words, id=f"{block.place} {' '.join(words)[:60]}")
+
+
+@pytest.mark.parametrize("words", list(all_commands()))
+def test_a_command_is_understood(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    namespace = parse(words, monkeypatch)
+    if namespace is None:
+        return
+    options = [
+        str(o)
+        for o in [*(vars(namespace).get("opts") or []), *(vars(namespace).get("options") or [])]
+    ]
+    if "DATASETS.YAML" in options:
+        return  # the reader's file
+    for name in configs(namespace):
+        check_config(name, options)

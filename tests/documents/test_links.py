@@ -1,0 +1,52 @@
+"""Links, anchors and pictures of the documents lead somewhere."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from .reading import DOCUMENTS, ROOT, prose, read
+
+
+def anchors(document):
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), flags=re.M)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_resolve(document):
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", prose(document)):
+        name, _, anchor = target.partition("#")
+        path = (ROOT / document).parent / name if name else ROOT / document
+        assert path.exists(), f"{document}: {target} does not exist"
+        if anchor:
+            assert anchor in anchors(path.relative_to(ROOT)), f"{document}: no heading for {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_pictures_can_be_seen(document):
+    for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", read(document)):
+        with Image.open((ROOT / document).parent / target) as image:
+            assert min(image.size) > 100
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_files_exist(document):
+    """Paths below the suite's folders that stand in backquotes or in commands."""
+    for name in re.findall(
+        r"(?<![\w./])((?:tools|tests|projects|datasets)/[\w./-]+\.\w+)", read(document)
+    ):
+        if "mymethod" in name:
+            continue
+        assert (ROOT / name).exists(), f"{document}: {name} does not exist"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_figures_have_a_command(document):
+    """A table of measured figures stands in a section that names a command."""
+    for section in re.split(r"^#+ ", read(document), flags=re.M):
+        measured = re.search(r"\b[Oo]n the embedded world|What `make demo` prints", section)
+        if measured and re.search(r"^\|.*\d+\.\d+", section, flags=re.M):
+            assert re.search(r"python |ovsuite |make ", section), f"{document}: {section[:60]}"

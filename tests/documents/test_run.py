@@ -1,0 +1,105 @@
+"""The documents, followed literally from top to bottom."""
+
+import contextlib
+import os
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovs_core.commands import main
+
+from .reading import DOCUMENTS, ROOT, RUN, blocks, commands
+
+PROJECTS = ROOT / "projects"
+
+
+def write(block, folder):
+    """Write a block that is the content of a file."""
+    path = folder / block.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(block.text.replace("@PROJECTS@", str(PROJECTS)))
+
+
+def run_command(words, monkeypatch):
+    """Run one command line in this process, from the current folder."""
+    if words[0] == "ovsuite":
+        assert main(words[1:]) == 0, shlex.join(words)
+        return
+    assert words[0] == "python", f"no way to run {shlex.join(words)}"
+    # Scripts and their data are named from the suite's folder, results from the current one.
+    arguments = [str(ROOT / word) if (ROOT / word).exists() else word for word in words[1:]]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", arguments)
+        with contextlib.suppress(SystemExit) as stopped:
+            runpy.run_path(arguments[0], run_name="__main__")
+        assert stopped is None or not stopped.code, shlex.join(words)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("document", RUN)
+def test_a_document_runs(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "reader"}
+    ran = 0
+    for block in blocks(document):
+        if not block.runs:
+            continue
+        if block.file:
+            write(block, tmp_path)
+        elif block.language == "python":
+            exec(compile(block.text, block.place, "exec"), names)
+        elif block.language == "bash":
+            for words in commands(block):
+                run_command(words, monkeypatch)
+        ran += 1
+    assert ran
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_method_of_contributing_trains_and_segments(tmp_path):
+    """A copy of the suite with one more folder: nothing else is edited."""
+    from PIL import Image
+
+    from ovs_core.data.embedded.scenes import render_scene
+
+    root = tmp_path / "projects"
+    shutil.copytree(PROJECTS, root, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    Image.fromarray(render_scene(seed=8, size=(96, 128)).image).save(tmp_path / "scene.png")
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    ran = []
+    for block in blocks("CONTRIBUTING.md"):
+        if block.file:
+            write(block, root)
+        elif block.note.startswith("run with"):
+            for words in commands(block):
+                assert words[0] == "ovsuite"
+                command = [sys.executable, "-m", "ovs_core", *words[1:]]
+                done = subprocess.run(
+                    command, cwd=tmp_path, env=environment, capture_output=True, text=True
+                )
+                assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+                ran.append(words[1])
+    assert ran == ["methods", "train", "evaluate", "segment"]
+    (overlay,) = (tmp_path / "out").glob("*_overlay.png")
+    assert Image.open(overlay).size[0] >= 128
+    results = Path(tmp_path / "output" / "mymethod_eval").rglob("*.json")
+    assert any("mIoU" in path.read_text() for path in results)
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d not in RUN])
+def test_python_of_the_other_documents_imports(document, tmp_path, monkeypatch):
+    """Code that needs weights or files of the reader is compiled, and its imports are run."""
+    for block in blocks(document):
+        if block.language != "python" or block.file:
+            continue
+        code = compile(block.text, block.place, "exec")
+        assert code
+        lines = [line for line in block.text.splitlines() if line.startswith(("import ", "from "))]
+        exec("\n".join(lines), {})

@@ -1,0 +1,72 @@
+"""Tables of the documents agree with the configs, the published figures and the defaults."""
+
+import json
+import re
+from functools import reduce
+
+import pytest
+
+from ovs_core.configs import list_configs
+from ovs_core.engine.config import get_ovs_cfg
+from ovs_core.projects import config_dir, project_names
+
+from .reading import read
+
+
+def rows(document):
+    """First cell -> all cells of the table rows that begin with a name in backquotes."""
+    lines = re.findall(r"^\| `([^`]+)`.*\|$", read(document), flags=re.M)
+    cells = [line for line in read(document).splitlines() if line.startswith("| `")]
+    return list(
+        zip(lines, ([c.strip() for c in line.split("|")[1:-1]] for line in cells), strict=True)
+    )
+
+
+def test_every_config_is_in_the_zoo_once():
+    named = [name for name, _ in rows("MODEL_ZOO.md")]
+    assert sorted(named) == sorted(list_configs())
+
+
+def test_a_config_between_backquotes_exists():
+    known = set(list_configs())
+    pattern = rf"`((?:{'|'.join(project_names())})/[\w/]+)`"
+    for document in ("README.md", "GETTING_STARTED.md", "MODEL_ZOO.md"):
+        for name in re.findall(pattern, read(document)):
+            assert name in known or name == "cliptrase/vit", f"{document}: {name}"
+
+
+def test_the_zoo_repeats_the_published_figures_of_the_tables():
+    published = json.loads((config_dir("cliptrase").parent / "published.json").read_text())
+    table = {name: cells for name, cells in rows("MODEL_ZOO.md")}
+    for size in ("224", "336"):
+        for data, methods in published[size].items():
+            cells = table[f"cliptrase/benchmarks/{data}_{size}"]
+            figures = [methods[m]["mIoU"] for m in ("cliptrase", "sclip", "clip")]
+            assert [float(c) for c in cells[2:5]] == figures
+    for name, figure in published["ablations_ade150_mIoU"].items():
+        if "/" not in name:
+            assert float(table[f"cliptrase/ablations/{name}"][2]) == figure
+
+
+def default_rows():
+    text = read("GETTING_STARTED.md").split("### Keys that all methods share")[1].split("\n## ")[0]
+    for line in re.findall(r"^\| (`[^|]+`) \| (`[^|]*`) \|", text, flags=re.M):
+        keys, values = (re.findall(r"`([^`]*)`", cell) for cell in line)
+        for key, value in zip(keys, values, strict=True):
+            full = keys[0].rsplit(".", 1)[0] + key if key.startswith(".") else key
+            yield pytest.param(full, value, id=full)
+
+
+@pytest.mark.parametrize(("key", "value"), list(default_rows()))
+def test_defaults_are_as_stated(key, value):
+    actual = reduce(lambda node, part: node[part], key.split("."), get_ovs_cfg())
+    assert value in (str(actual), repr(actual).replace("'", '"'))
+
+
+def test_the_export_table_names_every_tiny_config():
+    stated = {
+        name
+        for name, cells in rows("GETTING_STARTED.md")
+        if cells[1:3] in (["yes"] * 2, ["no"] * 2)
+    }
+    assert stated == {name for name in list_configs() if name.split("/")[-1].startswith("tiny")}
