@@ -1,17 +1,13 @@
 """A small CLIP of random weights and a few pictures on which the real configs run."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
 
 from ovs_core.engine.config import load_cfg
 from ovs_core.projects import config_dir
+from tests.miniatures.stripes import write_stripes
 
-NAMES = ["red", "green", "blue", "grey"]
 CLIP = {
     "embed_dim": 64,
     "quick_gelu": True,
@@ -50,19 +46,5 @@ def small_cfg(clip_file, tmp_path, monkeypatch):
 @pytest.fixture
 def world(tmp_path):
     """Write six pictures of stripes and a file that describes them as two sets."""
-    folder = tmp_path / "world"
-    for kind in ("images", "labels"):
-        (folder / kind).mkdir(parents=True)
-    colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [120, 120, 120]])
-    for index in range(6):
-        rng = np.random.default_rng(index)
-        labels = np.repeat(rng.permutation(4), 12)[:, None].repeat(44, axis=1).astype(np.uint8)
-        image = colours[labels] + rng.normal(0, 10, (48, 44, 3))
-        labels[:2] = 255
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"images/{index}.png")
-        Image.fromarray(labels).save(folder / f"labels/{index}.png")
-    entry = {"images": "images", "labels": "labels", "names": NAMES, "unseen": ["grey"]}
     stem = f"stripes_{tmp_path.name}"
-    path = folder / "sets.yaml"
-    path.write_text(yaml.safe_dump({f"{stem}_train": entry, f"{stem}_val": entry}))
-    return Path(path), stem
+    return write_stripes(tmp_path / "world", stem), stem
