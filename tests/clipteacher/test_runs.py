@@ -1,0 +1,150 @@
+"""Whole runs through the entry point: a killed run, two processes; configs at their real size."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from clipteacher.adapter import VisualLanguageAdapter
+from clipteacher.students import build_student
+from ovs_core.configs import list_configs
+from ovs_core.data.build import dataset_metadata
+from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.optimizer import parameter_groups
+from ovs_core.modeling.build import build_templates
+from ovs_core.projects import config_dir
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = config_dir("clipteacher")
+NAMES = [name.removeprefix("clipteacher/") for name in list_configs("clipteacher")]
+SHORT = [
+    "MODEL.DEVICE", "cpu", "DATASETS.TEST", "()", "INPUT.MMSEG.CROP", "64",
+    "MODEL.CLIPTEACHER.STUDENT.HEAD_WIDTH", "16", "MODEL.CLIPTEACHER.GLM.BANK_SIZE", "3",
+    "SOLVER.MAX_ITER", "7", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.WARMUP_ITERS", "2",
+]  # fmt: skip
+
+
+def start(output, *options, launcher=()):
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(ROOT / "train_net.py"), "--config-file",
+         str(CONFIGS / "tiny.yaml"), *options, "OUTPUT_DIR", str(output), *SHORT],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def state(folder):
+    """Trained tensors and bank of a finished run."""
+    data = read_checkpoint(folder / "model_final.pth")
+    return data["model"], data["trainer"]["_trainer"]["model_run"]["bank"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_exactly_bank_included(tmp_path):
+    batch = ("SOLVER.IMS_PER_BATCH", "2")
+    finish(start(tmp_path / "whole", *batch))
+    process = start(tmp_path / "killed", *batch)
+    while not (tmp_path / "killed/model_0000003.pth").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed/model_final.pth").exists()
+    finish(start(tmp_path / "killed", "--resume", *batch))
+    (weights, bank), (found, found_bank) = (state(tmp_path / n) for n in ("whole", "killed"))
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert len(bank) == len(found_bank) == 3
+    assert all(map(torch.equal, found_bank, bank))
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_hold_the_bank_of_one(tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29657"]
+    batch = ("SOLVER.IMS_PER_BATCH", "4")
+    finish(start(tmp_path / "one", *batch))
+    finish(start(tmp_path / "two", *batch, launcher=launcher))
+    (_, one), (_, two) = (state(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 3
+    for ours, expected in zip(two, one, strict=True):
+        # The first process draws pictures 0 and 2 of a batch, the second 1 and 3.
+        torch.testing.assert_close(ours, expected[[0, 2, 1, 3]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_loads_and_knows_its_data(name):
+    cfg = load_cfg(CONFIGS / f"{name}.yaml")
+    assert cfg.MODEL.META_ARCHITECTURE == "CLIPTeacher"
+    assert build_templates(cfg)
+    if Path(name).name.startswith("Base-") and not cfg.DATASETS.TRAIN:
+        return
+    train, test = (dataset_metadata(names[0]) for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
+    assert train.unseen_classes and test.unseen_classes
+    if "_to_" in name:  # Table 2: the other data set's words on the weights of the COCO run
+        trained = load_cfg(CONFIGS / f"{name.partition('_to_')[0]}.yaml")
+        assert cfg.MODEL.WEIGHTS == f"{trained.OUTPUT_DIR}/model_final.pth"
+        assert cfg.DATASETS.TEST != trained.DATASETS.TEST
+        assert cfg.OUTPUT_DIR != trained.OUTPUT_DIR
+    elif name != "tiny" and "Base" not in name:
+        steps = {"voc": 20_000, "context": 40_000, "coco": 80_000}
+        dataset = "context" if name.startswith("ablations") else name.rpartition("_")[2]
+        expected = 20_000 if name.startswith("ablations") else steps[dataset]
+        assert cfg.SOLVER.MAX_ITER == expected
+
+
+class Trained(nn.Module):
+    """What a config trains, under the names that its learning rates go by; no CLIP."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.student = build_student(cfg, 512)
+        self.objective = nn.Module()
+        self.objective.adapter = VisualLanguageAdapter(512)
+
+
+STUDENTS = {
+    load_cfg(CONFIGS / f"{name}.yaml").MODEL.CLIPTEACHER.STUDENT.NAME: name
+    for name in NAMES
+    if name.endswith("_context") and "_to_" not in name
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("student", STUDENTS)
+def test_every_student_builds_at_its_real_size_with_its_rates(student):
+    cfg = load_cfg(CONFIGS / f"{STUDENTS[student]}.yaml", ["MODEL.CLIPTEACHER.STUDENT.WEIGHTS", ""])
+    trained = Trained(cfg)
+    with torch.no_grad():
+        features = trained.student.eval()(torch.zeros(1, 3, 64, 64))
+    stride = 8 if student.startswith("segnext") else 4
+    assert features.shape == (1, 512, 64 // stride, 64 // stride)
+    settings = {
+        name: (group["lr"], group["weight_decay"])
+        for group in parameter_groups(cfg, trained)
+        for name in group["names"]
+    }
+    base = 1e-4 if student.startswith("convnext") else 6e-5
+    head = base if student.startswith(("convnext", "swin")) else 10 * base
+    rates = {name: rate for name, (rate, _) in settings.items()}
+    assert rates["student.projection.weight"] == pytest.approx(head)
+    assert rates["objective.adapter.decoder.layers.0.linear1.weight"] == pytest.approx(head)
+    encoder = {n: v for n, v in settings.items() if n.startswith("student.network.encoder")}
+    norms = {decay for name, (_, decay) in encoder.items() if "norm" in name}
+    assert norms == {0.0}
+    if student.startswith("convnext"):
+        assert min(r for r, _ in encoder.values()) == pytest.approx(base * 0.9**13, rel=1e-3)
+    else:
+        assert {rate for rate, _ in encoder.values()} == {base}
+    tables = [d for n, (_, d) in encoder.items() if "relative_position_bias_table" in n]
+    assert tables == [0.0] * len(tables) and bool(tables) == student.startswith("swin")
