@@ -1,14 +1,17 @@
 #!/usr/bin/env python
 """Time H-CLIP's evaluation forward against a plain one and against its floor, in one run.
 
-Example:
+Examples:
   python tools/benchmark_hclip.py --words 150 --threads 1
+  python tools/benchmark_hclip.py --memory --words 847 --config hclip/vitb16_whole
 The whole is the image tower and the decoder on one picture of the model's size; text features are
 kept, as in evaluation. The plain one (tools/hclip_reference.py) mixes DCRC anew in every block and
 aggregates without sharing or fusing anything; both give the same logits, which is checked. The
 floor is the bare CLIP image forward plus the decoder's floating point operations at the best rate
 that a large matrix product or a 3 x 3 convolution reaches here. All take turns; seconds are
-processor time, of which other processes take no part, unless --wall is given.
+processor time, of which other processes take no part, unless --wall is given. --memory measures
+the peak of a whole first call instead, text features and label map included, and compares the
+labels with those of the decoder without chunks.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from benchmark import words
+from benchmark import smooth_picture, words
 from hclip_reference import reference_logits
 from tabulate import tabulate
 from torch import Tensor
@@ -31,11 +34,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hclip import CATSeg
+from ovs_core.benchmark import peak_memory
 from ovs_core.configs import find_config
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 
+UNCHUNKED = ("MODEL.CATSEG.CLASS_CHUNK", "0")
+cpu_time = time.process_time
 STAGES = ("bare", "encode", "decode", "whole", "plain")
 
 
@@ -46,6 +52,10 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     model = disturbed_model(args.config, args.options)
     model.set_vocabulary(words(args.words))
+    if args.memory:
+        result = measure_memory(model, disturbed_model(args.config, [*args.options, *UNCHUNKED]))
+        print(json.dumps(result, indent=2))
+        return
     images = torch.randn(1, 3, model.image_size, model.image_size)
     result = measure(model, images, args.rounds, time.perf_counter if args.wall else cpu_time)
     result |= {"config": args.config, "words": args.words, "clock": "wall" if args.wall else "cpu"}
@@ -54,7 +64,26 @@ def main() -> None:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-cpu_time = time.process_time
+def measure_memory(model: CATSeg, unchunked: CATSeg) -> dict[str, object]:
+    """Segment one picture of the model's size with both.
+
+    Args:
+        model: words set; nothing was segmented with it.
+        unchunked: the same without chunks.
+
+    Returns:
+        Peaks above what was in use before, in MiB, and the share of pixels with the same label.
+    """
+    side = model.image_size
+    picture = {"image": smooth_picture(side, side), "height": side, "width": side}
+    labels, peaks = [], []
+    unchunked.set_vocabulary(model.vocabulary)
+    for one in (model, unchunked):
+        peak = peak_memory(lambda one=one: labels.append(one([picture])[0]["sem_seg_labels"]))
+        peaks.append(peak / 2**20)
+    same = (labels[0] == labels[1]).double().mean()
+    return {"peak_mib": peaks[0], "unchunked_mib": peaks[1], "same_labels": float(same),
+            "distinct_labels": len(labels[0].unique())}  # fmt: skip
 
 
 def disturbed_model(config: str, options: list[str]) -> CATSeg:
@@ -172,6 +201,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (5)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--wall", action="store_true", help="wall time instead of processor time")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
     return parser.parse_intermixed_args()

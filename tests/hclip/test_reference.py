@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmark_hclip import disturbed_model, measure
+from benchmark_hclip import UNCHUNKED, disturbed_model, measure, measure_memory
 from hclip_reference import mixed_blocks, reference_logits
 
 from hclip import HCLIP, POPSettings
@@ -59,3 +59,19 @@ def test_the_benchmark_measures_what_it_names():
 def test_the_benchmark_refuses_what_has_no_plain_forward():
     with pytest.raises(UserError, match="released form"):
         disturbed_model("hclip/tiny", ["MODEL.HCLIP.FORM", "paper"])
+
+
+def test_chunks_do_not_change_labels():
+    options = ["MODEL.CATSEG.IMAGE_SIZE", "48", "MODEL.CATSEG.PAD_LEN", "256"]
+    models = disturbed_model("hclip/tiny", options), disturbed_model(
+        "hclip/tiny", [*options, *UNCHUNKED]
+    )
+    models[0].set_vocabulary([f"thing {i}" for i in range(300)])  # more than the decoder keeps
+    assert measure_memory(*models)["same_labels"] > 0.99
+    pictures = torch.randn(1, 3, 48, 48)
+    with torch.no_grad():
+        chunked, whole = (model.score(model.encode(pictures))[0] for model in models)
+    best = whole.topk(2, dim=0)
+    certain = best.values[0] - best.values[1] > 1e-4  # the rest are ties but for rounding
+    assert certain.double().mean() > 0.9
+    assert torch.equal(chunked.argmax(dim=0)[certain], best.indices[0][certain])
