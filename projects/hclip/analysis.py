@@ -14,7 +14,7 @@ from ovs_core.errors import UserError
 from ovs_core.tensor import hyperspherical_energy, orthogonality_defect
 
 from .model import CATSeg
-from .pop import CodeRelation, PartialOrthogonal
+from .pop import ROWS_PER_LAYER, CodeRelation, PartialOrthogonal
 from .rotation import POPAdaptation
 
 MATRICES = ("query", "key", "value", "output")
@@ -65,55 +65,78 @@ def layer_reports(model: CATSeg) -> Iterator[LayerReport]:
                 yield LayerReport(name, layer, matrix, *energies, float(defect))
 
 
-def relation_matrices(pop: PartialOrthogonal) -> dict[str, Tensor]:
+def relation_matrices(pop: PartialOrthogonal) -> dict[str, dict[str, Tensor]]:
     """Name the learned relation matrices.
 
     Returns:
-        ``layers...`` -> (R, R) over rows, ``slots...`` -> (M, M) over slots, paper form also
-        ``alpha`` (R, M); empty without DCRC.
+        ``layers`` -> title -> (R, R) over rows, ``slots`` -> title -> (M, M) over slots, paper form
+        also ``alpha`` -> title -> (R, M); empty without DCRC.
     """
     relation = pop.relation
     if relation is None:
         return {}
     if isinstance(relation, CodeRelation):
-        slots = {f"slots_layer_{i:02d}": m for i, m in enumerate(relation.slots.detach())}
-        return {"layers": relation.layers.detach(), **slots}
-    found = {f"layers_{i}": m.detach() for i, m in enumerate(relation.layers)}
-    found |= {f"slots_{i}": m.detach() for i, m in enumerate(relation.slots)}
-    return found | {"alpha": relation.alpha.detach()}
+        slots = {f"layer {i}": m for i, m in enumerate(relation.slots.detach())}
+        return {"layers": {"L": relation.layers.detach()}, "slots": slots}
+    parts = {"layers": relation.layers, "slots": relation.slots}
+    found = {n: {f"W{i + 1}": m.detach() for i, m in enumerate(p)} for n, p in parts.items()}
+    return found | {"alpha": {"alpha": relation.alpha.detach()}}
 
 
 def draw_relations(pop: PartialOrthogonal, folder: Path) -> list[Path]:
-    """Write a picture of each relation's departure from the identity.
+    """Draw how far the relations are from the identity (and alpha from zero).
 
     Args:
         pop: the shared adaptation.
         folder: made if needed.
 
     Returns:
-        The files; red is positive, blue negative, on one scale per picture, named in its title.
+        ``layers.png``, ``slots.png`` and, in paper form, ``alpha.png``; destinations are rows,
+        sources columns; red is positive, blue negative, on one scale per file.
     """
+    rows = [f"{i // ROWS_PER_LAYER}" if i % ROWS_PER_LAYER == 0 else "" for i in
+            range(ROWS_PER_LAYER * pop.depth)]  # fmt: skip
+    slots = [f"{tower.name} {i}" for tower, count in zip(pop.towers, pop.counts, strict=True)
+             for i in range(count)]  # fmt: skip
+    names = {"layers": (rows, rows), "slots": (slots, slots), "alpha": (rows, slots)}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind, matrices in relation_matrices(pop).items():
+        values = {title: m.cpu().numpy() for title, m in matrices.items()}
+        if kind != "alpha":
+            values = {title: m - np.eye(len(m)) for title, m in values.items()}
+        paths.append(folder / f"{kind}.png")
+        _draw_matrices(values, *names[kind], paths[-1])
+    return paths
+
+
+def _draw_matrices(
+    matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], path: Path
+) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, matrix in relation_matrices(pop).items():
-        values = matrix.cpu().numpy()
-        if name != "alpha":
-            values = values - np.eye(len(values))
-        limit = float(np.abs(values).max()) or 1.0
-        figure, axes = pyplot.subplots(figsize=(5, 5))
-        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_title(f"{name}: departure from identity, largest {limit:.2g}")
-        axes.set_xlabel("source")
-        axes.set_ylabel("destination")
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120, bbox_inches="tight")
-        pyplot.close(figure)
-    return paths
+    limit = max(float(np.abs(m).max()) for m in matrices.values()) or 1.0
+    across = min(4, len(matrices))
+    down = -(-len(matrices) // across)
+    side = 5 if across == 1 else 2.6
+    figure, axes = pyplot.subplots(
+        down, across, figsize=(side * across + 1, side * down), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for axis, (title, matrix) in zip(axes.flat, matrices.items(), strict=False):
+        axis.set_visible(True)
+        image = axis.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(title, fontsize=9)
+        axis.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
+        axis.set_yticks(range(len(rows)), rows, fontsize=7)
+        axis.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=0.7)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
 
 
 def _adaptation(model: CATSeg) -> POPAdaptation:

@@ -166,4 +166,5 @@ def test_the_analysis_command_prints_and_draws(config, trained, monkeypatch, cap
         assert float(defect) < 1e-5  # rotations whatever was learned
         assert matrix == "output" or abs(float(change)) < 1e-3  # which keep the rows' energy
     pictures = list((tmp_path / "relations").glob("*.png"))
-    assert pictures and all(min(Image.open(path).size) > 100 for path in pictures)
+    assert {path.name for path in pictures} == {"layers.png", "slots.png"}
+    assert all(min(Image.open(path).size) > 100 for path in pictures)

@@ -190,7 +190,7 @@ def load_published(model: nn.Module, data: dict[str, Any], path: str | Path) -> 
     expected = trained_state(model)
     everything = model.state_dict()
     report = load_report(renamed, expected, known=everything)
-    logger.info("%s: %s", path, report.summary())
+    logger.info("%s: %s", path, report.summary(limit=len(everything) + len(renamed)))
     if report.share < 0.95:
         raise UserError(f"{path}: refused, it fits this model badly: {report.summary()}")
     model.load_state_dict({k: v for k, v in renamed.items() if k in report.used}, strict=False)
