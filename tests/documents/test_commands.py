@@ -3,15 +3,16 @@
 import argparse
 import re
 import runpy
+import shlex
 import sys
 
 import pytest
 
-from ovs_core.commands import build_parser
+from ovs_core.commands import COMMANDS, build_parser
 from ovs_core.configs import find_config
 from ovs_core.engine.config import load_cfg
 
-from .reading import DOCUMENTS, ROOT, blocks, commands
+from .reading import DOCUMENTS, ROOT, blocks, commands, prose, read
 
 LAUNCHERS = {"torchrun": 2, "srun": 2}  # words of the launcher before the program
 PLAIN = {"make", "pip", "export", "source", "mkdir"}
@@ -109,7 +110,22 @@ def all_commands():
                 yield pytest.param(words, id=f"{block.place} {' '.join(words)[:60]}")
 
 
-@pytest.mark.parametrize("words", list(all_commands()))
+def inline_commands():
+    """Commands inside sentences and tables, as far as they have arguments and no placeholder."""
+    for document in DOCUMENTS:
+        for text in re.findall(r"`((?:python|ovsuite) [^`]+)`", prose(document)):
+            words = shlex.split(text)
+            if len(words) > 2 and not re.search(r"[<\[]|\.\.\.|\b[A-Z]+\b(?!\.)", text):
+                yield pytest.param(words, id=f"{document} {text[:60]}")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_subcommands_exist(document):
+    for name in re.findall(r"`ovsuite ([a-z][\w-]*)", read(document)):
+        assert name in COMMANDS
+
+
+@pytest.mark.parametrize("words", [*all_commands(), *inline_commands()])
 def test_a_command_is_understood(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     namespace = parse(words, monkeypatch)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -91,6 +92,31 @@ def test_the_method_of_contributing_trains_and_segments(tmp_path):
     assert Image.open(overlay).size[0] >= 128
     results = Path(tmp_path / "output" / "mymethod_eval").rglob("*.json")
     assert any("mIoU" in path.read_text() for path in results)
+
+
+def tiny_commands():
+    """The trainings and evaluations of the embedded world in the READMEs of the projects."""
+    for document in DOCUMENTS:
+        if document in RUN or document == "CONTRIBUTING.md":
+            continue
+        for block in blocks(document):
+            for words in commands(block):
+                if words[:2] == ["python", "train_net.py"] and any("tiny" in w for w in words):
+                    yield pytest.param(document, words, id=f"{block.place} {words[-1]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("document", "words"), list(tiny_commands()))
+def test_a_tiny_command_runs(document, words, tmp_path, monkeypatch):
+    """Trainings are cut to two steps and leave the validation set out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for block in blocks(document):
+        if match := re.match(r"# (\w+\.py)\n", block.text):
+            (tmp_path / match[1]).write_text(block.text)
+    short = [] if "--eval-only" in words else ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
+    run_command([*words, *short, "MODEL.DEVICE", "cpu"], monkeypatch)
+    assert any((tmp_path / "output").iterdir())
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d not in RUN])
