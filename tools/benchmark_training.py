@@ -4,8 +4,11 @@
 Examples:
   python tools/benchmark_training.py sptseg/sptseg_coco_fully --words 171 --threads 1
   python tools/benchmark_training.py sptseg/zegclip_voc_fully --words 20 --size 512x512
+  python tools/benchmark_training.py clipteacher/segformer_b0_voc --batch 16 --unlabelled 0.5
+Add --parts teacher.forward,objective.find_objects for the shares of these methods of the model.
 Random weights of the real shapes are used. A step is forward, losses, backward and optimiser step
-on one picture with labels in squares. Floor and step take turns; medians are reported.
+on pictures with labels in squares. Floor and step take turns; medians are reported, of parts their
+share of the step's processor time.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,28 +50,43 @@ def main() -> None:
     model = Trainer.build_model(cfg).train()
     model.set_vocabulary(Vocabulary.from_names([f"thing number {i}" for i in range(args.words)]))
     model.text_features()  # computed once per training run
-    result = measure(
-        model, build_optimizer(cfg, model), sample(args.size, args.words), args.repeats
-    )
-    result |= {"config": args.method, "words": args.words, "size": list(args.size)}
+    batch = [sample(args.size, args.words, args.unlabelled) for _ in range(args.batch)]
+    optimizer = build_optimizer(cfg, model)
+    result = measure(model, optimizer, batch, args.repeats, parts=args.parts)
+    result |= {
+        "config": args.method, "words": args.words, "size": list(args.size),
+        "batch": args.batch, "unlabelled": args.unlabelled,
+    }  # fmt: skip
     print(json.dumps(result, indent=2))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def sample(size: tuple[int, int], words: int) -> list[dict]:
-    """One picture with labels of at most eight classes in squares of 64 pixels."""
+def sample(size: tuple[int, int], words: int, unlabelled: float = 0.0) -> dict:
+    """One picture with labels of at most eight classes in squares of 64 pixels.
+
+    Args:
+        size: (H, W).
+        words: number of classes.
+        unlabelled: share of the squares that have no label (255).
+    """
     height, width = size
     few = torch.randperm(words)[:8]
     squares = few[torch.randint(0, len(few), (height // 64 + 1, width // 64 + 1))]
+    squares[torch.rand(squares.shape) < unlabelled] = 255
     labels = squares.repeat_interleave(64, 0).repeat_interleave(64, 1)[:height, :width]
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-    return [{"image": image, "sem_seg": labels.contiguous()}]
+    return {"image": image, "sem_seg": labels.contiguous()}
 
 
 def measure(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batch: list[dict], repeats: int
-) -> dict[str, float]:
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: list[dict],
+    repeats: int,
+    *,
+    parts: Sequence[str] = (),
+) -> dict[str, Any]:
     """Time floor and step in turns.
 
     Args:
@@ -74,11 +94,14 @@ def measure(
         optimizer: over its trained parameters.
         batch: what the model trains on.
         repeats: counted rounds, behind one that warms up.
+        parts: methods of the model, such as ``objective.find_objects``.
 
     Returns:
         Median seconds of wall and processor time, their ratios, and the peak in MiB: above what was
-        in use before the step, and of the whole process.
+        in use before the step, and of the whole process; ``parts`` name -> share of the step's
+        processor time.
     """
+    spent = {part: watch(model, part) for part in parts}
     images = torch.stack([model.normalize(one["image"]) for one in batch])
 
     def bare() -> None:
@@ -91,6 +114,7 @@ def measure(
         optimizer.step()
 
     rounds = [(_timed(bare), _timed(step)) for _ in range(repeats + 1)][1:]
+    shares = {part: median(times[1:]) for part, times in spent.items()}
     floor, whole = ([median(r[i][kind] for r in rounds) for kind in range(2)] for i in range(2))
     peak = peak_memory(step)
     return {
@@ -100,10 +124,42 @@ def measure(
         "step_cpu": whole[1],
         "ratio_wall": whole[0] / floor[0],
         "ratio_cpu": whole[1] / floor[1],
+        "parts": {part: seconds / whole[1] for part, seconds in shares.items()},
         "peak_mib": peak / 2**20,
         "peak_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
     }
+
+
+def watch(model: nn.Module, path: str) -> list[float]:
+    """Note the processor seconds of every call of a method.
+
+    Args:
+        model: the model, changed in place.
+        path: attributes from the model to the method, which is called once per step.
+
+    Returns:
+        A list that grows with every call.
+
+    Raises:
+        UserError: if there is no such method.
+    """
+    owner_path, _, name = path.rpartition(".")
+    try:
+        owner = attrgetter(owner_path)(model) if owner_path else model
+        method = getattr(owner, name)
+    except AttributeError as error:
+        raise UserError(f"--parts: the model has no '{path}' ({error})") from error
+    seconds: list[float] = []
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        result = method(*args, **kwargs)
+        seconds.append(time.process_time() - start)
+        return result
+
+    setattr(owner, name, timed)
+    return seconds
 
 
 def _timed(call: Callable[[], None]) -> tuple[float, float]:
@@ -126,6 +182,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("method", help="project, project/config, or a YAML file")
     parser.add_argument("--size", type=_size, default=(512, 512), help="HxW (512x512)")
     parser.add_argument("--words", type=int, default=171, help="trained classes (171)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures of a step (1)")
+    parser.add_argument("--unlabelled", type=float, default=0.0, help="share of pixels (0)")
+    parser.add_argument(
+        "--parts", type=lambda text: text.split(","), default=[], help="methods, by commas"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="counted rounds (3)")
     parser.add_argument("--threads", type=int, help="CPU threads (torch's default)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

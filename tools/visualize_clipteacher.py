@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from detectron2.config import CfgNode
 from clipteacher.pictures import training_sheet
 from ovs_core.configs import find_config
 from ovs_core.data.build import build_mapper, dataset_dicts
+from ovs_core.data.mapper import label_space
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.train_loader import seed_everything
 from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.visualizer import save_picture
+
+TRIES = 25  # samples looked at for each row
 
 
 def main() -> None:
@@ -46,16 +50,35 @@ def draw(cfg: CfgNode, output: Path, samples: int) -> Path:
         The file.
 
     Raises:
-        UserError: if the config builds another method or names no training set.
+        UserError: if the config builds another method or names no training set, or no sample has
+            unlabelled area.
     """
     if cfg.MODEL.META_ARCHITECTURE != "CLIPTeacher" or not cfg.DATASETS.TRAIN:
         raise UserError("give a config of the project clipteacher that names a DATASETS.TRAIN")
     seed_everything(max(cfg.SEED, 0), 0)
     model = build_segmenter(cfg)
     set_training_words(cfg, model)
+    return save_picture(training_sheet(model, choose(cfg, samples)), output)
+
+
+def choose(cfg: CfgNode, count: int) -> list[dict]:
+    """Training samples from all over the set that have labelled and unlabelled area.
+
+    Raises:
+        UserError: if no sample that was looked at has both.
+    """
     dicts, mapper = dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
-    chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, samples).astype(int)]
-    return save_picture(training_sheet(model, [mapper(dict(one)) for one in chosen]), output)
+    tried = np.linspace(0, len(dicts) - 1, min(len(dicts), TRIES * count)).astype(int)
+    ignored = label_space(cfg.DATASETS.TRAIN[0]).ignore_label
+    samples = (mapper(dict(dicts[index])) for index in tried)
+    telling = (one for one in samples if 0.2 < (one["sem_seg"] == ignored).float().mean() < 0.8)
+    chosen = list(islice(telling, count))
+    if not chosen:
+        raise UserError(
+            f"none of {len(tried)} samples of {cfg.DATASETS.TRAIN[0]} has labelled and unlabelled "
+            "area; there is nothing to show"
+        )
+    return chosen
 
 
 def _parse() -> argparse.Namespace:

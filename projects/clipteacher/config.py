@@ -21,6 +21,7 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
     student.WEIGHTS = "imagenet"  # imagenet (published, downloaded), local file or folder, or ""
     student.DROP_PATH = 0.1  # stochastic depth of the encoder
     student.DROPOUT = 0.1  # in front of the last convolution
+    student.SYNC_BN = True  # batch norms over all GPUs of a run, as mmsegmentation has them
     student.HEAD_WIDTH = 0  # channels of the head; 0 for mmsegmentation's
     student.IMPORT = []  # Python modules that register own students
     _add_module_keys(node)

@@ -122,7 +122,7 @@ def load_student(path: str | Path, device: str | torch.device = "cpu") -> Export
     cfg = get_ovs_cfg()
     cfg.MODEL.CLIPTEACHER.STUDENT.merge_from_other_cfg(CfgNode.load_cfg(data["student_config"]))
     cfg.MODEL.OVS.PROTOCOL.merge_from_other_cfg(CfgNode.load_cfg(data["protocol_config"]))
-    cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS = ""
+    cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS, cfg.MODEL.DEVICE = "", "cpu"
     student = build_student(cfg, data["text"].shape[1])
     try:
         student.load_state_dict(data["student"])

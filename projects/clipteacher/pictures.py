@@ -1,4 +1,4 @@
-"""Pictures of a training batch: attention, K-means regions, fused masks, fused labels."""
+"""Pictures of a training batch: attention, K-means regions, fused masks and labels (Fig. 5-6)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ovs_core.errors import UserError
-from ovs_core.visualizer import colorize, overlay, palette, sheet, with_legend
+from ovs_core.visualizer import heat_overlay, legend, overlay, palette, sheet
 
 from .fused_labels import sample_nearest
 from .glm import attention_weights
@@ -18,11 +19,16 @@ from .model import CLIPTeacher
 
 TITLES = (
     "picture",
-    "attention (GLM)",
+    "labels of seen classes",
+    "GLM attention",
     "K-means regions",
     "fused masks",
     "labels and pseudo-labels",
 )
+CELL = 256  # pixels, the least side of a picture on the sheet
+UNLABELLED = np.array([0, 0, 0], dtype=np.uint8)
+ATTENTION_TOP = 0.98  # quantile from which attention is drawn as the largest
+FADED = 0.3  # of a picture's contrast where a column has nothing to say
 
 
 @torch.no_grad()
@@ -50,48 +56,76 @@ def training_sheet(model: CLIPTeacher, samples: Sequence[dict[str, Any]]) -> np.
     text = model.text_features()[model.seen]
     pixels = objective.pixels(dense, cls, tokens, batch.labels, batch.padding, text)
     clusters = objective.potential.cluster(tokens, pixels.token_mask)
-    regions = clusters.assignment.view_as(pixels.groups)
+    size = tuple(batch.labels.shape[-2:])
+    attention = F.interpolate(attention[:, None], size=size, mode="bilinear")[:, 0]
+    regions = sample_nearest(clusters.assignment.view_as(pixels.groups), size)
+    masks = sample_nearest(pixels.groups, size)
     names = [model.vocabulary.names[index] for index in model.seen]
-    names += [f"potential {index + 1}" for index in range(int(pixels.labels.kept.sum()))]
-    rows = []
-    for index, picture in enumerate(batch.pictures):
-        image = picture.byte().permute(1, 2, 0).cpu().numpy()
-        rows.append(
-            [
-                image,
-                heat(image, attention[index], tuple(batch.labels.shape[-2:])),
-                _painted(image, regions[index], batch.labels.shape[-2:]),
-                _painted(image, pixels.groups[index], batch.labels.shape[-2:]),
-                with_legend(image, _crop(pixels.labels.full[index], image), names),
-            ]
-        )
+    rows = [
+        _row(picture, names, *(maps[index] for maps in maps_of_batch))
+        for index, picture in enumerate(batch.pictures)
+        for maps_of_batch in [(batch.labels, attention, regions, masks, pixels.labels.full)]
+    ]
     return sheet(rows, TITLES)
 
 
-def heat(image: np.ndarray, weights: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Lay (h, w) attention over a picture: dark where it is low.
+def _row(
+    picture: Tensor,
+    names: Sequence[str],
+    labels: Tensor,
+    attention: Tensor,
+    regions: Tensor,
+    masks: Tensor,
+    fused: Tensor,
+) -> list[np.ndarray]:
+    """Cells of one sample; all maps are (Y, X), of which the picture is the upper left part."""
+    image, given, shares, clusters, groups, both = (
+        _enlarged(one[..., : picture.shape[-2], : picture.shape[-1]])
+        for one in (picture, labels, attention, regions, masks, fused)
+    )
+    image = image.round().clip(0, 255).astype(np.uint8)
+    colors = palette(names)
+    seen = [int(index) for index in np.unique(given) if index >= 0]
+    found = np.unique(both[both >= len(names)])
+    renumbered = np.where(both < len(names), both, len(names) + np.searchsorted(found, both))
+    every = np.vstack([colors, _distinct(len(found))])
+    chips = legend([names[index] for index in seen], colors[seen], image.shape[1])
+    objects = f"{len(found)} potential object" + ("s" if len(found) != 1 else "")
+    potential = legend([objects], every[-1:] if len(found) else UNLABELLED[None], image.shape[1])
+    return [
+        image,
+        np.vstack([_painted(image, given, colors, rest=UNLABELLED), chips]),
+        heat_overlay(image, shares.clip(max=np.quantile(shares, ATTENTION_TOP))),
+        _painted(image, clusters, _distinct(int(clusters.max()) + 1)),
+        _painted(image, groups, _distinct(int(groups.max()) + 1)),
+        np.vstack([_painted(image, renumbered, every), potential]),
+    ]
 
-    Args:
-        image: (H, W, 3) uint8.
-        weights: (h, w), covers ``size`` pixels of which the picture is the upper left part.
-        size: padded (Y, X).
 
-    Returns:
-        (H, W, 3) uint8.
-    """
-    maps = torch.nn.functional.interpolate(
-        weights[None, None].float(), size=size, mode="bilinear", align_corners=False
-    )[0, 0]
-    share = _crop(maps / maps.max().clamp(min=1e-12), image)[..., None]
-    return (image * (0.25 + 0.75 * share)).round().clip(0, 255).astype(np.uint8)
+def _painted(
+    image: np.ndarray, ids: np.ndarray, colors: np.ndarray, *, rest: np.ndarray | None = None
+) -> np.ndarray:
+    """Overlay where there are ids; elsewhere the picture in pale grey, or one colour."""
+    if rest is None:
+        grey = image.mean(axis=-1, keepdims=True)
+        rest = (255 - FADED * (255 - grey)).astype(np.uint8)
+    return np.where((ids < 0)[..., None], rest, overlay(image, ids, colors, strength=0.65))
 
 
-def _painted(image: np.ndarray, ids: Tensor, size: Sequence[int]) -> np.ndarray:
-    spread = _crop(sample_nearest(ids, tuple(size)), image)
-    colors = palette([f"region {index}" for index in range(max(int(spread.max()) + 1, 1))])
-    drawn = overlay(image, spread, colors)
-    return np.where((spread < 0)[..., None], colorize(spread, colors) // 2 + image // 2, drawn)
+def _distinct(count: int) -> np.ndarray:
+    """(count, 3) uint8 colours, neighbours far apart on the colour circle."""
+    from matplotlib import colormaps
+
+    hues = (np.arange(count) * 0.618034) % 1
+    return (255 * colormaps["hsv"](hues)[:, :3]).astype(np.uint8).reshape(-1, 3)
 
 
-def _crop(maps: Tensor, image: np.ndarray) -> np.ndarray:
-    return maps[: image.shape[0], : image.shape[1]].cpu().numpy()
+def _enlarged(maps: Tensor) -> np.ndarray:
+    """(H, W) or (3, H, W) -> (H', W') or (H', W', 3), a small one by a whole factor."""
+    factor = max(1, -(-CELL // max(maps.shape[-2:])))
+    size = tuple(side * factor for side in maps.shape[-2:])
+    if not maps.is_floating_point() and maps.ndim == 2:
+        return sample_nearest(maps, size).cpu().numpy()
+    smooth = maps.float().view(1, -1, *maps.shape[-2:])
+    smooth = F.interpolate(smooth, size=size, mode="bilinear")[0].cpu().numpy()
+    return smooth[0] if maps.ndim == 2 else smooth.transpose(1, 2, 0)

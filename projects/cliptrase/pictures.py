@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ovs_core.clip.attention import project_qkv
 from ovs_core.errors import UserError
-from ovs_core.visualizer import save_picture, sheet, with_legend
+from ovs_core.visualizer import heat_overlay, save_picture, sheet, with_legend
 
 from .correlation import correlation
 from .model import CLIPtrase
@@ -100,17 +100,15 @@ def heat(row: Tensor, grid: tuple[int, int], image: np.ndarray, patch: int = -1)
     """
     size = image.shape[:2]
     maps = F.interpolate(row.float().view(1, 1, *grid), size=size, mode="bilinear")[0, 0]
-    span = (maps.max() - maps.min()).clamp_min(1e-12)
-    colors = matplotlib.colormaps["viridis"](((maps - maps.min()) / span).numpy())[..., :3]
-    mixed = 0.35 * image / 255 + 0.65 * colors
+    mixed = heat_overlay(image, maps.numpy())
     if patch >= 0:
         y, x = (
             (n + 0.5) * s / g for n, s, g in zip(divmod(patch, grid[1]), size, grid, strict=True)
         )
         rows, columns = np.ogrid[: size[0], : size[1]]
         radius = max(2.0, min(size) / 50)
-        mixed[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = (1, 0, 0)
-    return (255 * mixed).round().astype(np.uint8)
+        mixed[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = (255, 0, 0)
+    return mixed
 
 
 def matrix_picture(matrix: Tensor, side: int) -> np.ndarray:

@@ -104,6 +104,24 @@ def overlay(
     return mixed
 
 
+def heat_overlay(image: np.ndarray, values: np.ndarray, *, strength: float = 0.65) -> np.ndarray:
+    """Lay a map of numbers over its picture: dark blue for the least, yellow for the largest.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        values: (H, W) numbers.
+        strength: 0 shows the picture only, 1 the colours only.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    from matplotlib import colormaps
+
+    span = max(float(values.max() - values.min()), 1e-12)
+    colors = colormaps["viridis"]((values - values.min()) / span)[..., :3]
+    return ((1 - strength) * image + strength * 255 * colors).round().astype(np.uint8)
+
+
 def legend(
     names: Sequence[str], colors: np.ndarray, width: int, *, size: int = 13
 ) -> np.ndarray:

@@ -3,13 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.export import export_student, load_student
-from clipteacher.students import STUDENT_REGISTRY
+from clipteacher.pictures import training_sheet
+from clipteacher.students import STUDENT_REGISTRY, build_student
 from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError
 
@@ -154,3 +156,28 @@ def test_own_segmenter_of_the_readme(tiny_cfg, tiny_model, samples):
 def test_wrong_settings(tiny_cfg, key, value, message):
     with pytest.raises(UserError, match=message):
         build_model(tiny_cfg(f"MODEL.CLIPTEACHER.{key}", value))
+
+
+def test_training_sheet_shows_every_sample(tiny_model, samples):
+    model = tiny_model().eval()
+    given = [*samples(1), *samples(1, (40, 56))]
+    given[1]["sem_seg"].fill_(0)  # nothing unlabelled
+    picture = training_sheet(model, given)
+    assert picture.dtype == np.uint8 and picture.shape[1] > 6 * 256 and picture.shape[0] > 2 * 160
+    model.objective.potential = None
+    with pytest.raises(UserError, match="PLM.ENABLED is False"):
+        training_sheet(model, given)
+
+
+def test_batch_norms_are_synchronised_over_gpus_only(tiny_cfg, monkeypatch):
+    def kinds(cfg):
+        return {type(m) for m in build_student(cfg, 128).modules() if "BatchNorm" in str(type(m))}
+
+    cfg = tiny_cfg()
+    assert kinds(cfg) == {nn.BatchNorm2d}
+    monkeypatch.setattr("clipteacher.students.registry.comm.get_world_size", lambda: 2)
+    assert kinds(cfg) == {nn.BatchNorm2d}  # torch has it on accelerators only
+    cfg.MODEL.DEVICE = "cuda"
+    assert kinds(cfg) == {nn.SyncBatchNorm}
+    cfg.MODEL.CLIPTEACHER.STUDENT.SYNC_BN = False
+    assert kinds(cfg) == {nn.BatchNorm2d}

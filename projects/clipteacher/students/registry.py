@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
@@ -140,11 +141,14 @@ def build_student(cfg: CfgNode, dim: int) -> Student:
             raise UserError(f"{KEY}.IMPORT: cannot import '{module}' ({error})") from error
     entry, variant = _find(node.NAME)
     student = entry(cfg, variant, dim)
-    if isinstance(student, Student):
-        return student
     if not isinstance(student, nn.Module):
         raise UserError(f"{KEY}.NAME: '{node.NAME}' built a {type(student).__name__}, no nn.Module")
-    return Student(student, dim)
+    if not isinstance(student, Student):
+        student = Student(student, dim)
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda"
+    if node.SYNC_BN and on_gpu and comm.get_world_size() > 1:
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    return student
 
 
 def _find(name: str) -> tuple[Callable, str]:
