@@ -86,9 +86,9 @@ def parse(words, monkeypatch):
 def configs(namespace):
     """The configs that a parsed command names."""
     given = vars(namespace)
-    named = [given.get(key) for key in ("config_file", "config", "method")]
-    named += given.get("methods") or []
-    return [str(name) for name in named if name]
+    named = [given.get(key) for key in ("config_file", "config", "method", "methods")]
+    single = [one for value in named for one in (value if isinstance(value, list) else [value])]
+    return [str(name) for name in single if name]
 
 
 def check_config(name, options):

@@ -82,6 +82,8 @@ def named_choices(methods: Sequence[str], weights: Sequence[str] = ()) -> list[C
 def _named(name: str, weights: str) -> Choice:
     path, own_weights = find_model(name)
     cfg = load_cfg(path)
+    if not labels_pixels(cfg):
+        raise UserError(f"--method {name} finds boxes and labels no pixels; the page shows labels")
     ready = weights or own_weights or cfg.MODEL.WEIGHTS or not learns(cfg)
     return Choice(name, name, weights, _first_comment(path), bool(ready))
 

@@ -13,7 +13,11 @@ from ..data.embedded.vocabulary import SEMANTIC_NAMES
 
 SIZE = (384, 512)
 _VALIDATION = 1_000_000  # seeds of pictures on which the embedded CLIP was not trained
-_SCENES = tuple(_VALIDATION + offset for offset in (26, 44, 10, 3))
+# Three that are segmented mostly right without training, and two that are not.
+_PICTURES = (
+    (render_scene, 352), (render_object, 110), (render_scene, 439), (render_scene, 26),
+    (render_scene, 10),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,7 @@ class Example:
 
 def draw_examples() -> list[Example]:
     """Draw the pictures; always the same ones."""
-    scenes = [render_scene(seed, SIZE) for seed in _SCENES]
-    scenes.append(render_object(_VALIDATION + 5, SIZE))
+    scenes = [render(_VALIDATION + offset, SIZE) for render, offset in _PICTURES]
     return [Example(scene.image, _words(scene.segments_info)) for scene in scenes]
 
 

@@ -134,7 +134,7 @@ def _picture_and_words(gr: Any, examples: Sequence[tuple[Path, str]]) -> tuple[A
     gr.HTML(_heading("Picture", "drop a file, paste one, or pick an example"))
     picture = gr.Image(
         label="Picture", show_label=False, type="filepath", image_mode=None, buttons=[],
-        sources=["upload", "clipboard"], height=260, elem_id="ovs-picture",
+        sources=["upload", "clipboard"], height=230, elem_id="ovs-picture",
     )  # fmt: skip
     with gr.Row(elem_id="ovs-examples"):
         thumbnails = [

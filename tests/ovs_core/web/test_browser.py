@@ -143,7 +143,11 @@ def check_names_under_the_pointer(page, number, results):
         stage.hover(position=at)
         tips = page.locator(".ovs-tip").all_text_contents()
         assert tips == [NAMES[result.labels[y, x]] for result in results]
-        assert page.locator(".ovs-tip").nth(number).is_visible()
+        tip = page.locator(".ovs-tip").nth(number)
+        assert tip.is_visible()
+        place = tip.bounding_box()
+        assert abs(place["x"] + place["width"] / 2 - box["x"] - at["x"]) < 100
+        assert abs(place["y"] + place["height"] / 2 - box["y"] - at["y"]) < 60
     page.mouse.move(2, 2)
 
 
