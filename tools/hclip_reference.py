@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from hclip import CATSeg
 from hclip.pop import PartialOrthogonal
-from ovs_core.modeling.cost_layers import ClassAttention, SpatialAggregation, UpsampleStage
+from ovs_core.modeling.cost_aggregation import UpsampleStage
+from ovs_core.modeling.cost_windows import SpatialAggregation
+from ovs_core.modeling.cost_words import ClassAttention
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from hclip_reference import mixed_blocks, reference_logits
 
 from hclip import HCLIP, POPSettings
 from ovs_core.errors import UserError
-from ovs_core.modeling.cost_layers import cell_linear, in_chunks
+from ovs_core.modeling.cost_cells import cell_linear, in_chunks
 
 
 @pytest.mark.parametrize("pooling", [(1, 1), (2, 2)])
