@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from .errors import UserError
-from .files import atomic_path, atomic_write
+from .files import atomic_write
 from .visualizer import render, save_picture
 
 MAKER = "ovsuite"
@@ -155,10 +154,10 @@ class Result:
         if not overwrite:
             self._refuse_to_overwrite(folder, stem)
         small = np.uint8 if len(self.names) <= 256 else np.uint16
-        _save_ids(self.labels.astype(small), folder / f"{stem}_labels.png")
+        save_picture(self.labels.astype(small), folder / f"{stem}_labels.png")
         if self.segment_ids is not None:
             ids = self.segment_ids.astype(np.uint16)
-            _save_ids(ids, folder / f"{stem}_segment_ids.png")
+            save_picture(ids, folder / f"{stem}_segment_ids.png")
         save_picture(self.overlay(strength), folder / f"{stem}_overlay.png")
         content = {
             "made_by": MAKER,
@@ -218,8 +217,3 @@ def _regions(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, i
         (number, int(areas[number]), (box[1].start, box[0].start, box[1].stop, box[0].stop))
         for number, box in enumerate(boxes) if box is not None
     ]  # fmt: skip
-
-
-def _save_ids(ids: np.ndarray, path: Path) -> None:
-    with atomic_path(path) as part:
-        Image.fromarray(ids).save(part, compress_level=3)

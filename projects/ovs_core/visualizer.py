@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import unicodedata
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,8 @@ PANEL = (250, 250, 250)
 INK = (32, 32, 32)
 LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
 LEGEND_WIDTH = 320  # pixels that a legend needs at least
+# Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
+PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 MANY_NAMES = 30  # of a legend; more are written smaller
 
 
@@ -216,7 +219,8 @@ def render(
     image, fitted = _fitted(image, regions.map)
     size = text_size(image.shape)
     shown = overlay(image, fitted, regions.colors, strength=strength, unpainted=regions.plain)
-    named = [r for r in np.unique(regions.map) if r not in regions.plain]
+    areas = np.bincount(regions.map.ravel())
+    named = [r for r in np.flatnonzero(areas) if r not in regions.plain]
     shown = draw_captions(shown, fitted, [Caption(r, names[regions.owner[r]]) for r in named], size)
     return _above_legend(shown, names, colors, regions, size) if with_legend else shown
 
@@ -266,11 +270,10 @@ def sheet(
 
 
 def save_picture(picture: np.ndarray, path: str | Path) -> Path:
-    """Write a (H, W, 3) uint8 picture in one step; folders are made."""
+    """Write an (H, W, 3) picture or an (H, W) label map in one step; folders are made."""
     path = Path(path)
-    fast = {"compress_level": 3} if path.suffix.lower() == ".png" else {}
     with atomic_path(path) as part:
-        Image.fromarray(picture).save(part, **fast)
+        Image.fromarray(picture).save(part, **(PNG if path.suffix.lower() == ".png" else {}))
     return path
 
 
