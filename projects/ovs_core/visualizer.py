@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -28,6 +29,7 @@ PANEL = (250, 250, 250)
 INK = (32, 32, 32)
 LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
 LEGEND_WIDTH = 320  # pixels that a legend needs at least
+NEIGHBOURS, APART = 24, 34.0  # a word's colour differs that much (CIELAB) from those before it
 # Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 MANY_NAMES = 30  # of a legend; more are written smaller
@@ -48,14 +50,18 @@ def palette(names: Sequence[str]) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _palette(names: tuple[str, ...]) -> np.ndarray:
-    chosen = np.zeros((len(names), 3), dtype=int)
-    for index, name in enumerate(names):
-        candidates = _turned(word_color(name))
-        before = chosen[max(0, index - 24) : index]
-        apart = np.abs(candidates[:, None] - before[None]).sum(-1).min(axis=1, initial=765)
-        far = np.flatnonzero(apart > 90)
-        chosen[index] = candidates[far[0] if len(far) else apart.argmax()]
-    return chosen.astype(np.uint8)
+    if not names:
+        return np.zeros((0, 3), dtype=np.uint8)
+    candidates = np.stack([_variants(word_color(name)) for name in names])  # (K, 36, 3)
+    lab = cv2.cvtColor(candidates.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    chosen = np.zeros(len(names), dtype=int)
+    for index in range(len(names)):
+        before = range(max(0, index - NEIGHBOURS), index)
+        taken = lab[before, chosen[before]]
+        apart = np.linalg.norm(lab[index][:, None] - taken, axis=-1).min(axis=1, initial=np.inf)
+        far = np.flatnonzero(apart > APART)
+        chosen[index] = far[0] if len(far) else apart.argmax()
+    return candidates[np.arange(len(names)), chosen]
 
 
 def colorize(labels: np.ndarray, colors: np.ndarray, ignore: int | None = None) -> np.ndarray:
@@ -297,11 +303,14 @@ def _borders(labels: np.ndarray, thickness: int) -> np.ndarray:
     return edge
 
 
-def _turned(color: Color) -> np.ndarray:
-    """A colour and eleven others of the same strength around the colour circle: (12, 3)."""
+def _variants(color: Color) -> np.ndarray:
+    """A colour and others around the colour circle, then darker and paler ones: (36, 3) uint8."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
-    turns = [colorsys.hsv_to_rgb((hue + step / 12) % 1, saturation, value) for step in range(12)]
-    return np.round(255 * np.array(turns)).astype(int)
+    kinds = ((saturation, value), (saturation, 0.65 * value), (0.55 * saturation, value))
+    turned = [
+        colorsys.hsv_to_rgb((hue + step / 12) % 1, *kind) for kind in kinds for step in range(12)
+    ]
+    return np.round(255 * np.array(turned)).astype(np.uint8)
 
 
 def _fitted(image: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
