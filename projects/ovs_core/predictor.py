@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,9 @@ class Predictor:
             raise UserError(f"{what} would take {size / 2**30:.1f} GiB; ask with fewer words")
         logger.info("%s take %.0f MiB", what, size / 2**20)
         with self._lock, torch.no_grad():
-            parts = self._score(image, vocabulary)
+            # A background word has scores of its own; only labels are counted together.
+            words = Vocabulary(replace(entry, is_background=False) for entry in vocabulary)
+            parts = self._score(image, words)
             if any(isinstance(part, LabelScores) for part in parts):
                 raise UserError(
                     "this method decides per region, so a single pixel has no scores; use labels, "
