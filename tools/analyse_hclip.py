@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--energy", action="store_true", help="energy and defect of every layer")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of the relations")
     parser.add_argument("opts", nargs="*", help="KEY VALUE overrides")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     model = build_model(load_cfg(args.config_file, args.opts)).eval()
     if not isinstance(model, CATSeg):
         raise UserError(f"{args.config_file}: builds a {type(model).__name__}, not HCLIP or CATSeg")

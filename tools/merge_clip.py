@@ -19,7 +19,7 @@ from pathlib import Path
 from detectron2.modeling import build_model
 
 from hclip import CATSeg
-from hclip.merge import merge
+from hclip.merge import check_target, merge
 from ovs_core.engine.checkpoint import OVSCheckpointer
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("--weights", required=True, help="checkpoint of the training run")
     parser.add_argument("--output", required=True, type=Path, help=".safetensors file to write")
     parser.add_argument("opts", nargs="*", help="KEY VALUE overrides")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    check_target(args.output)  # before the model is built
     cfg = load_cfg(args.config_file, args.opts)
     model = build_model(cfg).eval()
     if not isinstance(model, CATSeg):

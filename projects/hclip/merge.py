@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from ovs_core.clip.loading import model_config
 from ovs_core.errors import UserError
+from ovs_core.files import atomic_path
 
 from .adaptation import fold
 from .model import CATSeg
@@ -22,13 +23,13 @@ def merge(model: CATSeg, path: Path) -> None:
 
     Args:
         model: the adapted model; its CLIP is a plain one afterwards.
-        path: a ``.safetensors`` file.
+        path: a ``.safetensors`` file that does not exist.
 
     Raises:
-        UserError: for another file type, or an adaptation that cannot be folded.
+        UserError: for another file type, a file that exists, or an adaptation that cannot be
+            folded.
     """
-    if path.suffix != ".safetensors":
-        raise UserError(f"{path}: give a file name that ends with .safetensors")
+    check_target(path)
     fold(model.adaptation, model.clip)
     state = {n: t.detach().cpu().contiguous() for n, t in model.clip.model.state_dict().items()}
     quick = bool(model_config(model.clip.architecture).get("quick_gelu", False))
@@ -38,5 +39,17 @@ def merge(model: CATSeg, path: Path) -> None:
         "quick_gelu": str(quick).lower(),
         "merged": model.finetune.mode,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=metadata)
+    with atomic_path(path) as part:
+        save_file(state, part, metadata=metadata)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that ``merge`` would not write.
+
+    Raises:
+        UserError: for another file type, or a file that exists.
+    """
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: give a file name that ends with .safetensors")
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another name, or delete it first")

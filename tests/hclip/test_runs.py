@@ -129,6 +129,8 @@ def test_merged_and_adapted_weights_are_not_mistaken_for_each_other(config, trai
     command = ["merge_clip", "--config-file", str(config), "--weights", str(trained), "--output"]
     monkeypatch.setattr(sys, "argv", [*command, str(merged)])
     assert merge_clip.main() == 0
+    with pytest.raises(UserError, match="exists already"):
+        merge_clip.main()
     with pytest.raises(UserError, match="give it as MODEL.CLIP.PRETRAINED"):
         build_segmenter(load_cfg(config, options(merged)))
     with pytest.raises(UserError, match="was trained on CLIP"):  # it would be adapted twice
