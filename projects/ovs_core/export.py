@@ -25,10 +25,11 @@ from .data.embedded.scenes import render_scene
 from .engine.run import build_segmenter
 from .engine.train_loader import seed_everything
 from .errors import UserError
-from .files import atomic_path
+from .files import atomic_path, check_output_dir
 from .modeling.scores import Scores, Size
 from .modeling.segmenter import Segmenter
 from .pictures import read_picture
+from .tiles import LONGEST
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ def export(
     """
     path = Path(path)
     _check_target(path, overwrite)
+    _check_size(size)
     vocabulary = Vocabulary.parse(words)
     shown = [_read(source, size) for source in pictures] or _drawn(size)
     shown += [np.random.default_rng(i).uniform(0, 255, (3, *size)) for i in range(NOISE)]
@@ -198,12 +200,22 @@ def compare(model: Segmenter, program: Program, pictures: Sequence[np.ndarray]) 
     )
 
 
+def _check_size(size: Size) -> None:
+    short, long = sorted(size)
+    if long > LONGEST * short:
+        raise UserError(
+            f"--size {size[0]}x{size[1]}: one side may be {LONGEST} times the other at most; the "
+            "suite cuts longer pictures into pieces, so export for a piece"
+        )
+
+
 def _check_target(path: Path, overwrite: bool) -> None:
     if path.suffix not in FORMATS:
         kinds = " or ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
         raise UserError(f"{path}: the output's name must end in {kinds}")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; give another name, or --overwrite")
+    check_output_dir(path.parent)
     if path.suffix == ".onnx":
         _onnx_packages()
 

@@ -82,6 +82,8 @@ def test_another_program_does_not_pass(tmp_path):
     [
         (["--output", "model.bin"], "must end in .pt2"),
         (["--output", "there.pt2"], "there.pt2 exists"),
+        (["--output", "there.pt2/a.pt2"], "cannot write into this folder"),
+        (["--output", "a.pt2", "--size", "20x2000"], "8 times the other"),
         (["--output", "a.pt2", "--words", "car, car"], "car"),
         (["--output", "a.pt2", "--pictures", "none.png"], "none.png: no such picture"),
         (["--output", "a.pt2", "--opts", "MODEL.CLIPTRASE.MTHOD", "clip"], "Did you mean"),
