@@ -48,6 +48,17 @@ def test_the_zoo_repeats_the_published_figures_of_the_tables():
             assert float(table[f"cliptrase/ablations/{name}"][2]) == figure
 
 
+def test_measured_figures_are_those_of_the_project():
+    """The zoo repeats what a project's README states, with the same digits."""
+    section = read("MODEL_ZOO.md").split("## The embedded world")[1].split("\n## ")[0]
+    found = re.findall(r"^\| `(\w+)/[\w/]+` \|[^|]*\|([^|]*)\|", section, flags=re.M)
+    assert found
+    for project, measured in found:
+        stated = re.findall(r"\d+\.\d+", read(f"projects/{project}/README.md"))
+        for figure in re.findall(r"\d+\.\d+", measured):
+            assert figure in stated, f"{project}: {figure} is not in its README"
+
+
 def default_rows():
     text = read("GETTING_STARTED.md").split("### Keys that all methods share")[1].split("\n## ")[0]
     for line in re.findall(r"^\| (`[^|]+`) \| (`[^|]*`) \|", text, flags=re.M):
