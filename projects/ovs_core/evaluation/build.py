@@ -87,7 +87,11 @@ def build_evaluator(
     if len(chosen) > 1:
         chosen = tuple(b for b in chosen if all(metadata.get(key) for key in _NEEDS[b]))
     if not chosen:
-        raise UserError(f"{dataset_name}: evaluator_type '{kind}' leaves nothing to measure")
+        answers = "" if tasks is None else f" of a model that answers {', '.join(tasks)}"
+        raise UserError(
+            f"{dataset_name}: evaluator_type '{kind}' leaves nothing to measure{answers}; choose "
+            "another dataset, or switch on an output that it has truth for"
+        )
     built = [_build(builder, dataset_name, output_dir, dump, config) for builder in chosen]
     return built[0] if len(built) == 1 else DatasetEvaluators(built)
 
