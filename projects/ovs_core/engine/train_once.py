@@ -33,7 +33,7 @@ def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[
     """
     weights = folder / "model_final.pth"
     path = str(find_config(config))
-    overrides = ["OUTPUT_DIR", str(folder), "DATASETS.TEST", "()", *options]
+    overrides = ["OUTPUT_DIR", str(folder), *options, "DATASETS.TEST", "()"]
     resume = (folder / "last_checkpoint").is_file()
     if resume or weights.is_file():
         _check_same_settings(load_cfg(path, overrides), folder)

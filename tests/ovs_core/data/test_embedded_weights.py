@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ovs_core.clip import load_clip
 from ovs_core.clip.loading import EMBEDDED_DIR  # also makes the small ConvNeXt known to timm
 from ovs_core.data.embedded import render_object, render_scene
+from ovs_core.data.embedded.probe import mask_accuracy
 from ovs_core.data.embedded.vocabulary import LARGE_NAMES, THINGS, unseen_pairs
 
 FRESH = 77_000_000
@@ -68,6 +70,12 @@ def test_things_are_recognised(name, request):
 @pytest.mark.parametrize("name", ["vit", "convnext"])
 def test_coloured_things_are_recognised(name, request):
     assert accuracy(request.getfixturevalue(name), SEEN, LARGE_NAMES[:200], 1) >= 0.50
+
+
+def test_the_convolutional_clip_names_stuff_from_its_masks():
+    """Things it does not: the README beside the weights says so, and why."""
+    found = mask_accuracy(load_clip("embedded-convnext"), count=20)
+    assert found["stuff"] >= 90
 
 
 def test_both_clips_read_words_alike(vit, convnext):

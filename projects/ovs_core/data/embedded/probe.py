@@ -17,6 +17,7 @@ from ovs_core.clip.attention import (
     self_similarity,
     value_block,
 )
+from ovs_core.clip.conv_encoder import ConvEncoder
 
 from .scenes import render_object, render_scene
 from .vocabulary import COLOURS, LARGE_NAMES, SEMANTIC_NAMES, THINGS, unseen_pairs
@@ -104,6 +105,40 @@ def dense_miou(
         hit = np.diag(table)
         result[name] = float(100 * (hit / np.maximum(1, table.sum(0) + table.sum(1) - hit)).mean())
     return result
+
+
+@torch.no_grad()
+def mask_accuracy(
+    clip: CLIP, *, count: int = 100, size: tuple[int, int] = (192, 256), seed: int = 920_000_000
+) -> dict[str, float]:
+    """Accuracy of naming true masks by the dense features of a convolutional CLIP.
+
+    Args:
+        clip: the CLIP in evaluation mode.
+        count: number of scenes.
+        size: height and width, multiples of 32.
+        seed: first scene seed.
+
+    Returns:
+        Percent of masks named right among the 28 classes, for ``things`` and ``stuff``, and for
+        ``things among things`` by the 20 names of things alone.
+    """
+    encoder, words = ConvEncoder(clip.visual), name_embeddings(clip, SEMANTIC_NAMES)
+    right: dict[str, list[bool]] = {"things": [], "stuff": [], "things among things": []}
+    for scene in (render_scene(seed + i, size) for i in range(count)):
+        dense = encoder(clip.normalize(as_pixels([scene.image])))["dense"][0]
+        segments = scene.segments_info
+        masks = np.stack([scene.panoptic == segment["id"] for segment in segments])
+        cells = F.adaptive_avg_pool2d(torch.from_numpy(masks).float(), dense.shape[-2:]).flatten(1)
+        pooled = cells / cells.sum(1, keepdim=True) @ dense.flatten(1).T
+        scores = F.normalize(encoder.project(pooled), dim=-1) @ words.T
+        for score, segment in zip(scores, segments, strict=True):
+            truth = segment["category_id"]
+            right["things" if segment["isthing"] else "stuff"].append(int(score.argmax()) == truth)
+            if segment["isthing"]:
+                guess = int(score[: len(THINGS)].argmax())
+                right["things among things"].append(guess == truth)
+    return {name: 100 * float(np.mean(hits)) for name, hits in right.items()}
 
 
 def as_pixels(images: Sequence[np.ndarray]) -> Tensor:
