@@ -83,6 +83,8 @@ def _add_detection_keys(cfg: CfgNode) -> None:
     node.LAST_BLOCK = "cls"
     node.TEMPERATURE = 50.0  # initial factor on the cosine of region and word; learned
     node.BACKGROUND_WEIGHT = 0.6  # of background regions in the class loss; base 1, novel 0
+    # Keep novel words in the softmax of training, which needs their names; False: zero-shot.
+    node.NOVEL_NEGATIVES = False
     fusion = node.FUSION = CfgNode()
     fusion.ENABLED = True  # at test time, fuse with the frozen encoder's own score of each box
     fusion.TEMPERATURE = 75.0  # factor on the cosine of pooled dense feature and word

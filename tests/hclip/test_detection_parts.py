@@ -27,11 +27,12 @@ def units(*shape, seed=0):
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def classifier(text=None, base=BASE, **kinds):
+def classifier(text=None, base=BASE, novel_negatives=False, **kinds):
     torch.manual_seed(2)
     made = RegionClassifier(
-        ShapeSpec(channels=12), embed_dim=6, box2box_transform=Box2BoxTransform((1.0,) * 4)
-    )
+        ShapeSpec(channels=12), embed_dim=6, box2box_transform=Box2BoxTransform((1.0,) * 4),
+        novel_negatives=novel_negatives,
+    )  # fmt: skip
     text = units(len(base), 6) if text is None else text
     all_true = torch.ones(len(text), dtype=torch.bool)
     made.set_words(text, **{"base": base, "takes_part": all_true, "is_shown": all_true, **kinds})
@@ -142,6 +143,15 @@ def test_novel_words_compete_at_test_time_and_left_out_ones_do_not():
     made = classifier(takes_part=torch.tensor([True, True, True, True, False]))
     train, test = (made.train(mode).logits(units(3, 6)).softmax(-1) for mode in (True, False))
     assert not train[:, [2, 4]].any() and (test[:, 2] > 0).all() and not test[:, 4].any()
+
+
+def test_novel_words_can_be_kept_as_negatives():
+    made, regions = classifier(novel_negatives=True).train(), torch.randn(2, 6)
+    logits = made.logits(regions)
+    assert torch.isfinite(logits).all()
+    expected = F.cross_entropy(logits, torch.tensor([0, 5]), reduction="none")
+    loss = made.classification_loss(logits, torch.tensor([0, 5]))
+    torch.testing.assert_close(loss, (expected[0] + 0.6 * expected[1]) / 2)
 
 
 def test_without_a_base_class_training_says_so():

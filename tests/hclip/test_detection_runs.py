@@ -209,8 +209,9 @@ def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world,
     untrained = run(str(TINY), ["OUTPUT_DIR", str(tmp_path / "raw")], eval_only=True)["bbox"]
     run(str(TINY), [*options, "DATASETS.TEST", "()"])
     lines = map(json.loads, (tmp_path / "run" / "metrics.json").read_text().splitlines())
-    losses = [line["total_loss"] for line in lines if "total_loss" in line]
-    assert losses[-1] < 0.5 * losses[0]
+    # The total rises again while better proposals bring more boxes to learn from.
+    losses = [line["loss_rpn_cls"] for line in lines if "loss_rpn_cls" in line]
+    assert losses[-1] < 0.3 * losses[0]
     weights = ["MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth")]
     trained = run(str(TINY), [*options, *weights], eval_only=True)["bbox"]
     assert trained["AP50_base"] > untrained["AP50_base"] + 5

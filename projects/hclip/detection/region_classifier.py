@@ -23,14 +23,16 @@ class RegionClassifier(FastRCNNOutputLayers):
     """Detectron2's box layers with words in the place of a fixed set of classes.
 
     A region's score for a word is a learned temperature times the cosine of its embedding and the
-    word's; the background has a learned embedding of its own. In training the softmax runs over
-    base classes and background alone, so no region is pushed away from a novel word.
+    word's; the background has a learned embedding of its own. Unless ``novel_negatives``, the
+    softmax of training runs over base classes and background alone, so that no region is pushed
+    away from a novel word.
 
     Args:
         input_shape: of the box head's output.
         embed_dim: D.
         temperature: initial factor on the cosine.
         background_weight: weight of background regions in the class loss.
+        novel_negatives: keep the novel words of the training set in the softmax of training.
         arguments: of Detectron2's layers; boxes are always class-agnostic.
     """
 
@@ -42,6 +44,7 @@ class RegionClassifier(FastRCNNOutputLayers):
         embed_dim: int,
         temperature: float = 50.0,
         background_weight: float = 0.6,
+        novel_negatives: bool = False,
         **arguments: Any,
     ) -> None:
         super().__init__(
@@ -52,7 +55,7 @@ class RegionClassifier(FastRCNNOutputLayers):
         nn.init.zeros_(self.cls_score.bias)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
         self.background = nn.Parameter(F.normalize(torch.randn(embed_dim), dim=0))
-        self.background_weight = background_weight
+        self.background_weight, self.novel_negatives = background_weight, novel_negatives
         # The words in use. They are no part of a checkpoint.
         self.register_buffer("text", torch.zeros(0, embed_dim), persistent=False)
         for name in ("is_base", "takes_part", "is_shown"):
@@ -66,6 +69,7 @@ class RegionClassifier(FastRCNNOutputLayers):
             **super().from_config(cfg, input_shape),
             "temperature": node.TEMPERATURE,
             "background_weight": node.BACKGROUND_WEIGHT,
+            "novel_negatives": node.NOVEL_NEGATIVES,
         }
 
     def set_words(
@@ -103,7 +107,8 @@ class RegionClassifier(FastRCNNOutputLayers):
             background = F.normalize(self.background, dim=0)
             words = torch.cat([self.text, background[None]])
             scores = self.temperature * F.normalize(regions.float(), dim=-1) @ words.T
-        competes = self.takes_part & self.is_base if self.training else self.takes_part
+        all_compete = self.novel_negatives or not self.training
+        competes = self.takes_part if all_compete else self.takes_part & self.is_base
         return scores.masked_fill(~F.pad(competes, (0, 1), value=True), -torch.inf)
 
     def class_weights(self) -> Tensor:
