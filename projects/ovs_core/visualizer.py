@@ -5,63 +5,28 @@ The same input gives the same picture. Letters: K names, R regions, H x W pictur
 
 from __future__ import annotations
 
-import colorsys
-import hashlib
 import unicodedata
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .captions import Caption, draw_captions
+from .colors import palette
 from .files import atomic_path
 from .fonts import font_for
 from .regions import VOID_COLOR, Regions, find_regions
-
-Color = tuple[int, int, int]
 
 PANEL = (250, 250, 250)
 INK = (32, 32, 32)
 LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
 LEGEND_WIDTH = 320  # pixels that a legend needs at least
-NEIGHBOURS, APART = 24, 34.0  # a word's colour differs that much (CIELAB) from those before it
 # Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 MANY_NAMES = 30  # of a legend; more are written smaller
-
-
-def word_color(word: str) -> Color:
-    """Give a word its colour: vivid, and always the same for the same word."""
-    digest = hashlib.blake2b(word.casefold().encode(), digest_size=4).digest()
-    hue = int.from_bytes(digest[:2], "big") / 65536
-    saturation, value = 0.6 + digest[2] / 800, 0.7 + digest[3] / 900
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
-
-
-def palette(names: Sequence[str]) -> np.ndarray:
-    """Colours of a vocabulary, spread apart where two words would look alike: (K, 3) uint8."""
-    return _palette(tuple(names)).copy()
-
-
-@lru_cache(maxsize=32)
-def _palette(names: tuple[str, ...]) -> np.ndarray:
-    if not names:
-        return np.zeros((0, 3), dtype=np.uint8)
-    candidates = np.stack([_variants(word_color(name)) for name in names])  # (K, 36, 3)
-    lab = cv2.cvtColor(candidates.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    chosen = np.zeros(len(names), dtype=int)
-    for index in range(len(names)):
-        before = range(max(0, index - NEIGHBOURS), index)
-        taken = lab[before, chosen[before]]
-        apart = np.linalg.norm(lab[index][:, None] - taken, axis=-1).min(axis=1, initial=np.inf)
-        far = np.flatnonzero(apart > APART)
-        chosen[index] = far[0] if len(far) else apart.argmax()
-    return candidates[np.arange(len(names)), chosen]
 
 
 def colorize(labels: np.ndarray, colors: np.ndarray, ignore: int | None = None) -> np.ndarray:
@@ -301,16 +266,6 @@ def _borders(labels: np.ndarray, thickness: int) -> np.ndarray:
         edge[:, 1:] |= edge[:, :-1].copy()
         edge[1:] |= edge[:-1].copy()
     return edge
-
-
-def _variants(color: Color) -> np.ndarray:
-    """A colour and others around the colour circle, then darker and paler ones: (36, 3) uint8."""
-    hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
-    kinds = ((saturation, value), (saturation, 0.65 * value), (0.55 * saturation, value))
-    turned = [
-        colorsys.hsv_to_rgb((hue + step / 12) % 1, *kind) for kind in kinds for step in range(12)
-    ]
-    return np.round(255 * np.array(turned)).astype(np.uint8)
 
 
 def _fitted(image: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from ovs_core.captions import Caption, draw_captions
+from ovs_core.colors import word_color
 from ovs_core.errors import UserError
 from ovs_core.pictures import find_pictures, read_picture
 from ovs_core.visualizer import (
@@ -13,7 +14,6 @@ from ovs_core.visualizer import (
     render,
     sheet,
     with_legend,
-    word_color,
 )
 
 RGB = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)

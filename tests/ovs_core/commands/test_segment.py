@@ -44,6 +44,19 @@ def test_an_interrupted_run_goes_on(user, capsys):
     assert (user / "out" / "a_labels.png").stat().st_mtime_ns == before
 
 
+def test_ctrl_c_keeps_what_is_finished(user, capsys, monkeypatch):
+    def interrupt(task, result):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ovs_core.commands.segment._report", interrupt)
+        assert segment("pictures", "--output", "out") == 130
+    finished = list((user / "out").glob("*_segments.json"))
+    assert finished and capsys.readouterr().err.endswith("stopped\n")
+    assert segment("pictures", "--output", "out") == 0
+    assert f"{len(finished)} finished earlier" in capsys.readouterr().out
+
+
 def test_a_picture_that_changed_is_segmented_again(user, capsys):
     segment("photo.jpg", "--output", "out")
     Image.new("RGB", (40, 40)).save("photo.jpg")
