@@ -21,7 +21,6 @@ ROWS = {  # table of the paper -> title -> what differs from the whole method
         "no focal, dice": (f"{KEY}.LOSS.FOCAL", "0.0", f"{KEY}.LOSS.DICE", "0.0"),
         "no CE": (f"{KEY}.LOSS.CE", "0.0"),
         "no GLM": (f"{KEY}.GLM.ENABLED", "False"),
-        "no GLM, gamma 5": (f"{KEY}.GLM.ENABLED", "False", f"{KEY}.TEST.GAMMA", "5.0"),
         "no generate": (f"{KEY}.LOSS.GENERATE", "0.0"),
     },
     "4": {

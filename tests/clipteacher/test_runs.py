@@ -7,8 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import benchmark_training
+import compare_clipteacher
 import pytest
 import torch
+from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.adapter import VisualLanguageAdapter
@@ -17,7 +20,9 @@ from ovs_core.configs import list_configs
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
-from ovs_core.engine.optimizer import parameter_groups
+from ovs_core.engine.optimizer import build_optimizer, parameter_groups
+from ovs_core.engine.run import run
+from ovs_core.errors import UserError
 from ovs_core.modeling.build import build_templates
 from ovs_core.projects import config_dir
 
@@ -80,6 +85,39 @@ def test_two_processes_with_half_the_batch_hold_the_bank_of_one(tmp_path):
     for ours, expected in zip(two, one, strict=True):
         # The first process draws pictures 0 and 2 of a batch, the second 1 and 3.
         torch.testing.assert_close(ours, expected[[0, 2, 1, 3]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_unseen_classes_are_learned_from_the_cls_tokens(tmp_path):
+    few = ["SOLVER.MAX_ITER", "60", "SOLVER.WARMUP_ITERS", "6", "MODEL.DEVICE", "cpu"]
+    figures = {}
+    for enabled in ("True", "False"):
+        options = [*few, "MODEL.CLIPTEACHER.GLM.ENABLED", enabled]
+        output = ["OUTPUT_DIR", str(tmp_path / enabled)]
+        figures[enabled] = run(str(CONFIGS / "tiny.yaml"), [*options, *output])["sem_seg"]
+    assert figures["True"]["pACC"] > 60
+    assert figures["True"]["mIoU_U"] > figures["False"]["mIoU_U"] + 8
+
+
+def test_shares_of_a_training_step():
+    cfg = load_cfg(CONFIGS / "tiny.yaml", SHORT)
+    model = build_model(cfg).train()
+    model.set_vocabulary(["cat", "dog", "sky"])
+    batch = [benchmark_training.sample((64, 64), 3, unlabelled=0.5) for _ in range(2)]
+    parts = ["teacher.forward", "objective.find_objects"]
+    optimizer = build_optimizer(cfg, model)
+    found = benchmark_training.measure(model, optimizer, batch, 1, parts=parts)["parts"]
+    assert found.keys() == set(parts) and 0 < sum(found.values()) < 1
+    with pytest.raises(UserError, match="the model has no 'techer.forward'"):
+        benchmark_training.measure(model, optimizer, batch, 1, parts=["techer.forward"])
+
+
+def test_rows_of_the_comparison():
+    titles = [entry.title for entry in compare_clipteacher.entries(["3", "5"])]
+    assert titles[0] == "frozen CLIP" and titles[-1] == "CLIPTeacher"
+    assert {"no CE", "no GLM", "VLA: MLP"} <= set(titles)
+    with pytest.raises(UserError, match="no table '6'; there are 3, 4, 5"):
+        compare_clipteacher.entries(["6"])
 
 
 @pytest.mark.parametrize("name", NAMES)
