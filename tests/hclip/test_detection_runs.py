@@ -204,9 +204,15 @@ def test_resume_is_exact_and_the_checkpoint_holds_what_was_trained(small_world, 
 @pytest.mark.slow
 def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world, tmp_path):
     small_world(300, 60)
-    options = ["OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "150",
-               "SOLVER.CHECKPOINT_PERIOD", "1000"]  # fmt: skip
-    untrained = run(str(TINY), ["OUTPUT_DIR", str(tmp_path / "raw")], eval_only=True)["bbox"]
+    # Smaller pictures and fewer steps than tiny.yaml is set for: a higher rate, larger objects.
+    options = [
+        "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "150", "SOLVER.BASE_LR", "0.004",
+        "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.CHECKPOINT_PERIOD", "1000",
+        "INPUT.MIN_SCALE", "1.0", "INPUT.MAX_SCALE", "2.0", "INPUT.MIN_SIZE_TEST", "160",
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "48", "MODEL.ROI_HEADS.POSITIVE_FRACTION", "0.5",
+        "MODEL.ROI_BOX_HEAD.FC_DIM", "256",
+    ]  # fmt: skip
+    untrained = run(str(TINY), options, eval_only=True)["bbox"]
     run(str(TINY), [*options, "DATASETS.TEST", "()"])
     lines = map(json.loads, (tmp_path / "run" / "metrics.json").read_text().splitlines())
     # The total rises again while better proposals bring more boxes to learn from.
@@ -215,7 +221,7 @@ def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world,
     weights = ["MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth")]
     trained = run(str(TINY), [*options, *weights], eval_only=True)["bbox"]
     assert trained["AP50_base"] > untrained["AP50_base"] + 5
-    assert trained["AP50_novel"] > 0
+    assert trained["AP50_novel"] > untrained["AP50_novel"]
 
 
 def test_the_sheet_shows_truth_and_detections(made, detector, small_world, tmp_path):
