@@ -76,10 +76,10 @@ class ClassAttention(GuidedAttention):
         shared = self.share(words)[:, None]
         if pooling == (1, 1):
             cells = self._in_chunks(lambda z: z + self._attend(z, shared), x.flatten(2, 3))
-            return cells.view(x.shape)
+            return cells.reshape(x.shape)
         pooled = self._pool(x, pooling)
         z = self._in_chunks(lambda z: self._attend(z, shared), pooled.flatten(2, 3))
-        return x + self._unpool(z.view(pooled.shape), tuple(x.shape[2:4]))
+        return x + self._unpool(z.reshape(pooled.shape), tuple(x.shape[2:4]))
 
     def _in_chunks(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Run over (B, K, cells, D), in chunks of cells if no gradient is needed."""
