@@ -1,7 +1,8 @@
 """Open a local web page: drop a picture, type words, compare methods side by side.
 
 Without --method the page offers the configs of the embedded world, and those whose weights lie on
-this disk. Nothing is downloaded or sent anywhere. Needs gradio: pip install 'ovsuite[web]'.
+this disk; a named config may fetch CLIP's weights. Pictures and words stay on this machine. Needs
+gradio: pip install 'ovsuite[web]'.
 """
 
 from __future__ import annotations

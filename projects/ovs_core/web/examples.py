@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..data.embedded import render_object, render_scene
 from ..data.embedded.vocabulary import SEMANTIC_NAMES
+from .viewer import data_uri
 
 SIZE = (384, 512)
+THUMBNAIL = (171, 128)  # width and height in pixels
 _VALIDATION = 1_000_000  # seeds of pictures on which the embedded CLIP was not trained
 # Three that are segmented mostly right without training, and two that are not.
 _PICTURES = (
@@ -34,14 +36,18 @@ def draw_examples() -> list[Example]:
     return [Example(scene.image, _words(scene.segments_info)) for scene in scenes]
 
 
-def write_examples(folder: Path) -> list[tuple[Path, str]]:
-    """Write the pictures into a folder: file and words of each."""
-    written = []
-    for number, example in enumerate(draw_examples(), 1):
-        path = folder / f"example{number}.png"
-        Image.fromarray(example.image).save(path)
-        written.append((path, example.words))
-    return written
+def thumbnail_style(examples: Sequence[Example]) -> str:
+    """Write CSS that puts the pictures on the buttons ``#ovs-example-1``, ``-2``, ...
+
+    They are part of the page and no files, because gradio deletes files that have been served.
+    """
+    rules = []
+    for number, example in enumerate(examples, 1):
+        small = Image.fromarray(example.image).resize(THUMBNAIL, Image.Resampling.BOX)
+        rules.append(
+            f"#ovs-example-{number} {{ background-image: url({data_uri(small, 'JPEG')}); }}"
+        )
+    return "\n".join(rules)
 
 
 def _words(segments: list[dict]) -> str:

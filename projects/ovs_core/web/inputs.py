@@ -57,6 +57,8 @@ def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
         raise UserError("add a picture first: drop a file, paste one, or pick an example")
     path = Path(payload["path"])
     name = PureWindowsPath(payload.get("orig_name") or path.name).name  # knows both separators
+    if not path.is_file():
+        raise UserError(f"{name} is no longer here, uploads are kept for a while; add it again")
     megabytes = path.stat().st_size / 2**20
     if megabytes > limits.megabytes:
         raise UserError(

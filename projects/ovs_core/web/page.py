@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import UserError
 from .archive import zip_outcomes
+from .examples import Example
 from .inputs import Limits, read_upload, read_words
 from .room import ModelRoom, Outcome
 from .viewer import cards, notice
@@ -78,12 +82,13 @@ class Actions:
         stem, outcomes = made or ("", [])
         if not any(outcome.result for outcome in outcomes):
             return notice("segment a picture first; then its masks can be downloaded"), None
-        path = self._folder / f"{stem}_masks.zip"
+        # A folder of its own: two visitors' pictures may bear the same name.
+        path = Path(tempfile.mkdtemp(dir=self._folder)) / f"{stem}_masks.zip"
         path.write_bytes(zip_outcomes(outcomes, stem, strength))
         return "", str(path)
 
 
-def build_page(actions: Actions, room: ModelRoom, examples: Sequence[tuple[Path, str]]) -> Any:
+def build_page(actions: Actions, room: ModelRoom, examples: Sequence[Example]) -> Any:
     """Lay out the page.
 
     Args:
@@ -97,8 +102,9 @@ def build_page(actions: Actions, room: ModelRoom, examples: Sequence[tuple[Path,
     import gradio as gr
 
     with gr.Blocks(
-        title="OVSuite", analytics_enabled=False, fill_width=True, delete_cache=(600, KEPT_SECONDS)
-    ) as page:
+        title="OVSuite", analytics_enabled=False, fill_width=True,
+        delete_cache=(KEPT_SECONDS // 6, KEPT_SECONDS),
+    ) as page:  # fmt: skip
         gr.HTML(HEAD.format(icon=(HERE / "icon.svg").read_text()))
         with gr.Row(equal_height=False, elem_id="ovs-columns"):
             with gr.Column(scale=4, min_width=320, elem_id="ovs-inputs"):
@@ -130,32 +136,32 @@ _PRESS = """(file) => { if (file) setTimeout(() => {
 }, 100); }"""
 
 
-def _picture_and_words(gr: Any, examples: Sequence[tuple[Path, str]]) -> tuple[Any, Any]:
+def _picture_and_words(gr: Any, examples: Sequence[Example]) -> tuple[Any, Any]:
     gr.HTML(_heading("Picture", "drop a file, paste one, or pick an example"))
     picture = gr.Image(
-        label="Picture", show_label=False, type="filepath", image_mode=None, buttons=[],
-        sources=["upload", "clipboard"], height=230, elem_id="ovs-picture",
+        label="Picture", show_label=False, type="filepath", format="png", image_mode=None,
+        sources=["upload", "clipboard"], height=230, elem_id="ovs-picture", buttons=[],
     )  # fmt: skip
     with gr.Row(elem_id="ovs-examples"):
         thumbnails = [
-            gr.Button(f"Example {n}", icon=str(path), min_width=40)
-            for n, (path, _) in enumerate(examples, 1)
+            gr.Button(f"Example {n}", min_width=40, elem_id=f"ovs-example-{n}")
+            for n in range(1, len(examples) + 1)
         ]
     gr.HTML(_heading("Words", "separated by commas; sofa|couch are synonyms"))
     words = gr.Textbox(
         label="Words", show_label=False, placeholder="cat, sofa|couch, wall", lines=2, max_lines=6,
         elem_id="ovs-words", container=False,
     )  # fmt: skip
-    for thumbnail, (path, text) in zip(thumbnails, examples, strict=True):
+    for thumbnail, example in zip(thumbnails, examples, strict=True):
         thumbnail.click(
-            partial(_example, str(path), text), None, [picture, words],
+            partial(_given, example), None, [picture, words],
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
     return picture, words
 
 
-def _example(path: str, text: str) -> tuple[str, str]:
-    return path, text
+def _given(example: Example) -> tuple[np.ndarray, str]:
+    return example.image, example.words
 
 
 def _methods(gr: Any, room: ModelRoom) -> list[Any]:

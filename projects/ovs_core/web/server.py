@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import UserError
 from .choices import Choice
-from .examples import write_examples
+from .examples import draw_examples, thumbnail_style
 from .inputs import Limits
 from .page import HERE, Actions, build_page
 from .room import ModelRoom
@@ -56,7 +56,9 @@ class Settings:
     open_browser: bool = False
 
 
-def serve(choices: Sequence[Choice], settings: Settings, *, stop: threading.Event | None = None):
+def serve(
+    choices: Sequence[Choice], settings: Settings, *, stop: threading.Event | None = None
+) -> None:
     """Serve the page until interrupted; uploads and downloads are deleted at the end.
 
     Args:
@@ -94,7 +96,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
         choices: the methods on offer.
         settings: how.
         port: a free one.
-        folder: for examples and downloads.
+        folder: for downloads.
 
     Returns:
         The running ``gradio.Blocks``.
@@ -104,7 +106,8 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
 
     room = ModelRoom(choices, settings.device)
     actions = Actions(room, settings.limits, folder)
-    page = build_page(actions, room, write_examples(folder))
+    examples = draw_examples()
+    page = build_page(actions, room, examples)
     page.launch(
         server_name=settings.host,
         server_port=port,
@@ -120,6 +123,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
         allowed_paths=[],
         favicon_path=str(HERE / "icon.svg"),
         theme=_theme(gr),
+        css=thumbnail_style(examples),
         css_paths=[HERE / "style.css"],
         head=f"<script>{(HERE / 'viewer.js').read_text()}</script>",
         app_kwargs={"middleware": [Middleware(SecurityHeaders)]},

@@ -106,9 +106,9 @@ def _stage(result: Result, regions: Regions, summary: str) -> str:
         f'<div class="ovs-stage" role="img" aria-label="{escape(summary)}" '
         f'data-names="{names}" data-owners="{owners}" '
         f'style="aspect-ratio: {width} / {height}; max-width: calc(80vh * {width / height:.4f})">'
-        f'<img class="ovs-photo" alt="" src="{_uri(photo, "JPEG")}">'
-        f'<img class="ovs-paint" alt="" src="{_uri(Image.fromarray(paint), "PNG")}">'
-        f'<img class="ovs-map" alt="" src="{_uri(_number_map(shown), "PNG")}">'
+        f'<img class="ovs-photo" alt="" src="{data_uri(photo, "JPEG")}">'
+        f'<img class="ovs-paint" alt="" src="{data_uri(Image.fromarray(paint), "PNG")}">'
+        f'<img class="ovs-map" alt="" src="{data_uri(_number_map(shown), "PNG")}">'
         '<i class="ovs-dot"></i><span class="ovs-tip" aria-hidden="true"></span></div>'
     )
 
@@ -131,7 +131,8 @@ def _number_map(regions: np.ndarray) -> Image.Image:
     return Image.fromarray(spread.astype(np.uint8))
 
 
-def _uri(image: Image.Image, kind: str) -> str:
+def data_uri(image: Image.Image, kind: str) -> str:
+    """Write a picture as the text of a ``data:`` address; ``kind`` is ``JPEG`` or ``PNG``."""
     packed = io.BytesIO()
     image.save(packed, kind, **({"quality": 92} if kind == "JPEG" else {"compress_level": 6}))
     content = base64.b64encode(packed.getvalue()).decode()

@@ -38,6 +38,11 @@ def test_no_picture(record):
         read_upload(record, LIMITS)
 
 
+def test_an_upload_that_was_deleted_meanwhile(tmp_path):
+    with pytest.raises(UserError, match="photo.png is no longer here"):
+        read_upload(payload(tmp_path / "gone.png"), LIMITS)
+
+
 def test_a_large_file_is_refused_by_its_size(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(bytes(200_000))

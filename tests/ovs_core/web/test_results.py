@@ -181,6 +181,12 @@ def test_the_download_holds_every_pixel_of_every_method(actions, picture):
     assert about["method"] == "one/tiny" and about["trained"] is True
 
 
+def test_visitors_with_pictures_of_one_name_get_their_own_masks(actions, picture):
+    *_, (_, _, made) = actions.segment(picture, "a, b", ["one/tiny"])
+    paths = {actions.download(made, 1.0)[1] for _ in range(2)}
+    assert len(paths) == 2 and all(path.endswith("/cat_masks.zip") for path in paths)
+
+
 def test_the_strength_of_the_download_is_that_of_the_page():
     outcome = Outcome(CHOICES[0], RESULT, 0.1)
     pictures = []
