@@ -5,6 +5,8 @@ import re
 import pytest
 from PIL import Image
 
+from ovs_core.projects import project_names
+
 from .reading import DOCUMENTS, ROOT, prose, read
 
 
@@ -30,6 +32,16 @@ def test_pictures_can_be_seen(document):
     for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", read(document)):
         with Image.open((ROOT / document).parent / target) as image:
             assert min(image.size) > 100
+
+
+@pytest.mark.parametrize("project", project_names())
+def test_the_readmes_of_the_projects_have_one_shape(project):
+    text = read(f"projects/{project}/README.md")
+    headings = re.findall(r"^## (.+)$", text, flags=re.M)
+    for wanted in ("Use", "Files", "Published figures", "On the embedded world"):
+        assert any(heading.startswith(wanted) for heading in headings), wanted
+    assert "Where paper and code differ" in headings
+    assert "![" in text, "no picture"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
