@@ -93,7 +93,7 @@ def configs(namespace):
 
 def check_config(name, options):
     """A config that stands in the suite loads with the overrides of the command."""
-    if name.startswith(("output/", "mine", "mymethod")) or "<" in name or name == "...":
+    if name.startswith(("output/", "configs/own_", "mymethod")) or "<" in name or name == "...":
         return  # made by the reader
     if "/" not in name and not name.endswith(".yaml"):
         return  # a method; other tests build its configs

@@ -23,7 +23,7 @@ def write(block, folder):
     """Write a block that is the content of a file."""
     path = folder / block.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(block.text.replace("@PROJECTS@", str(PROJECTS)))
+    path.write_text(block.text)
 
 
 def run_command(words, monkeypatch):
@@ -46,6 +46,7 @@ def run_command(words, monkeypatch):
 @pytest.mark.parametrize("document", RUN)
 def test_a_document_runs(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "projects").symlink_to(PROJECTS)
     names = {"__name__": "reader"}
     ran = 0
     for block in blocks(document):
@@ -92,6 +93,12 @@ def test_the_method_of_contributing_trains_and_segments(tmp_path):
     assert Image.open(overlay).size[0] >= 128
     results = Path(tmp_path / "output" / "mymethod_eval").rglob("*.json")
     assert any("mIoU" in path.read_text() for path in results)
+
+
+def test_the_templates_are_those_of_the_document():
+    shown = {block.file: block.text for block in blocks("GETTING_STARTED.md") if block.file}
+    templates = {f"configs/{p.name}": p.read_text() for p in (ROOT / "configs").iterdir()}
+    assert templates and templates.items() <= shown.items()
 
 
 def tiny_commands():
