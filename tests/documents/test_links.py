@@ -48,7 +48,7 @@ def test_the_readmes_of_the_projects_have_one_shape(project):
 def test_named_files_exist(document):
     """Paths below the suite's folders that stand in backquotes or in commands."""
     for name in re.findall(
-        r"(?<![\w./])((?:tools|tests|projects|configs|datasets)/[\w./-]+\.\w+)", read(document)
+        r"(?<![\w./])((?:tools|tests|projects|datasets)/[\w./-]+\.\w+)", read(document)
     ):
         if "mymethod" in name or name.startswith("datasets/own/"):  # of the reader
             continue
