@@ -59,7 +59,7 @@ class MixTransformer(nn.Module):
             from transformers import SegformerConfig, SegformerModel
         except ImportError as error:
             raise UserError(
-                "the SegFormer students need transformers; pip install 'ovsuite[students]'"
+                "the SegFormer students need transformers; pip install -e '.[students]'"
             ) from error
         first = 32 if variant == "b0" else 64
         config = SegformerConfig(

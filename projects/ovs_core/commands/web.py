@@ -2,7 +2,7 @@
 
 Without --method the page offers the configs of the embedded world, and those whose weights lie on
 this disk; a named config may fetch CLIP's weights. Pictures and words stay on this machine. Needs
-gradio: pip install 'ovsuite[web]'.
+gradio: pip install -e '.[web]'.
 """
 
 from __future__ import annotations

@@ -162,10 +162,10 @@ def require_gradio() -> None:
     try:
         import gradio
     except ImportError as error:
-        raise UserError(f"the page needs gradio ({error}): pip install 'ovsuite[web]'") from error
+        raise UserError(f"the page needs gradio ({error}): pip install -e '.[web]'") from error
     if int(gradio.__version__.split(".")[0]) < 6:
         raise UserError(
-            f"the page needs gradio 6, here is {gradio.__version__}: pip install 'ovsuite[web]'"
+            f"the page needs gradio 6, here is {gradio.__version__}: pip install -e '.[web]'"
         )
 
 

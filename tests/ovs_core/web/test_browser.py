@@ -39,7 +39,7 @@ def scene():
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The real command, in a folder and with a cache of its own."""
-    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'ovsuite[web]'")
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[web]'")
     command = [sys.executable, "-m", "ovs_core", "web", "--port", "7990", "--max-upload", "0.5"]
     folder = tmp_path_factory.mktemp("web")
     server = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)

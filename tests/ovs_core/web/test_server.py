@@ -30,11 +30,11 @@ def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys):
         return whole_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_gradio)
-    with pytest.raises(UserError, match=r"pip install 'ovsuite\[web\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[web\]'"):
         require_gradio()
     assert main(["web"]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ") and "pip install 'ovsuite[web]'" in line
+    assert line.startswith("error: ") and "pip install -e '.[web]'" in line
 
 
 @pytest.mark.parametrize(
