@@ -20,7 +20,11 @@ def test_type_of_the_metadata_and_its_override(register):
     assert type(build_evaluator(name, evaluator_type="cliptrase")) is CLIPtraseEvaluator
 
 
-@pytest.mark.parametrize("kind", sorted(k for k in EVALUATOR_TYPES if k.startswith("sem_seg")))
+# A method that was imported before may have added types of its own.
+SEMANTIC = [k for k, parts in EVALUATOR_TYPES.items() if parts == EVALUATOR_TYPES["sem_seg"]]
+
+
+@pytest.mark.parametrize("kind", SEMANTIC)
 def test_semantic_types(register, kind, tmp_path):
     name = register(TRUTH, 3)
     evaluator = build_evaluator(name, tmp_path, evaluator_type=kind, dump=True, config="a.yaml")
