@@ -97,7 +97,10 @@ def find_extras() -> list[Finding]:
         return found
     for extra in extras:
         lines = [line for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)]
-        missing = [name for name in map(_package, lines) if _version(name) is None]
+        names = [_package(line) for line in lines]
+        if NAME in names:  # a sum of other extras, which stand for themselves
+            continue
+        missing = [name for name in names if _version(name) is None]
         state = f"missing {', '.join(missing)}" if missing else "installed"
         mend = f"pip install -e '.[{extra}]'" if missing else ""
         found.append(Finding(f"{extra}: {state}", None if missing else True, mend))

@@ -1,6 +1,7 @@
 """The examples that the help shows run as they stand."""
 
 import shlex
+from email.message import Message
 
 import pytest
 from PIL import Image
@@ -41,6 +42,24 @@ def test_doctor_says_what_is_there_and_what_is_not(capsys, monkeypatch, tmp_path
     monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "file"))
     assert main(["doctor"]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_doctor_names_each_extra_once(monkeypatch):
+    from importlib import metadata
+
+    from ovs_core import doctor
+
+    requirements = [
+        "torch>=2", "no-such-package; extra == 'sam'", "ovsuite[sam]; extra == 'dev'"
+    ]  # fmt: skip
+    extras = Message()
+    extras["Provides-Extra"] = "sam"
+    extras["Provides-Extra"] = "dev"
+    monkeypatch.setattr(metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(metadata, "metadata", lambda name: extras)
+    (finding,) = doctor.find_extras()
+    assert finding.text == "sam: missing no-such-package"
+    assert finding.mend == "pip install -e '.[sam]'"
 
 
 def test_doctor_without_detectron2(capsys, monkeypatch):
