@@ -61,32 +61,27 @@ class ClassList:
     def texts(self, field: str = "name") -> list[str]:
         """One text per class: ``field``, or the name of a class that has no such field.
 
+        A list states another spelling only where it differs from the name; ``catseg_name``, for
+        one, differs in two lists and is the name in all others.
+
         Raises:
-            UserError: if no class has the field.
+            UserError: if no class of any list has the field.
         """
-        self._check_field(field)
+        _check_field(self.name, field)
         return [entry.get(field, entry["name"]) for entry in self.classes]
 
     def synonyms(self, field: str) -> list[list[str]]:
         """A list of texts per class: ``field``, or the name alone for a class without it.
 
         Raises:
-            UserError: if no class has the field.
+            UserError: if no class of any list has the field.
         """
-        self._check_field(field)
+        _check_field(self.name, field)
         return [list(entry.get(field, [entry["name"]])) for entry in self.classes]
 
     def ids(self, field: str) -> dict[int, int]:
         """Map an id of the raw labels (``category_id``, ``raw_pixel``, ...) to the class index."""
         return {c[field]: i for i, c in enumerate(self.classes) if c.get(field) is not None}
-
-    def _check_field(self, field: str) -> None:
-        known = sorted({key for entry in self.classes for key in entry})
-        if field not in known:
-            raise UserError(
-                f"class list '{self.name}' has no field '{field}'.{nearest(field, known)} "
-                f"Known fields: {', '.join(known)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -167,6 +162,15 @@ def load_background_words(name: str) -> list[str]:
 def voc_color(index: int) -> list[int]:
     """RGB of an index in the PASCAL VOC table: the bits of the index spread over the channels."""
     return [sum((index >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3)]
+
+
+def _check_field(list_name: str, field: str) -> None:
+    known = sorted({k for n in class_list_names() for c in load_class_list(n).classes for k in c})
+    if field not in known:
+        raise UserError(
+            f"class list '{list_name}' has no field '{field}', nor has any other."
+            f"{nearest(field, known)} Known fields: {', '.join(known)}"
+        )
 
 
 def _derive(name: str, content: Mapping[str, Any]) -> ClassList:
