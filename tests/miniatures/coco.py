@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ovs_core.data.vocabularies import load_class_list
+
 from .draw import (
     HEIGHT,
     WIDTH,
@@ -99,7 +101,8 @@ def write_coco_detection(root: Path) -> None:
             "images": _images(ids),
             "annotations": annotations,
             "categories": [
-                {"id": i, "name": n} for i, n in ((1, "person"), (13, "stop sign"), (17, "cat"))
+                {"id": c["category_id"], "name": c["name"]}
+                for c in load_class_list("coco_detection_80").classes
             ],
         }
         write_json(root / "coco" / "annotations" / f"instances_{split}.json", content)

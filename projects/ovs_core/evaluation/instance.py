@@ -110,9 +110,19 @@ class OVSInstanceEvaluator(COCOEvaluator):
         )  # fmt: skip
         self.dataset_name = dataset_name
         self.config = config
+        self._check_categories()
         self.base = list(metadata.get("seen_classes", ()) if base is None else base)
         self.novel = list(metadata.get("unseen_classes", ()) if novel is None else novel)
         self._pictures = 0
+
+    def _check_categories(self) -> None:
+        """Refuse a file that lists other categories than the dataset has classes."""
+        listed, classes = len(self._coco_api.getCatIds()), len(self._metadata.thing_classes)
+        if listed != classes:
+            raise UserError(
+                f"{self._metadata.json_file}: lists {listed} categories, but {self.dataset_name} "
+                f"has {classes} classes; list them all, also those without a box"
+            )
 
     def reset(self) -> None:
         """Forget all detections."""

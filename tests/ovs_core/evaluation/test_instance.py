@@ -124,6 +124,12 @@ def test_wrong_input(dataset, tmp_path):
         evaluator.process([{"image_id": 1}], [{"sem_seg": 0}])
     with pytest.raises(UserError, match="no picture with image_id 7"):
         evaluator.process([{"image_id": 7}], [{"instances": instances([])}])
+    short = json.loads((tmp_path / "instances.json").read_text())
+    short["categories"].pop()
+    (tmp_path / "short.json").write_text(json.dumps(short))
+    MetadataCatalog.get(dataset).__dict__["json_file"] = str(tmp_path / "short.json")
+    with pytest.raises(UserError, match="short.json: lists 2 categories, but .* has 3 classes"):
+        OVSInstanceEvaluator(dataset)
     MetadataCatalog.get(dataset).__dict__["json_file"] = str(tmp_path / "gone.json")
     with pytest.raises(UserError, match="gone.json: annotation file of .* is missing"):
         OVSInstanceEvaluator(dataset)
