@@ -164,8 +164,14 @@ def voc_color(index: int) -> list[int]:
     return [sum((index >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3)]
 
 
+@cache
+def _known_fields() -> list[str]:
+    lists = map(load_class_list, class_list_names())
+    return sorted({field for listed in lists for entry in listed.classes for field in entry})
+
+
 def _check_field(list_name: str, field: str) -> None:
-    known = sorted({k for n in class_list_names() for c in load_class_list(n).classes for k in c})
+    known = _known_fields()
     if field not in known:
         raise UserError(
             f"class list '{list_name}' has no field '{field}', nor has any other."
