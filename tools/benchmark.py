@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from ovs_core.benchmark import STAGES, benchmark
-from ovs_core.configs import find_config
-from ovs_core.data.vocabularies import load_class_list
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.methods.configs import find_config
+from ovs_core.reports.benchmark import STAGES, benchmark
+from ovs_core.words.class_lists import load_class_list
+from ovs_core.words.vocabulary import Vocabulary
 
 
 def main() -> None:

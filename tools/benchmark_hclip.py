@@ -34,11 +34,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hclip import CATSeg
-from ovs_core.benchmark import peak_memory
-from ovs_core.configs import find_config
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
+from ovs_core.reports.benchmark import peak_memory
 
 UNCHUNKED = ("MODEL.CATSEG.CLASS_CHUNK", "0")
 cpu_time = time.process_time

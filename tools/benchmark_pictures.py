@@ -27,13 +27,13 @@ from PIL import Image
 from tabulate import tabulate
 
 from ovs_core.clip.loading import find_weights
-from ovs_core.configs import find_config
+from ovs_core.draw.renderer import render
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
-from ovs_core.pictures import find_pictures, read_picture
-from ovs_core.predictor import Predictor
-from ovs_core.segmentation import segment_files, tasks
-from ovs_core.visualizer import render
+from ovs_core.files.pictures import find_pictures, read_picture
+from ovs_core.methods.configs import find_config
+from ovs_core.predict.folder import segment_files, tasks
+from ovs_core.predict.predictor import Predictor
 
 
 def main() -> None:

@@ -27,13 +27,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ovs_core.benchmark import peak_memory
-from ovs_core.configs import find_config
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.trainer import Trainer
 from ovs_core.errors import UserError
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.methods.configs import find_config
+from ovs_core.reports.benchmark import peak_memory
+from ovs_core.words.vocabulary import Vocabulary
 
 
 def main() -> None:

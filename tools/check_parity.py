@@ -9,13 +9,17 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-from ovs_core import parity
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import parity as runners
 from ovs_core.errors import UserError, nearest
-from ovs_core.projects import import_projects
+from parity import runner as parity
 
 
 def main() -> int:
@@ -31,7 +35,9 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", type=Path, help=".npz files or folders of them")
     parser.add_argument("--failures", action="store_true", help="show failed rows only")
     args = parser.parse_args()
-    import_projects(submodule="parity")
+    for package in pkgutil.iter_modules(runners.__path__):
+        if package.ispkg:
+            importlib.import_module(f"parity.{package.name}")
     if args.method not in parity.methods():
         known = parity.methods()
         raise UserError(

@@ -22,12 +22,12 @@ from detectron2.data import MetadataCatalog
 
 from cliptrase.query_init import PROJECTIONS, make_queries, save_queries
 from cliptrase.unsupervised import collect, evaluate
-from ovs_core.configs import find_config
 from ovs_core.data import build_mapper, dataset_dicts
 from ovs_core.data.labels import load_labels
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 
 from hclip.finetune import MODES
-from ovs_core.comparison import Entry, comparison_parser, show_comparison, train_and_compare
 from ovs_core.errors import UserError, nearest
+from ovs_core.reports.comparison import Entry, comparison_parser, show_comparison, train_and_compare
 
 FROZEN = Entry("frozen CLIP, no decoder", "cliptrase/tiny_clip")
 DEFAULT = "freeze,lora,oft,hclip"

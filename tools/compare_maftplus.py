@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from ovs_core.comparison import Entry, comparison_parser, train_and_compare
 from ovs_core.errors import UserError
+from ovs_core.reports.comparison import Entry, comparison_parser, train_and_compare
 
 METHODS = {
     "FC-CLIP, panoptic": "maftplus/tiny_fcclip",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from ovs_core.comparison import Entry, comparison_parser, show_comparison, train_and_compare
 from ovs_core.errors import UserError
+from ovs_core.reports.comparison import Entry, comparison_parser, show_comparison, train_and_compare
 
 ENTRIES = (
     Entry("frozen CLIP", "cliptrase/tiny_clip"),

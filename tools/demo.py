@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ovs_core.comparison import Entry, compare, show_comparison
 from ovs_core.errors import UserError
+from ovs_core.reports.comparison import Entry, compare, show_comparison
 
 ENTRIES = (
     Entry("CLIP", "cliptrase/tiny_clip"),

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from cliptrase.pictures import write_views
-from ovs_core.configs import find_config
+from cliptrase.figures import write_views
 from ovs_core.data.mapper import read_picture
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from ovs_core.configs import find_config
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import get_ovs_cfg, load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
-from ovs_core.files import atomic_path
+from ovs_core.files.writing import atomic_path
+from ovs_core.methods.configs import find_config
 from ovs_core.modeling.build import build_protocol
 from ovs_core.modeling.protocols import InferenceProtocol
 

@@ -3,5 +3,6 @@
 from .config import add_cliptrase_config
 from .mapper import SquareCropMapper
 from .model import CLIPtrase
+from .published_metric import CLIPtraseEvaluator
 
-__all__ = ["CLIPtrase", "SquareCropMapper", "add_cliptrase_config"]
+__all__ = ["CLIPtrase", "CLIPtraseEvaluator", "SquareCropMapper", "add_cliptrase_config"]

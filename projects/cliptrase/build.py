@@ -9,9 +9,9 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from ovs_core.clip import CLIP, PositionRule, TextEmbedder, TextEncoder
-from ovs_core.data.vocabularies import load_templates
 from ovs_core.errors import UserError, nearest
 from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.words.class_lists import load_templates
 
 from .mask_sources import load_dino
 from .maskclip import RELEASED_MEAN, RELEASED_STD, MaskClipTower, use_released_numerics

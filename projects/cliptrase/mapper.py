@@ -14,7 +14,8 @@ from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.labels import load_labels
 from ovs_core.data.mapper import read_picture
 from ovs_core.errors import UserError
-from ovs_core.evaluation.square_crop import crop_labels, square_crop
+
+from .square_crop import crop_labels, square_crop
 
 
 @DATASET_MAPPER_REGISTRY.register()

@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.evaluation.background import threshold_labels
+from ovs_core.modeling.pamr import pamr
 from ovs_core.modeling.scores import Scores, Size
-
-from .pamr import pamr
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from ovs_core.clip.loading import model_config
 from ovs_core.errors import UserError
-from ovs_core.files import atomic_path
+from ovs_core.files.writing import atomic_path
 
 from .adaptation import fold
 from .model import CATSeg

@@ -237,6 +237,4 @@ def _slots(tower: TowerShape, size: int, towers: tuple[TowerShape, ...]) -> int:
 
 def _one_of(key: str, value: object, choices: tuple) -> None:
     if value not in choices:
-        raise UserError(
-            f"MODEL.HCLIP.{key}: {value!r} is none of {', '.join(map(str, choices))}"
-        )
+        raise UserError(f"MODEL.HCLIP.{key}: {value!r} is none of {', '.join(map(str, choices))}")

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from ovs_core.clip import CLIP
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.data.build import dataset_metadata
-from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.mask2former import (
@@ -38,7 +37,8 @@ from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
 from ovs_core.modeling.protocols import Whole
 from ovs_core.modeling.scores import Size
 from ovs_core.modeling.segmenter import Segmenter
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.dataset_words import dataset_vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 
 from .published import rename_published
 from .texts import TextRows, thing_classes

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import TextEmbedder
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 
 
 def split_synonyms(text: str) -> list[str]:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", category=FutureWarning)
 
 if TYPE_CHECKING:
-    from .configs import list_configs, list_methods
-    from .predictor import Predictor
+    from .methods.configs import list_configs, list_methods
+    from .predict.predictor import Predictor
 
 __all__ = ["Predictor", "list_configs", "list_methods"]
 
-_HOMES = {"Predictor": "predictor", "list_configs": "configs", "list_methods": "configs"}
+_HOMES = {
+    "Predictor": "predict.predictor",
+    "list_configs": "methods.configs",
+    "list_methods": "methods.configs",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,12 +25,12 @@ from .data.embedded.scenes import render_scene
 from .engine.run import build_segmenter
 from .engine.train_loader import seed_everything
 from .errors import UserError
-from .files import atomic_path, check_output_dir
+from .files.pictures import read_picture
+from .files.writing import atomic_path, check_output_dir
 from .modeling.scores import Scores, Size
 from .modeling.segmenter import Segmenter
-from .pictures import read_picture
-from .tiles import LONGEST
-from .vocabulary import Vocabulary
+from .predict.tiles import LONGEST
+from .words.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

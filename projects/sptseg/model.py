@@ -23,7 +23,7 @@ from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.losses import MaskLoss
 from ovs_core.modeling.scores import Scores, Size, WindowScores
 from ovs_core.modeling.segmenter import Segmenter
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 
 from .build import build_decoder, build_encoder
 from .decoder import MaskDecoder

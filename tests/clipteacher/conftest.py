@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_model
 
 from ovs_core.engine.config import load_cfg
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 WORDS = ["cat", "dog", "sky", "grass"]
 

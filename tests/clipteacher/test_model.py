@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.export import export_student, load_student
-from clipteacher.pictures import training_sheet
+from clipteacher.figures import training_sheet
 from clipteacher.students import STUDENT_REGISTRY, build_student
 from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError

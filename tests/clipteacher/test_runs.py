@@ -16,15 +16,15 @@ from torch import nn
 
 from clipteacher.adapter import VisualLanguageAdapter
 from clipteacher.students import build_student
-from ovs_core.configs import list_configs
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer, parameter_groups
 from ovs_core.engine.run import run
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import list_configs
+from ovs_core.methods.projects import config_dir
 from ovs_core.modeling.build import build_templates
-from ovs_core.projects import config_dir
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = config_dir("clipteacher")

@@ -6,7 +6,6 @@ import torch
 
 from cliptrase.mask_sources import DinoSource, external_matrix
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
-from cliptrase.pamr import pamr
 from cliptrase.regions import RegionRule
 from cliptrase.sclip import SclipRule
 from cliptrase.scoring import CosineScorer, MaskClipScorer
@@ -15,6 +14,7 @@ from cliptrase.tower import RecoveryTower, TowerRule
 from cliptrase.views import View
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError
+from ovs_core.modeling.pamr import pamr
 from ovs_core.modeling.protocols import Slide
 from tests.cliptrase.helpers import blocky_picture, build_clip, build_model
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import cliptrase.parity  # noqa: F401 - registers the runners
-import ovs_core.evaluation.parity  # noqa: F401 - serves the kind "metrics"
-from ovs_core import parity
+import parity.cliptrase  # noqa: F401 - registers the runners
+import parity.core.evaluation  # noqa: F401 - serves the kind "metrics"
+from parity import runner as parity
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "data" / "cliptrase").glob("*.npz"))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cliptrase.pictures import global_patches, look_into, write_views
+from cliptrase.figures import global_patches, look_into, write_views
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError
 from tests.cliptrase.helpers import build_model

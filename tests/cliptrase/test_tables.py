@@ -5,12 +5,12 @@ from detectron2.data import MetadataCatalog
 
 from cliptrase.build import method_arguments, uses_cls_product
 from cliptrase.tables import run_table, table_rows
-from ovs_core.configs import list_configs
 from ovs_core.data import dataset_dicts  # noqa: F401 - registers the data sets
 from ovs_core.engine.config import load_cfg
-from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.errors import UserError
-from ovs_core.projects import config_dir
+from ovs_core.methods.configs import list_configs
+from ovs_core.methods.projects import config_dir
+from ovs_core.words.dataset_words import dataset_vocabulary
 
 CONFIGS = [n.removeprefix("cliptrase/") for n in list_configs("cliptrase")]
 LEAVES = [n for n in CONFIGS if not n.rpartition("/")[2].startswith("Base")]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovs_core.data import dataset_dicts, preparation
+from ovs_core.data import dataset_dicts
 from ovs_core.data.labels import load_labels, segment_ids_from_color
 from ovs_core.data.preparation import ade20k, ade20k_full, pascal_voc
+from ovs_core.data.preparation import jobs as preparation
 from ovs_core.errors import UserError
 from tests.miniatures import SOURCES
 from tests.miniatures.draw import segment_colours

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from ovs_core.commands import COMMANDS, build_parser
-from ovs_core.configs import find_config
 from ovs_core.engine.config import load_cfg
+from ovs_core.methods.configs import find_config
 
 from .reading import DOCUMENTS, ROOT, blocks, commands, prose, read
 

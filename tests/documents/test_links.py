@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from ovs_core.projects import project_names
+from ovs_core.methods.projects import project_names
 
 from .reading import DOCUMENTS, ROOT, prose, read
 

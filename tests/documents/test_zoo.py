@@ -6,9 +6,9 @@ from functools import reduce
 
 import pytest
 
-from ovs_core.configs import list_configs
 from ovs_core.engine.config import get_ovs_cfg
-from ovs_core.projects import config_dir, project_names
+from ovs_core.methods.configs import list_configs
+from ovs_core.methods.projects import config_dir, project_names
 
 from .reading import read
 

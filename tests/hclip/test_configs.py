@@ -12,7 +12,7 @@ from hclip.finetune import MODES
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.errors import UserError
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 CONFIGS = config_dir("hclip")
 FILES = sorted(

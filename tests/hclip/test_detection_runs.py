@@ -20,7 +20,7 @@ from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
 from ovs_core.engine.trainer import set_test_words, set_training_words
 from ovs_core.errors import UserError
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 FOLDER = config_dir("hclip") / "detection"
 TINY = FOLDER / "tiny.yaml"

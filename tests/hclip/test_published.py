@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from hclip.merge import merge
-from hclip.parity.build import tiny_model
 from ovs_core.engine.checkpoint import OVSCheckpointer, trained_state
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
-from ovs_core.parity import read_case
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
+from parity.hclip.build import tiny_model
+from parity.runner import read_case
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 FILES = {"attention": "catseg/catseg_eval_a.npz", "hclip": "hclip/full_eval_sliding_a.npz"}

@@ -63,8 +63,9 @@ def test_the_benchmark_refuses_what_has_no_plain_forward():
 
 def test_chunks_do_not_change_labels():
     options = ["MODEL.CATSEG.IMAGE_SIZE", "48", "MODEL.CATSEG.PAD_LEN", "256"]
-    models = disturbed_model("hclip/tiny", options), disturbed_model(
-        "hclip/tiny", [*options, *UNCHUNKED]
+    models = (
+        disturbed_model("hclip/tiny", options),
+        disturbed_model("hclip/tiny", [*options, *UNCHUNKED]),
     )
     models[0].set_vocabulary([f"thing {i}" for i in range(300)])  # more than the decoder keeps
     assert measure_memory(*models)["same_labels"] > 0.99

@@ -18,7 +18,7 @@ from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run
 from ovs_core.errors import UserError
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 from tests.miniatures.stripes import write_stripes
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from hclip.counts import parameter_table
 from ovs_core.engine.checkpoint import trained_state
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 CONFIGS = config_dir("hclip")
 ROWS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("vit*.yaml"))

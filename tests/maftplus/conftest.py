@@ -5,8 +5,8 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Instances
 
-from maftplus.parity.tiny_models import TEMPLATES, RecordedTexts, tiny_segmenter, vocabulary
 from ovs_core.clip import TextEmbedder
+from parity.maftplus.tiny_models import TEMPLATES, RecordedTexts, tiny_segmenter, vocabulary
 
 CONFIG = {
     "clip": {

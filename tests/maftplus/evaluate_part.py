@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from ovs_core.engine.launching import run_distributed
 from ovs_core.engine.run import run
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 COUNT = 7  # odd, so that two processes get different shares
 

@@ -13,11 +13,11 @@ from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.clip.loading import model_config
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
-from ovs_core.engine.dataset_words import dataset_vocabulary
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.trainer import set_test_words, set_training_words
 from ovs_core.errors import UserError
 from ovs_core.modeling.mask2former import mask_pool
+from ovs_core.words.dataset_words import dataset_vocabulary
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects" / "maftplus" / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))

@@ -9,10 +9,10 @@ import torch
 
 from maftplus.fcclip import FCCLIP
 from maftplus.mask_segmenter import Tasks
-from maftplus.parity.tiny_models import vocabulary
 from maftplus.texts import seen_classes, split_synonyms, thing_classes
 from ovs_core.errors import UserError
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
+from parity.maftplus.tiny_models import vocabulary
 
 spec = importlib.util.spec_from_file_location(
     "maftplus_conftest", Path(__file__).with_name("conftest.py")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import maftplus.parity  # noqa: F401 - registers the runners
-from ovs_core import parity
+import parity.maftplus  # noqa: F401 - registers the runners
+from parity import runner as parity
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 FILES = [(m, p) for m in ("fcclip", "maftplus") for p in sorted((DATA / m).glob("*.npz"))]

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from maftplus.parity.tiny_models import vocabulary
-from maftplus.pictures import _different, picture_sheets
+from maftplus.figures import _different, picture_sheets
+from parity.maftplus.tiny_models import vocabulary
 
 
 def test_sheets(make, picture):

@@ -13,10 +13,10 @@ from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.clip.loading import model_config
-from ovs_core.configs import find_config
 from ovs_core.engine.checkpoint import load_published
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 LAYOUTS = sorted(DATA.glob("fcclip/layout_*.json")) + sorted(DATA.glob("maftplus/layout_*.json"))

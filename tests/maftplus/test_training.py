@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ovs_core.engine.run import run
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 
 CONFIGS = ("tiny", "tiny_panoptic", "tiny_fcclip")  # semantic; panoptic; and instances too
 QUICK = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovs_core.data.vocabularies import load_class_list
+from ovs_core.words.class_lists import load_class_list
 
 from .draw import (
     HEIGHT,

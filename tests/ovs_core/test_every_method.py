@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from ovs_core import Predictor, list_configs, list_methods
-from ovs_core.configs import find_config
 from ovs_core.data.build import build_mapper
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 
 TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")]
 WORDS = ["car|automobile", "sky", "grass", "background: brick wall", "background: sand"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ovs_core.commands import main
-from ovs_core.configs import find_config, list_configs
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.export import _build, compare, export, load_program
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.methods.configs import find_config, list_configs
+from ovs_core.words.vocabulary import Vocabulary
 
 WORDS = "car|automobile, sky, tree, background: wall, background: floor"
 SIZE = (64, 96)

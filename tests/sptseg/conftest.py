@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ovs_core.engine.config import load_cfg
-from ovs_core.projects import config_dir
+from ovs_core.methods.projects import config_dir
 from tests.miniatures.stripes import write_stripes
 
 CLIP = {

@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from ovs_core.engine.checkpoint import load_published, trained_state
 from ovs_core.errors import UserError
 from ovs_core.modeling.scores import WindowScores
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 from sptseg.published import rename_published
 from sptseg.window_scores import ProbabilityWindows
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import sptseg.parity  # noqa: F401  registers the runners
-from ovs_core.parity import check_file, find_files
+import parity.sptseg  # noqa: F401  registers the runners
+from parity.runner import check_file, find_files
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -16,7 +16,7 @@ from ovs_core.clip import CLIP, ImageEncoder, fingerprint
 from ovs_core.clip.attention import cls_residual_value_block, value_block
 from ovs_core.engine.checkpoint import FORMAT, read_checkpoint, trained_state
 from ovs_core.errors import UserError, nearest
-from ovs_core.modeling.checkpoint_report import load_report
+from ovs_core.load_report import load_report
 
 from ..finetune import FinetuneSettings, adapt
 from ..once import StepClock

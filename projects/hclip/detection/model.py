@@ -24,7 +24,7 @@ from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
 from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import build_templates
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 
 from .backbone import DENSE
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ..paths import cache_dir
-from ..vocabulary import Vocabulary
+from ..files.cache import cache_dir
+from ..words.vocabulary import Vocabulary
 from .text_encoder import TextEncoder
 from .text_store import TextStore
 

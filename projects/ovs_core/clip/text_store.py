@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import atomic_path
+from ..files.writing import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -42,9 +42,9 @@ def run(args: Namespace) -> int:
         return _on_dataset(args)
     if args.words is None:
         raise UserError("pictures need --words; without pictures a labelled data set is used")
-    from ..segmentation import find_inputs
-    from ..side_by_side import compare_pictures
-    from ..vocabulary import Vocabulary
+    from ..predict.folder import find_inputs
+    from ..predict.side_by_side import compare_pictures
+    from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)
     pictures = find_inputs(args.inputs)
@@ -56,8 +56,8 @@ def run(args: Namespace) -> int:
 
 
 def _on_dataset(args: Namespace) -> int:
-    from ..comparison import Entry, compare
-    from ..configs import find_model
+    from ..methods.configs import find_model
+    from ..reports.comparison import Entry, compare
 
     entries = []
     for name in args.methods:

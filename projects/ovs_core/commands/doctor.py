@@ -22,7 +22,7 @@ def run(args: Namespace) -> int:
     Returns:
         0 if the suite can work, else 1.
     """
-    from ..doctor import examine
+    from ..reports.doctor import examine
 
     sick = False
     for title, findings in examine():

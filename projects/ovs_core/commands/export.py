@@ -40,9 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Export and report the comparison."""
-    from ..configs import find_model
     from ..engine.config import load_cfg
     from ..export import export
+    from ..methods.configs import find_model
 
     config, found = find_model(args.method)
     weights = args.weights or found

@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the list."""
-    from ..configs import list_configs
+    from ..methods.configs import list_configs
 
     names = list_configs(args.method)  # a misspelt name shows before anything is loaded
     print(_configs(names) if args.method or args.all else _methods())
@@ -29,8 +29,8 @@ def run(args: Namespace) -> int:
 def _methods() -> str:
     from tabulate import tabulate
 
-    from ..configs import list_configs
-    from ..projects import import_projects
+    from ..methods.configs import list_configs
+    from ..methods.projects import import_projects
 
     rows = []
     for project in import_projects():
@@ -43,7 +43,7 @@ def _methods() -> str:
 def _configs(names: list[str]) -> str:
     from tabulate import tabulate
 
-    from ..catalog import offers
+    from ..reports.catalog import offers
 
     rows = [
         (offer.name, offer.kind, f"{offer.architecture} {offer.pretrained}".strip(), offer.state)

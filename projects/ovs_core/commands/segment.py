@@ -53,14 +53,14 @@ def run(args: Namespace) -> int:
     Returns:
         0 if all pictures were segmented, else 1.
     """
-    from ..vocabulary import Vocabulary
+    from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)  # mistakes in words show before anything is loaded
-    from ..segmentation import count_tasks, find_inputs, open_output, segment_files, tasks
+    from ..predict.folder import count_tasks, find_inputs, open_output, segment_files, tasks
 
     files = find_inputs(args.inputs)
     total = count_tasks(files, args.every)
-    from ..predictor import Predictor
+    from ..predict.predictor import Predictor
 
     predictor = Predictor.from_config(
         args.method, weights=args.weights, device=args.device, options=args.opts
@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
 def _report(task, result) -> None:
     from tqdm import tqdm
 
-    from ..visualizer import percent
+    from ..draw.renderer import percent
 
     largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4

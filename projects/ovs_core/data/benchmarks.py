@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from ..errors import UserError, nearest
+from ..words.class_lists import ClassList, load_class_list
 from .sources import Source, files_by_key
-from .vocabularies import ClassList, load_class_list
 
 TABLE = Path(__file__).with_name("benchmarks.yaml")
 STYLES = ("catseg", "san", "fcclip", "maftplus", "maft", "mmseg", "raw")

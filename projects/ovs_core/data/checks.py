@@ -17,12 +17,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..words.class_lists import load_class_list
 from .benchmarks import load_benchmarks
 from .build import dataset_dicts
 from .labels import load_labels, segment_ids_from_color
 from .mapper import LabelSpace, label_space, read_picture
 from .sources import first_ten
-from .vocabularies import load_class_list
 
 _MESSAGES = 10  # of one kind; the rest is counted
 

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from ..errors import UserError
-from .vocabularies import load_class_list
+from ..words.class_lists import load_class_list
 
 _BYTE, _SHORT = 256, 65536
 _RULES: dict[str, Callable[[], np.ndarray]] = {}

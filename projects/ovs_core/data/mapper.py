@@ -17,8 +17,8 @@ from detectron2.data import transforms as T
 from PIL import Image, ImageOps
 
 from ..errors import UserError, nearest
+from ..words.class_lists import load_class_list
 from .labels import check_label_range, load_labels
-from .vocabularies import load_class_list
 
 PADDING_GREY = 128
 UNSEEN_CHOICES = ("keep", "ignore", "mark")

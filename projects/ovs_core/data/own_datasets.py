@@ -24,7 +24,8 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError, nearest
-from ..vocabulary import Vocabulary
+from ..words.class_lists import class_list_names, load_class_list, voc_color
+from ..words.vocabulary import Vocabulary
 from .label_rules import rule_names
 from .sources import (
     PICTURE_SUFFIXES,
@@ -36,7 +37,6 @@ from .sources import (
     read_json,
     semantic_records,
 )
-from .vocabularies import class_list_names, load_class_list, voc_color
 
 KEYS = {
     "images": "folder of the pictures (required)",

@@ -14,6 +14,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from ..words.class_lists import Split, load_split
 from .benchmarks import Benchmark, load_benchmarks, locate
 from .sources import (
     CategoryIds,
@@ -23,7 +24,6 @@ from .sources import (
     panoptic_records,
     semantic_records,
 )
-from .vocabularies import Split, load_split
 
 # Detectron2's name of a path -> ours, per kind of data set.
 _SEMANTIC_PATHS = {"image_root": "images", "sem_seg_root": "labels"}

@@ -19,8 +19,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..files import atomic_path, atomic_write
-from ..modeling.checkpoint_report import LoadReport, load_report
+from ..files.writing import atomic_path, atomic_write
+from ..load_report import LoadReport, load_report
 
 logger = logging.getLogger(__name__)
 
@@ -195,4 +195,3 @@ def load_published(model: nn.Module, data: dict[str, Any], path: str | Path) -> 
         raise UserError(f"{path}: refused, it fits this model badly: {report.summary()}")
     model.load_state_dict({k: v for k, v in renamed.items() if k in report.used}, strict=False)
     return report
-

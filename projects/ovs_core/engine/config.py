@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from ..data.config import add_data_config
 from ..data.own_datasets import register_yaml_datasets
 from ..errors import UserError, nearest
-from ..projects import import_projects
+from ..methods.projects import import_projects
 
 
 def add_ovs_config(cfg: CfgNode) -> None:

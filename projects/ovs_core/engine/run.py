@@ -8,8 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from ..configs import find_config
 from ..errors import UserError
+from ..methods.configs import find_config
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
 from .run_folder import open_run_folder

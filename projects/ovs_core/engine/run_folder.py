@@ -12,7 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..errors import UserError
 from ..evaluation.results import versions
-from ..files import check_output_dir
+from ..files.writing import check_output_dir
 
 
 def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:

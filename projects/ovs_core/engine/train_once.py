@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode
 
-from ..configs import find_config
 from ..errors import UserError
+from ..methods.configs import find_config
 from .config import load_cfg
 from .run import run
 

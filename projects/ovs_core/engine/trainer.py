@@ -21,8 +21,8 @@ from torch import nn
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
+from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
-from .dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .optimizer import build_optimizer
 from .run_folder import remove_stale_files
 from .schedules import build_schedule

@@ -1,7 +1,6 @@
 """Evaluators of semantic, panoptic and instance segmentation, and the arithmetic behind them."""
 
 from .build import EVALUATOR_TYPES, build_evaluator
-from .cliptrase_metric import CLIPtraseEvaluator
 from .confusion import (
     SemSegFigures,
     count_pairs,
@@ -18,7 +17,6 @@ from .semantic import OVSSemSegEvaluator
 
 __all__ = [
     "EVALUATOR_TYPES",
-    "CLIPtraseEvaluator",
     "OVSInstanceEvaluator",
     "OVSMaskAPEvaluator",
     "OVSPanopticEvaluator",

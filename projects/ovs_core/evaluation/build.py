@@ -10,7 +10,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..errors import UserError, nearest
-from .cliptrase_metric import CLIPtraseEvaluator
 from .instance import OVSInstanceEvaluator
 from .mask_ap import OVSMaskAPEvaluator
 from .panoptic import OVSPanopticEvaluator
@@ -28,7 +27,6 @@ EVALUATOR_TYPES: dict[str, tuple[Builder, ...]] = {
     "sem_seg": _SEMANTIC,
     "sem_seg_background": _SEMANTIC,
     "sem_seg_zeroshot": _SEMANTIC,
-    "cliptrase": (CLIPtraseEvaluator,),
     "coco": (OVSInstanceEvaluator,),
     "coco_panoptic_seg": _EVERYTHING,
     "ade20k_panoptic_seg": _EVERYTHING,
@@ -36,16 +34,6 @@ EVALUATOR_TYPES: dict[str, tuple[Builder, ...]] = {
     "mapillary_vistas_panoptic_seg": _EVERYTHING,
     "panoptic": _PANOPTIC,
 }
-
-# Metadata that an evaluator can't do without; a part of a set that lacks it is not measured.
-_NEEDS: dict[Builder, tuple[str, ...]] = {
-    OVSSemSegEvaluator: ("stuff_classes",),
-    CLIPtraseEvaluator: ("stuff_classes",),
-    OVSPanopticEvaluator: ("panoptic_json", "panoptic_root"),
-    OVSMaskAPEvaluator: ("panoptic_json", "panoptic_root", "thing_classes"),
-    OVSInstanceEvaluator: ("json_file",),
-}
-_INSTANCES = (OVSInstanceEvaluator, OVSMaskAPEvaluator)
 
 
 def build_evaluator(
@@ -83,9 +71,9 @@ def build_evaluator(
         )
     chosen = EVALUATOR_TYPES[kind]
     if tasks is not None:
-        chosen = tuple(builder for builder in chosen if _task(builder) in tasks)
+        chosen = tuple(kind for kind in chosen if kind.answers in tasks)
     if len(chosen) > 1:
-        chosen = tuple(b for b in chosen if all(metadata.get(key) for key in _NEEDS[b]))
+        chosen = tuple(kind for kind in chosen if all(metadata.get(key) for key in kind.needs))
     if not chosen:
         answers = "" if tasks is None else f" of a model that answers {', '.join(tasks)}"
         raise UserError(
@@ -96,16 +84,9 @@ def build_evaluator(
     return built[0] if len(built) == 1 else DatasetEvaluators(built)
 
 
-def _task(builder: Builder) -> str:
-    if builder is OVSPanopticEvaluator:
-        return "panoptic"
-    return "instance" if builder in _INSTANCES else "semantic"
-
-
 def _build(
-    builder: Builder, dataset: str, folder: str | Path | None, dump: bool, config: str
+    evaluator: Builder, dataset: str, folder: str | Path | None, dump: bool, config: str
 ) -> DatasetEvaluator:
-    options: dict[str, Any] = {"config": config}
-    if builder not in _INSTANCES:  # dumps are of maps; Detectron2's evaluator writes detections
-        options["dump"] = dump
-    return builder(dataset, folder, **options)
+    # Dumps are of maps; Detectron2's own evaluator writes detections.
+    options: dict[str, Any] = {"dump": dump} if evaluator.answers != "instance" else {}
+    return evaluator(dataset, folder, config=config, **options)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..files import atomic_write
+from ..files.writing import atomic_write
 
 
 class PredictionFolder:

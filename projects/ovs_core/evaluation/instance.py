@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import UserError
-from ..files import check_output_dir
+from ..files.writing import check_output_dir
 from .confusion import mean_of_known
 from .distributed import sum_over_processes
 from .results import Report
@@ -89,6 +89,9 @@ class OVSInstanceEvaluator(COCOEvaluator):
         distributed: gather from all processes.
         config: what is evaluated; carried by the written results.
     """
+
+    answers = "instance"
+    needs = ("json_file",)
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import UserError
-from ..files import check_output_dir
+from ..files.writing import check_output_dir
 from .panoptic_truth import PanopticTruth
 from .results import Report
 
@@ -46,6 +46,8 @@ class OVSMaskAPEvaluator(DatasetEvaluator):
         config: what is evaluated; carried by the written results.
     """
 
+    answers = "instance"
+    needs = ("panoptic_json", "panoptic_root", "thing_classes")
     task = "segm"
 
     def __init__(

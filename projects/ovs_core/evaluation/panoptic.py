@@ -20,7 +20,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import atomic_write, check_output_dir
+from ..files.writing import atomic_write, check_output_dir
 from .distributed import sum_over_processes
 from .dump import png_bytes
 from .panoptic_quality import PanopticCounts, PanopticFigures, PanopticMatcher
@@ -51,6 +51,8 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         config: what is evaluated; carried by the written results.
     """
 
+    answers = "panoptic"
+    needs = ("panoptic_json", "panoptic_root")
     task = "panoptic_seg"
 
     def __init__(

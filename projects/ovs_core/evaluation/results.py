@@ -16,7 +16,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..files import atomic_write
+from ..files.writing import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..data.labels import check_label_range, load_labels
 from ..errors import UserError
-from ..files import check_output_dir
+from ..files.writing import check_output_dir
 from .background import check_rule, fold_last_class
 from .boundary import MAX_CLASSES, boundary_map
 from .confusion import SemSegFigures, count_pairs, semseg_figures, split_figures
@@ -58,6 +58,8 @@ class OVSSemSegEvaluator(DatasetEvaluator):
         config: what is evaluated; carried by the written results.
     """
 
+    answers = "semantic"
+    needs = ("stuff_classes",)
     task = "sem_seg"
 
     def __init__(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 
 from ..clip import CLIP, load_clip
-from ..data.vocabularies import load_templates
 from ..errors import UserError, nearest
+from ..words.class_lists import load_templates
 from .protocols import InferenceProtocol, MultiScaleFlip, Slide, Whole
 
 PROTOCOLS = ("whole", "slide")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError
-from ..vocabulary import Vocabulary
+from ..words.vocabulary import Vocabulary
 from .protocols import InferenceProtocol, Whole
 from .scores import Scores, Size
 

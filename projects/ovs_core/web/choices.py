@@ -8,11 +8,11 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..catalog import labels_pixels, learns
 from ..clip.loading import EMBEDDED, find_weights
-from ..configs import find_config, find_model, list_configs
 from ..engine.config import load_cfg
 from ..errors import UserError
+from ..methods.configs import find_config, find_model, list_configs
+from ..reports.catalog import labels_pixels, learns
 
 
 @dataclass(frozen=True)

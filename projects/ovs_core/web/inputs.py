@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
-from ..pictures import read_picture
-from ..vocabulary import Vocabulary
+from ..files.pictures import read_picture
+from ..words.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
-from ..predictor import Predictor, Result
-from ..vocabulary import Vocabulary
+from ..predict.predictor import Predictor, Result
+from ..words.vocabulary import Vocabulary
 from .choices import Choice
 
 logger = logging.getLogger(__name__)

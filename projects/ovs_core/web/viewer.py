@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..regions import Regions, find_regions
-from ..result import Result
-from ..visualizer import overlay, palette, percent
+from ..draw.regions import Regions, find_regions
+from ..draw.renderer import overlay, palette, percent
+from ..predict.result import Result
 from .choices import Choice
 from .room import Outcome
 
@@ -96,9 +96,7 @@ def _stage(result: Result, regions: Regions, summary: str) -> str:
     photo = Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX)
     numbers = Image.fromarray(regions.map.astype(np.int32))
     shown = np.asarray(numbers.resize((width, height), Image.Resampling.NEAREST))
-    paint = overlay(
-        np.asarray(photo), shown, regions.colors, strength=1.0, unpainted=regions.plain
-    )
+    paint = overlay(np.asarray(photo), shown, regions.colors, strength=1.0, unpainted=regions.plain)
     # What the script needs: the name of each region, as its index and its text.
     owners = escape(json.dumps(regions.owner.tolist()))
     names = escape(json.dumps(result.names, ensure_ascii=False))

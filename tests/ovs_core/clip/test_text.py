@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ovs_core.clip import TextEmbedder, TextEncoder, text_embeddings
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.words.vocabulary import Vocabulary
 
 TEMPLATES = ["a photo of a {}.", "the {}"]
 

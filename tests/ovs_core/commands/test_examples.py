@@ -47,7 +47,7 @@ def test_doctor_says_what_is_there_and_what_is_not(capsys, monkeypatch, tmp_path
 def test_doctor_names_each_extra_once(monkeypatch):
     from importlib import metadata
 
-    from ovs_core import doctor
+    from ovs_core.reports import doctor
 
     requirements = [
         "torch>=2", "no-such-package; extra == 'sam'", "ovsuite[sam]; extra == 'dev'"

@@ -9,8 +9,8 @@ from PIL import Image
 from ovs_core import Predictor
 from ovs_core.clip.text_encoder import TextEncoder
 from ovs_core.commands import main
-from ovs_core.segmentation import find_inputs, segment_files, tasks
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.predict.folder import find_inputs, segment_files, tasks
+from ovs_core.words.vocabulary import Vocabulary
 
 METHOD = "cliptrase/tiny_maskclip"
 

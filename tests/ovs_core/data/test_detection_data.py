@@ -13,9 +13,9 @@ from ovs_core.data.embedded.dataset import SPLITS, Split
 from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import get_ovs_cfg
-from ovs_core.engine.dataset_words import dataset_outside, dataset_vocabulary
 from ovs_core.engine.train_loader import build_train_loader
 from ovs_core.errors import UserError
+from ovs_core.words.dataset_words import dataset_outside, dataset_vocabulary
 
 NAMES = ["cat", "dog", "emu"]
 

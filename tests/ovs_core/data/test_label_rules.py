@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovs_core import parity
 from ovs_core.data import label_rules
-from ovs_core.data.parity import run_label_conversion
 from ovs_core.errors import UserError
+from parity import runner as parity
+from parity.core.labels import run_label_conversion
 
 FIXTURE = Path(__file__).parents[2] / "data" / "data" / "label_conversion.npz"
 

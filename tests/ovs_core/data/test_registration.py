@@ -12,8 +12,8 @@ from ovs_core.data import dataset_dicts
 from ovs_core.data.benchmarks import load_benchmarks
 from ovs_core.data.labels import load_labels
 from ovs_core.data.registration import register_benchmarks, registered_names
-from ovs_core.data.vocabularies import load_class_list
 from ovs_core.errors import UserError
+from ovs_core.words.class_lists import load_class_list
 from tests import miniatures
 from tests.miniatures import LAYOUTS, SOURCES, write_layout
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ovs_core.data.vocabularies import (
+from ovs_core.errors import UserError
+from ovs_core.words.class_lists import (
     class_list_names,
     load_background_words,
     load_class_list,
@@ -10,7 +11,6 @@ from ovs_core.data.vocabularies import (
     load_templates,
     voc_color,
 )
-from ovs_core.errors import UserError
 
 SIZES = {
     "coco_stuff_171": 171, "coco_object_81": 81, "coco_object_81_last": 81, "coco_27": 27,

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 
+from cliptrase import CLIPtraseEvaluator
 from ovs_core.errors import UserError
 from ovs_core.evaluation import (
     EVALUATOR_TYPES,
-    CLIPtraseEvaluator,
     OVSPanopticEvaluator,
     OVSSemSegEvaluator,
     build_evaluator,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ovs_core import parity
 from ovs_core.evaluation import confusion
-from ovs_core.evaluation import parity as runners  # noqa: F401  registers them
+from parity import runner as parity
+from parity.core import evaluation as runners  # noqa: F401  registers them
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = [

@@ -1,9 +1,9 @@
 import pytest
 
 from ovs_core.clip.loading import EMBEDDED
-from ovs_core.configs import find_config, list_configs
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.web import choices as module
 from ovs_core.web.choices import found_choices, named_choices
 

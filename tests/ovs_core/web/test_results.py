@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovs_core.draw.renderer import overlay, palette
 from ovs_core.errors import UserError
-from ovs_core.result import Result
-from ovs_core.visualizer import overlay, palette
-from ovs_core.vocabulary import Vocabulary
+from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
 from ovs_core.web.archive import zip_outcomes
 from ovs_core.web.choices import Choice
@@ -21,6 +20,7 @@ from ovs_core.web.inputs import Limits
 from ovs_core.web.page import Actions
 from ovs_core.web.room import ModelRoom, Outcome
 from ovs_core.web.viewer import cards, escape, notice
+from ovs_core.words.vocabulary import Vocabulary
 
 NAMES = ["sky", "<b>car</b>", "wall"]
 IMAGE = np.linspace((40, 90, 200), (220, 160, 30), 600).reshape(20, 30, 3).astype(np.uint8)

@@ -28,8 +28,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ovs_core.errors import UserError, nearest
-from ovs_core.paths import cache_dir
 
+from ...files.cache import cache_dir
 from .scenes import Scene, render_scene
 from .vocabulary import SEMANTIC_NAMES, THINGS
 
@@ -78,7 +78,7 @@ def ensure_embedded_dataset(
 
     Args:
         split: ``"train"`` or ``"val"``.
-        root: cache folder; default :func:`ovs_core.paths.cache_dir`.
+        root: cache folder; default :func:`ovs_core.files.cache.cache_dir`.
         spec: what the split shall hold instead of the usual (for tests).
 
     Returns:

@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ovs_core.files import atomic_write
-
+from ...files.writing import atomic_write
 from .dataset import embedded_root, ensure_embedded_dataset, load_records
 from .vocabulary import THINGS
 

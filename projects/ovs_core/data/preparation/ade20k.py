@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ...words.class_lists import load_class_list
 from ..label_rules import convert_labels
 from ..labels import color_from_segment_ids, read_label_file
 from ..sources import files_by_key, first_ten
-from ..vocabularies import load_class_list
-from . import Job, Summary, convert_folder, run_jobs, write_json
+from .jobs import Job, Summary, convert_folder, run_jobs, write_json
 
 ARCHIVE = "ADEChallengeData2016"
 FOLDERS = {"train": "training", "val": "validation"}

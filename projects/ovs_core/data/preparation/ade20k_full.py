@@ -13,7 +13,7 @@ from PIL import Image
 from ...errors import UserError
 from ..label_rules import convert_labels
 from ..labels import object_ids_from_color
-from . import Job, Summary, run_jobs
+from .jobs import Job, Summary, run_jobs
 
 SHORT_SIDE = 512
 ARCHIVE = "ADE20K_2021_17_01"

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...words.class_lists import load_class_list
 from ..labels import color_from_segment_ids, read_label_file
 from ..sources import files_by_key
-from ..vocabularies import load_class_list
-from . import Job, Summary, converted, first_existing, run_jobs, write_json
+from .jobs import Job, Summary, converted, first_existing, run_jobs, write_json
 
 _RULES = ("cityscapes_19",)
 _PER_INSTANCE = 1000  # an instance id is label id * 1000 + number; below that a label id alone

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ...words.class_lists import load_class_list
 from ..benchmarks import find_images, load_benchmarks, locate
 from ..labels import segment_ids_from_color
 from ..sources import files_by_key
-from ..vocabularies import load_class_list
-from . import Job, Summary, convert_folder, first_existing, run_jobs
+from .jobs import Job, Summary, convert_folder, first_existing, run_jobs
 
 RAW_STUFF = ("coco-stuff/annotations/{}", "coco/stuffthingmaps/{}", "coco_stuff164k/annotations/{}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..benchmarks import load_benchmarks
-from . import Job, Summary, converted, run_jobs
+from .jobs import Job, Summary, converted, run_jobs
 
 
 def verify(root: Path, split: str, workers: int | None = None) -> Summary:

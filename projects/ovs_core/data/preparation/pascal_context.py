@@ -12,7 +12,7 @@ from scipy.io import loadmat
 from ...errors import UserError
 from ..label_rules import convert_labels
 from ..sources import files_by_key, first_ten, read_json, read_listing
-from . import Job, Summary, first_existing, run_jobs
+from .jobs import Job, Summary, first_existing, run_jobs
 
 VOC = "VOCdevkit/VOC2010"
 PUBLISHED = {"train": 4996, "val": 5104}

@@ -11,7 +11,7 @@ from ...errors import UserError
 from ..label_rules import convert_labels
 from ..labels import read_label_file
 from ..sources import files_by_key, read_listing
-from . import Job, Summary, first_existing, run_jobs
+from .jobs import Job, Summary, first_existing, run_jobs
 
 VOC = "VOCdevkit/VOC2012"
 AUGMENTED, ADDED = 10582, 9118

@@ -1,0 +1,1 @@
+"""Drawing labelled pictures: colours, captions, legends, sheets."""

@@ -1,0 +1,1 @@
+"""Files: writing them whole, reading pictures, the cache folder."""

@@ -1,0 +1,1 @@
+"""Finding the methods that stand beside the core, and their configs."""

@@ -1,0 +1,256 @@
+"""For a person with a picture and a word list: three lines to labelled pixels.
+
+predictor = Predictor.from_config("cliptrase/tiny")
+result = predictor("photo.jpg", ["sofa", "black cat", "wall"])
+result.save("out")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+
+from ..data.build import build_mapper
+from ..engine.config import load_cfg
+from ..engine.run import build_segmenter
+from ..errors import UserError
+from ..files.pictures import find_pictures, read_picture
+from ..methods.configs import find_model
+from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
+from ..modeling.segmenter import Segmenter
+from ..words.vocabulary import Vocabulary
+from .result import Result, Segment
+from .tiles import join, join_segments, split, split_axis
+
+__all__ = ["Predictor", "Result", "Segment"]
+
+Words = Vocabulary | str | Path | Sequence[str]
+
+MIN_SIDE = 32  # pixels; a smaller picture is enlarged before a network sees it
+MAX_SCORE_BYTES = 4 * 2**30
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Segment pictures with any words, with any method of the suite.
+
+    What depends on the picture alone is kept for the last pictures, so that other words on the same
+    picture cost little. One predictor may be called from several threads.
+
+    Args:
+        model: a segmenter in eval mode.
+        prepare: (H, W, 3) uint8 RGB picture -> what the network is shown, (H', W', 3); default the
+            picture itself.
+        remember: how many encoded pictures are kept.
+        notes: what every result should say.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        *,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+        remember: int = 4,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.model = model.eval()
+        self.notes = tuple(notes)
+        self._prepare = prepare
+        self._remember = remember
+        self._encoded: OrderedDict[str, list[tuple[Size, Any]]] = OrderedDict()
+        self._checked: tuple[Vocabulary | None, tuple[str, ...]] = (None, ())
+        self._lock = threading.RLock()
+
+    @classmethod
+    def from_config(
+        cls, name: str | Path, *, weights: str = "", device: str = "auto", options: Sequence = ()
+    ) -> Predictor:
+        """Build a predictor from a config of the suite, one of your own, or a finished training.
+
+        Args:
+            name: short name such as ``cliptrase/vitb16``, a YAML file, or the ``OUTPUT_DIR`` of a
+                training.
+            weights: checkpoint of the method; default the config's ``MODEL.WEIGHTS``, or the newest
+                checkpoint of the ``OUTPUT_DIR``.
+            device: ``cpu``, ``cuda``, or ``auto``.
+            options: further KEY VALUE overrides.
+
+        Raises:
+            UserError: for an unknown name (the nearest one is named), a model that does not
+                segment, weights that are missing or
+                don't fit, or a device that this machine lacks.
+        """
+        config, own_weights = find_model(name)
+        weights = str(weights or own_weights)
+        overrides = ["MODEL.DEVICE", device, *(["MODEL.WEIGHTS", weights] if weights else [])]
+        cfg = load_cfg(config, [*overrides, *map(str, options)])
+        _check_device(cfg.MODEL.DEVICE)
+        model = build_segmenter(cfg)
+        if not isinstance(model, Segmenter):
+            raise UserError(
+                f"{name}: builds a {type(model).__name__}, which does not segment; the README of "
+                "its project says how to use it"
+            )
+        notes = []
+        if model.trains and not cfg.MODEL.WEIGHTS:
+            notes.append(
+                f"{name} is trained, but no weights were given: its labels mean nothing. Give a "
+                "checkpoint, or the output folder of a training in place of the config"
+            )
+            logger.warning(notes[0])
+        # The mapper of an evaluation decides how large a picture is shown.
+        prepare = getattr(build_mapper(cfg, is_train=False), "prepare", None)
+        return cls(model, prepare=prepare, notes=notes)
+
+    def __call__(self, pictures: Any, words: Words) -> Result | list[Result] | Iterator[Result]:
+        """Segment one picture, a list of pictures, or the pictures of a folder.
+
+        Args:
+            pictures: path, folder, PIL image, RGB array (H, W, 3), tensor (3, H, W), or a list.
+            words: names as list, comma string, text file or ``Vocabulary``; ``"sofa|couch"`` gives
+                synonyms, ``"background: wall"`` a background word.
+
+        Returns:
+            One result; for a list a list in its order; for a folder an iterator that segments the
+            next picture when it is asked for, so that any number of them fits into memory.
+
+        Raises:
+            UserError: if a picture cannot be read, or the words are empty or repeated.
+        """
+        vocabulary = Vocabulary.parse(words)
+        if vocabulary != self._checked[0]:
+            self._checked = vocabulary, self._word_notes(vocabulary)
+        notes = self.notes + self._checked[1]
+        if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
+            found = find_pictures(pictures)
+            return (self._segment(picture, vocabulary, notes) for picture in found)
+        if isinstance(pictures, (list, tuple)):
+            return [self._segment(picture, vocabulary, notes) for picture in pictures]
+        return self._segment(pictures, vocabulary, notes)
+
+    def tensor(self, image: np.ndarray) -> torch.Tensor:
+        """Bring an (H, W, 3) uint8 RGB picture to what the model encodes: (3, H', W')."""
+        if self._prepare is not None:
+            image = self._prepare(image)
+        if min(image.shape[:2]) < MIN_SIDE:
+            enlarge = T.ResizeShortestEdge(MIN_SIDE, sys.maxsize)
+            image = enlarge.get_transform(image).apply_image(image)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+    def forget(self) -> None:
+        """Drop the pictures that are kept for other words."""
+        with self._lock:
+            self._encoded.clear()
+
+    def _word_notes(self, vocabulary: Vocabulary) -> tuple[str, ...]:
+        cut = self.model.text_encoder.cut_texts(vocabulary.texts, self.model.templates)
+        if not cut:
+            return ()
+        shown = ", ".join(f"'{text[:60]}...'" for text in cut[:3])
+        more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
+        note = f"too long for CLIP's text tower, only the beginning counts: {shown}{more}"
+        logger.warning(note)
+        return (note,)
+
+    def _segment(self, source: Any, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Result:
+        image = read_picture(source)
+        with self._lock, torch.no_grad():
+            scores = self._score(image, vocabulary)
+            outputs = [self.model.postprocess(part) for part in scores]
+            labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
+        axis = split_axis(image)
+        ids, info = None, []
+        if "panoptic_seg" in outputs[0]:
+            ids, info = join_segments([output["panoptic_seg"] for output in outputs], axis)
+        background = tuple(vocabulary.background_index)
+        return Result(
+            _fold(join(labels, axis), background),
+            vocabulary.names,
+            image,
+            source=str(source) if isinstance(source, (str, Path)) else "",
+            background=background,
+            segment_ids=ids,
+            segments_info=info,
+            notes=notes,
+            rescore=partial(self._full_scores, image, vocabulary),
+        )
+
+    def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
+        self.model.set_vocabulary(vocabulary)
+        return [self.model.score_picture(encoded, size) for size, encoded in self._encode(image)]
+
+    def _full_scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        shape = (len(vocabulary), *image.shape[:2])
+        size = 4 * int(np.prod(shape, dtype=np.int64))
+        what = f"the scores of {shape[0]} words on {shape[1]} x {shape[2]} pixels"
+        if size > MAX_SCORE_BYTES:
+            raise UserError(f"{what} would take {size / 2**30:.1f} GiB; ask with fewer words")
+        logger.info("%s take %.0f MiB", what, size / 2**20)
+        with self._lock, torch.no_grad():
+            # A background word has scores of its own; only labels are counted together.
+            words = Vocabulary(replace(entry, is_background=False) for entry in vocabulary)
+            parts = self._score(image, words)
+            if any(isinstance(part, LabelScores) for part in parts):
+                raise UserError(
+                    "this method decides per region, so a single pixel has no scores; use labels, "
+                    "or a config of the method that labels each pixel for itself"
+                )
+            return join([_spread(part) for part in parts], 1 + split_axis(image))
+
+    def _encode(self, image: np.ndarray) -> list[tuple[Size, Any]]:
+        key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() + str(image.shape)
+        if key not in self._encoded:
+            self._encoded[key] = [
+                (tile.shape[:2], self.model.encode_picture(self.tensor(tile)))
+                for tile in split(image)
+            ]
+            while len(self._encoded) > self._remember:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(key)
+        return self._encoded[key]
+
+
+def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:
+    found = output.get("sem_seg_labels")
+    found = scores.labels() if found is None else found
+    return found.cpu().numpy().astype(np.int32)
+
+
+def _fold(labels: np.ndarray, background: tuple[int, ...]) -> np.ndarray:
+    """Count every background word as the first of them."""
+    if len(background) > 1:
+        labels[np.isin(labels, background)] = background[0]
+    return labels
+
+
+def _spread(scores: Scores) -> np.ndarray:
+    """Write (K, H, W) scores class by class, so that no second copy is held."""
+    count, pixels = scores.num_classes, int(np.prod(scores.size))
+    full = np.empty((count, *scores.size), np.float32)
+    step = max(1, CHUNK_BYTES // (4 * pixels))
+    for start in range(0, count, step):
+        which = slice(start, min(start + step, count))
+        full[which] = scores.classes(which).float().cpu().numpy()
+    return full
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{device}' cannot be used ({reason}); here: {have}") from error

@@ -1,0 +1,219 @@
+"""What a person gets for a picture and a word list.
+
+Letters: K words, H x W picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..draw.renderer import render, save_picture
+from ..errors import UserError
+from ..files.writing import atomic_write
+
+MAKER = "ovsuite"
+PARTS = ("labels.png", "overlay.png", "segment_ids.png", "segments.json")
+MOST_WORDS = 65536  # in a 16-bit PNG
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The pixels of one name or, with a panoptic method, of one thing.
+
+    Attributes:
+        name: the word.
+        index: its place in the word list.
+        area: number of pixels.
+        share: part of the picture, 0..1.
+        box: (left, top, right, bottom) in pixels, right and bottom exclusive.
+        id: value in ``Result.segment_ids``; None for methods that don't tell things apart.
+        is_thing: whether it is one of several countable things; None if nothing is known.
+        is_background: whether the word was given as a background word.
+    """
+
+    name: str
+    index: int
+    area: int
+    share: float
+    box: tuple[int, int, int, int]
+    id: int | None = None
+    is_thing: bool | None = None
+    is_background: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented picture.
+
+    Attributes:
+        labels: (H, W) int32 index into ``names`` per pixel. Pixels of any background word have the
+            index of the first one.
+        names: the words, in the order that they were given.
+        image: (H, W, 3) uint8 RGB.
+        source: path of the picture, "" if it came from memory.
+        background: indices of the background words.
+        segment_ids: (H, W) int32 segment per pixel, 0 for none; None for methods that don't tell
+            things apart.
+        segments_info: Detectron2's list of these segments.
+        notes: what a reader of the result should know, for example words that were cut.
+        rescore: computes ``scores``.
+    """
+
+    labels: np.ndarray
+    names: list[str]
+    image: np.ndarray = field(repr=False)
+    source: str = ""
+    background: tuple[int, ...] = ()
+    segment_ids: np.ndarray | None = field(default=None, repr=False)
+    segments_info: Sequence[dict[str, Any]] = ()
+    notes: tuple[str, ...] = ()
+    rescore: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """(K, H, W) float32 scores of every word at every pixel, computed when first asked for.
+
+        What they mean is the method's own: cosines, logits or probabilities; the largest decides
+        where the method decides per pixel. They take 4 * K * H * W bytes.
+
+        Raises:
+            UserError: if the method decides per region and so has none, or if they don't fit.
+        """
+        if self.rescore is None:
+            raise UserError("this result was made without a predictor, which would give scores")
+        return self.rescore()
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """The names that occur, or the things of a panoptic method; largest area first."""
+        if self.segment_ids is None:
+            found = [
+                self._segment(index, area, box, is_background=index in self.background)
+                for index, area, box in _regions(self.labels)
+            ]
+        else:
+            known = {int(info["id"]): info for info in self.segments_info}
+            found = [
+                self._segment(int(known[number]["category_id"]), area, box, id=number,
+                              is_thing=bool(known[number]["isthing"]))
+                for number, area, box in _regions(self.segment_ids) if number
+            ]  # fmt: skip
+        return sorted(found, key=lambda segment: -segment.area)
+
+    def overlay(self, strength: float = 0.5, *, legend: bool = True) -> np.ndarray:
+        """Picture with coloured, named regions and a legend.
+
+        Args:
+            strength: 0 shows the picture only, 1 the colours only.
+            legend: whether the names stand below.
+
+        Returns:
+            (H', W', 3) uint8; very small pictures are enlarged, very large ones reduced.
+        """
+        return render(
+            self.image, self.labels, self.names, strength=strength, background=self.background,
+            segment_ids=self.segment_ids, segments_info=self.segments_info, with_legend=legend,
+        )  # fmt: skip
+
+    def save(
+        self, folder: str | Path, stem: str | None = None, *, strength: float = 0.5,
+        overwrite: bool = False,
+    ) -> Path:  # fmt: skip
+        """Write label ids, overlay and the list of segments; the list comes last.
+
+        The files are ``<stem>_labels.png`` (8 or 16 bit), ``<stem>_overlay.png``,
+        ``<stem>_segments.json`` and, from a panoptic method, ``<stem>_segment_ids.png`` (16 bit).
+        An earlier result of the same picture is replaced.
+
+        Args:
+            folder: made if absent.
+            stem: begins the file names; default the picture's own name, or ``picture``.
+            strength: of the overlay's colours.
+            overwrite: replace whatever stands in the way.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: if a file of another origin, or the result of another picture, would be
+                overwritten, or there are more words than a 16-bit PNG can number.
+        """
+        if len(self.names) > MOST_WORDS:
+            raise UserError(f"{len(self.names)} words do not fit a 16-bit PNG; use result.labels")
+        folder = Path(folder)
+        stem = stem or Path(self.source).stem or "picture"
+        if not overwrite:
+            self._refuse_to_overwrite(folder, stem)
+        small = np.uint8 if len(self.names) <= 256 else np.uint16
+        save_picture(self.labels.astype(small), folder / f"{stem}_labels.png")
+        if self.segment_ids is not None:
+            ids = self.segment_ids.astype(np.uint16)
+            save_picture(ids, folder / f"{stem}_segment_ids.png")
+        save_picture(self.overlay(strength), folder / f"{stem}_overlay.png")
+        content = {
+            "made_by": MAKER,
+            "picture": self._identity(),
+            "size": list(self.labels.shape),
+            "names": self.names,
+            "segments": [asdict(segment) for segment in self.segments],
+            "notes": list(self.notes),
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        atomic_write(folder / f"{stem}_segments.json", text + "\n")
+        return folder
+
+    def _segment(
+        self, index: int, area: int, box: tuple[int, int, int, int], **more: Any
+    ) -> Segment:
+        return Segment(self.names[index], index, area, area / self.labels.size, box, **more)
+
+    def _identity(self) -> str:
+        """Tell one picture from another: its path, or its pixels' hash."""
+        if self.source:
+            return str(Path(self.source).resolve())
+        return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
+
+    def _refuse_to_overwrite(self, folder: Path, stem: str) -> None:
+        present = [p for p in (folder / f"{stem}_{part}" for part in PARTS) if p.exists()]
+        if not present:
+            return
+        earlier = earlier_result(folder, stem)
+        if earlier is None:
+            raise UserError(
+                f"{present[0]}: exists and was not made by the suite; choose another folder or "
+                "stem, or give overwrite=True"
+            )
+        if earlier["picture"] != self._identity():
+            raise UserError(
+                f"{folder / stem}_*: holds the result of another picture ({earlier['picture']}); "
+                "choose another folder or stem, or give overwrite=True"
+            )
+
+
+def earlier_result(folder: str | Path, stem: str) -> dict[str, Any] | None:
+    """Read the list of segments that ``Result.save`` wrote; None if there is no such file."""
+    try:
+        content = json.loads((Path(folder) / f"{stem}_segments.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(content, dict) and content.get("made_by") == MAKER
+    return content if is_ours and "picture" in content else None
+
+
+def _regions(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, int]]]:
+    """Number, area and box of every number >= 0 that occurs in an (H, W) map."""
+    areas = np.bincount(numbers.ravel())
+    boxes = ndimage.find_objects(numbers + 1)
+    return [
+        (number, int(areas[number]), (box[1].start, box[0].start, box[1].stop, box[0].stop))
+        for number, box in enumerate(boxes) if box is not None
+    ]  # fmt: skip

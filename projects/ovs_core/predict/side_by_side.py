@@ -1,0 +1,75 @@
+"""Several methods on a person's pictures: one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..draw.renderer import legend, palette, save_picture, sheet
+from ..errors import UserError
+from ..files.writing import check_output_dir
+from ..words.vocabulary import Vocabulary
+from .predictor import Predictor
+
+CELL = 640  # pixels of a picture's longer side on the sheet
+
+
+def compare_pictures(
+    methods: Sequence[str],
+    pictures: Sequence[Path],
+    vocabulary: Vocabulary,
+    output: str | Path,
+    *,
+    device: str = "auto",
+    most: int = 6,
+) -> Path:
+    """Segment the same pictures with the same words by every method, one model at a time.
+
+    Args:
+        methods: what ``Predictor.from_config`` takes.
+        pictures: files.
+        vocabulary: the words.
+        output: folder.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        most: pictures on the sheet at most, the first ones.
+
+    Returns:
+        ``<output>/sheet.png``: a row per picture, a column per method, the words that occur below.
+
+    Raises:
+        UserError: for a wrong method or picture, or if ``sheet.png`` is there already.
+    """
+    path = check_output_dir(output) / "sheet.png"
+    if path.exists():
+        raise UserError(f"{path}: exists; choose another --output")
+    pictures, present = list(pictures)[:most], np.zeros(len(vocabulary), dtype=bool)
+    columns: list[list[np.ndarray]] = []
+    with tqdm(total=len(methods) * len(pictures), unit="picture", disable=None) as bar:
+        for method in methods:
+            predictor = Predictor.from_config(method, device=device)
+            column = []
+            for picture in pictures:
+                result = predictor(picture, vocabulary)
+                present[np.unique(result.labels)] = True
+                shown = result.overlay(legend=False)
+                column.append((_cell(result.image, shown.shape), _cell(shown, shown.shape)))
+                bar.update()
+            columns = columns or [[image for image, _ in column]]
+            columns.append([shown for _, shown in column])
+    grid = sheet(list(zip(*columns, strict=True)), ["picture", *methods])
+    shown = [i for i in np.flatnonzero(present) if i not in vocabulary.background_index]
+    colors = palette(vocabulary.names)[shown]
+    words = legend([vocabulary.names[i] for i in shown], colors, grid.shape[1], size=16)
+    return save_picture(np.vstack([grid, words]), path)
+
+
+def _cell(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Bring a picture to ``shape``, or smaller where that is larger than a cell."""
+    height, width = shape[:2]
+    factor = min(1, CELL / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

@@ -1,0 +1,1 @@
+"""What the suite says of itself: offers, installation, speed, tables of methods."""

@@ -1,0 +1,168 @@
+"""Timing a method against the bare forward of the network it stands on, in one run.
+
+Reported apart: ``bare`` (the floor: the network's forward, by default CLIP's, on exactly the
+tensors that the method encodes), ``model`` (everything that depends on the picture), ``scoring``
+(words against features), ``labels`` (label map at the original size) and ``end_to_end``. Floor and
+method take turns, so that a drift of the machine's speed hits both.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..modeling.segmenter import Segmenter
+
+STAGES = ("bare", "model", "scoring", "labels", "end_to_end")
+
+
+def benchmark(
+    model: Segmenter, picture: Tensor, size: tuple[int, int], *, repeats: int = 7, warmup: int = 2
+) -> dict[str, Any]:
+    """Time a segmenter on one picture with its current words.
+
+    Args:
+        model: in eval mode, words set.
+        picture: (3, H', W') RGB in 0..255 as the test mapper gives it.
+        size: (H, W) of the label map.
+        repeats: counted rounds.
+        warmup: rounds before them; text embeddings are computed there.
+
+    Returns:
+        ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``cpu_seconds`` stage -> median
+        processor time, which other programs of the machine disturb little; ``ratio_to_bare_clip``
+        and ``ratio_cpu`` (end to end over bare, medians of the rounds' ratios of wall and processor
+        time); ``text_seconds`` of the first use of the words; ``peak_memory_mib`` above what was in
+        use before the measured end-to-end call; and what was run.
+    """
+    text_seconds = _time_text(model)
+    inputs = _record_encoder_inputs(model, picture, size)
+    rounds = []
+    with torch.inference_mode():
+        for index in range(warmup + repeats):
+            seconds = _one_round(model, picture, size, inputs)
+            rounds += [seconds] if index >= warmup else []
+    wall, cpu = [w for w, _ in rounds], [c for _, c in rounds]
+    ratios = [r["end_to_end"] / r["bare"] for r in wall]
+    return {
+        "method": type(model).__name__,
+        "architecture": model.clip.architecture,
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "picture": list(picture.shape[-2:]),
+        "label_map": list(size),
+        "encoded": [list(t.shape) for t in inputs],
+        "words": len(model.vocabulary),
+        "repeats": repeats,
+        "seconds": {s: statistics.median(r[s] for r in wall) for s in STAGES},
+        "spread": {s: [min(r[s] for r in wall), max(r[s] for r in wall)] for s in STAGES},
+        "cpu_seconds": {s: statistics.median(r[s] for r in cpu) for s in STAGES},
+        "ratio_to_bare_clip": statistics.median(ratios),
+        "ratio_spread": [min(ratios), max(ratios)],
+        "ratio_cpu": statistics.median(r["end_to_end"] / r["bare"] for r in cpu),
+        "text_seconds": text_seconds,
+        "peak_memory_mib": peak_memory(lambda: _run(model, picture, size)) / 2**20,
+    }
+
+
+def peak_memory(call: Callable[[], Any]) -> float:
+    """Bytes in use at the worst moment of ``call`` above what was in use before it.
+
+    On a GPU the allocator's count; on the CPU the resident set of the process, which includes
+    whatever the allocator had kept.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    before = _reset_resident_peak()
+    call()
+    return max(0.0, _resident("VmHWM") - before)
+
+
+def _run(model: Segmenter, picture: Tensor, size: tuple[int, int]) -> Any:
+    with torch.inference_mode():
+        return model.postprocess(model.segment(picture, size))
+
+
+def _one_round(
+    model: Segmenter, picture: Tensor, size: tuple[int, int], inputs: list[Tensor]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Wall and processor seconds of every stage."""
+    bare, _ = _timed(model, lambda: [model.bare_forward(t) for t in inputs])
+    end_to_end, _ = _timed(model, lambda: model.postprocess(model.segment(picture, size)))
+    encode, encoded = _timed(model, lambda: model.encode_picture(picture))
+    score, scores = _timed(model, lambda: model.score_picture(encoded, size))
+    labels, _ = _timed(model, lambda: model.postprocess(scores))
+    times = (bare, encode, score, labels, end_to_end)
+    wall, cpu = zip(*times, strict=True)
+    return dict(zip(STAGES, wall, strict=True)), dict(zip(STAGES, cpu, strict=True))
+
+
+def _timed(model: Segmenter, call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    _synchronize(model)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    result = call()
+    _synchronize(model)
+    return (time.perf_counter() - start, time.process_time() - cpu_start), result
+
+
+def _synchronize(model: Segmenter) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+
+
+def _time_text(model: Segmenter) -> float:
+    start = time.perf_counter()
+    if model.text_embedder is not None:
+        model.text_features()
+    return time.perf_counter() - start
+
+
+def _record_encoder_inputs(
+    model: Segmenter, picture: Tensor, size: tuple[int, int]
+) -> list[Tensor]:
+    """Catch the batches that the method sends through its image network."""
+    recorded: list[Tensor] = []
+    original = model.encode
+
+    def recording(images: Tensor) -> Any:
+        recorded.append(images.detach().clone())
+        return original(images)
+
+    model.encode = recording  # type: ignore[method-assign]
+    try:
+        with torch.inference_mode():
+            model.postprocess(model.segment(picture, size))
+    finally:
+        del model.encode
+    if not recorded:
+        recorded.append(model.normalize(picture)[None])
+    return recorded
+
+
+def _reset_resident_peak() -> float:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or not allowed: the peak of the whole process is all there is
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -1,0 +1,5 @@
+"""Reference vectors of CLIPTeacher and its students."""
+
+from . import parts
+
+__all__ = ["parts"]

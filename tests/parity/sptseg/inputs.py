@@ -1,0 +1,83 @@
+"""Learning rates and the two input pipelines."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovs_core.data.mmseg_pipeline import TrainingAugmentation, resize_short_side
+from ovs_core.engine.schedules import poly_rate
+from sptseg.split import IGNORE
+
+from ..runner import Arrays, ParityCase, Tolerance, parity_runner
+from .common import METHODS, Results, runner
+
+
+def _relative(case: ParityCase, name: str, references: Arrays) -> Tolerance:
+    return Tolerance(rtol=1e-6)
+
+
+def run_lr_schedule(case: ParityCase) -> Results:
+    """Rates at given iterations."""
+    c = case.config
+    out: Results = {}
+    for name, iterations in c["max_iters"].items():
+        rates = [
+            poly_rate(
+                int(i),
+                peak=c["base_lr"],
+                iterations=iterations,
+                power=c["power"],
+                floor=c["min_lr"],
+                warmup=c["warmup_iters"],
+                warmup_factor=c["warmup_ratio"],
+            )
+            for i in case.inputs[f"iters_{name}"]
+        ]
+        out[f"lr_{name}"] = np.array(rates)
+    return out
+
+
+for _method in METHODS:
+    parity_runner(_method, "lr_schedule", tolerance=_relative)(run_lr_schedule)
+
+
+@runner("test_pipeline", methods=("zegclip",))
+def run_test_pipeline(case: ParityCase) -> Results:
+    """Resize the short side and normalise."""
+    out: Results = {}
+    for name, picture in case.inputs.items():
+        resized = resize_short_side(picture[..., ::-1], case.config["short"])
+        out[name.replace("img_bgr", "net_input")] = _normalised(resized, case)
+    return out
+
+
+@runner("train_pipeline", methods=("zegclip",))
+def run_train_pipeline(case: ParityCase) -> Results:
+    """The whole training augmentation, with NumPy's generator seeded per picture."""
+    c = case.config
+    augment = TrainingAugmentation(
+        crop=c["crop"],
+        scale=c["img_scale"],
+        ratio=c["ratio_range"],
+        max_class_share=c["cat_max_ratio"],
+        flip=c["flip"],
+    )
+    out: Results = {}
+    for i, one in enumerate(case.meta["cases"]):
+        np.random.seed(one["numpy_seed"])
+        picture, labels = augment(case.inputs[f"img_bgr{i}"][..., ::-1], case.inputs[f"label{i}"])
+        below, right = (c["crop"] - side for side in labels.shape)
+        out[f"img{i}"] = F.pad(_normalised(picture, case), (0, right, 0, below))
+        padded = np.pad(labels, ((0, below), (0, right)), constant_values=IGNORE)
+        out[f"label{i}"] = padded.astype(np.int64)
+    return out
+
+
+def _normalised(picture: np.ndarray, case: ParityCase) -> Tensor:
+    """RGB (H, W, 3) in 0..255 -> (3, H, W)."""
+    mean, std = (torch.tensor(case.config[k]).view(3, 1, 1) for k in ("mean", "std"))
+    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return (image.float() - mean) / std
