@@ -26,3 +26,22 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Args:
+        key: config key, option or argument that the value was given for.
+        value: what was given.
+        choices: the valid values.
+
+    Raises:
+        UserError: names the key, the value, the nearest choice and all choices.
+    """
+    known = list(choices)
+    if value not in known:
+        names = [str(choice) for choice in known]
+        raise UserError(
+            f"{key}: '{value}' is unknown.{nearest(str(value), names)} Choices: {', '.join(names)}"
+        )

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError, nearest
 from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.contract import Words
 from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.losses import MaskLoss
 from ovs_core.modeling.scores import Scores, Size, WindowScores
 from ovs_core.modeling.segmenter import Segmenter
-from ovs_core.words.vocabulary import Vocabulary
 
 from .build import build_decoder, build_encoder
 from .decoder import MaskDecoder
@@ -141,10 +141,10 @@ class SPTSeg(Segmenter):
         return self._split
 
     def set_vocabulary(
-        self, words: Vocabulary | str | Sequence[str], *, unseen: Sequence[int] = ()
+        self, words: Words, *, unseen: Sequence[int] = (), outside: Sequence[int] = ()
     ) -> None:
         """Choose the words and which of them are unseen; see ``Segmenter.set_vocabulary``."""
-        super().set_vocabulary(words, unseen=unseen)
+        super().set_vocabulary(words, unseen=unseen, outside=outside)
         self._split = None
 
     def normalize(self, picture: Tensor) -> Tensor:

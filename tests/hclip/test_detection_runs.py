@@ -129,7 +129,7 @@ def test_wrong_words(made, detector):
     cfg, _ = made
     with pytest.raises(UserError, match="vocabulary is empty"):
         detector.set_vocabulary([])
-    with pytest.raises(UserError, match="novel class 2 does not exist; there are 2 words"):
+    with pytest.raises(UserError, match="unseen class 2 does not exist; there are 2 words"):
         detector.set_vocabulary(["hat", "car"], unseen=[2])
     torch.manual_seed(0)
     with pytest.raises(UserError, match="has no words yet"):

@@ -24,13 +24,13 @@ from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
 from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import build_templates
-from ovs_core.words.vocabulary import Vocabulary
+from ovs_core.modeling.contract import OpenVocabularyModel, Words
 
 from .backbone import DENSE
 
 
 @META_ARCH_REGISTRY.register()
-class HCLIPDetector(GeneralizedRCNN):
+class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
     """Faster R-CNN on a frozen, adapted CLIP; any words can be detected.
 
     Args:
@@ -40,6 +40,8 @@ class HCLIPDetector(GeneralizedRCNN):
             heads are ``RegionTextROIHeads``.
     """
 
+    trains = True
+
     @configurable
     def __init__(
         self, *, templates: Sequence[str], base_names: Sequence[str] = (), **arguments: Any
@@ -48,7 +50,6 @@ class HCLIPDetector(GeneralizedRCNN):
         self.templates = tuple(templates)
         self.base_names = frozenset(name.casefold() for name in base_names)
         self.text_embedder = TextEmbedder(TextEncoder(self.clip))
-        self._vocabulary: Vocabulary | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -82,24 +83,13 @@ class HCLIPDetector(GeneralizedRCNN):
         return ("instance",)
 
     @property
-    def clip(self) -> CLIP:
+    def clip(self) -> CLIP:  # type: ignore[override]
         """The CLIP it stands on."""
         return self.backbone.encoder.clip
 
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The current words.
-
-        Raises:
-            UserError: if none were set.
-        """
-        if self._vocabulary is None:
-            raise UserError("the detector has no words yet; call set_vocabulary first")
-        return self._vocabulary
-
     def set_vocabulary(
         self,
-        words: Vocabulary | str | Sequence[str],
+        words: Words,
         *,
         unseen: Sequence[int] = (),
         outside: Sequence[int] = (),
@@ -115,18 +105,18 @@ class HCLIPDetector(GeneralizedRCNN):
         Raises:
             UserError: for words that cannot be used, or an index without a class.
         """
-        vocabulary = Vocabulary.parse(words)
-        text = self.text_embedder.classes(vocabulary, self.templates)
-        novel = unseen or [
-            i for i, name in enumerate(vocabulary.names) if name.casefold() not in self.base_names
+        super().set_vocabulary(words, unseen=unseen, outside=outside)
+        text = self.text_embedder.classes(self.vocabulary, self.templates)
+        names = self.vocabulary.names
+        novel = self.unseen or [
+            i for i, name in enumerate(names) if name.casefold() not in self.base_names
         ]
         self.roi_heads.set_words(
             text,
-            base=~_mask(novel, len(text), "novel"),
-            takes_part=~_mask(outside, len(text), "left-out"),
-            is_shown=~_mask(vocabulary.background_index, len(text), "background"),
+            base=~_mask(novel, len(text)),
+            takes_part=~_mask(self.outside, len(text)),
+            is_shown=~_mask(self.vocabulary.background_index, len(text)),
         )
-        self._vocabulary = vocabulary
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
         """Train or detect.
@@ -178,11 +168,8 @@ def _check_levels(cfg: CfgNode, shapes: Mapping[str, ShapeSpec]) -> None:
             )
 
 
-def _mask(indices: Sequence[int], count: int, kind: str) -> Tensor:
+def _mask(indices: Sequence[int], count: int) -> Tensor:
     """(K,) bool, True at the indices."""
-    wrong = [i for i in indices if not 0 <= i < count]
-    if wrong:
-        raise UserError(f"{kind} class {wrong[0]} does not exist; there are {count} words")
     mask = torch.zeros(count, dtype=torch.bool)
     mask[list(indices)] = True
     return mask

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..files.writing import atomic_path, atomic_write
 from ..load_report import LoadReport, load_report
+from ..modeling.contract import OpenVocabularyModel
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class OVSCheckpointer(DetectionCheckpointer):
         data = {
             "format": FORMAT,
             "architecture": type(self.model).__name__,
-            "clip": self.model.clip.identity() if hasattr(self.model, "clip") else {},
+            "clip": self.model.clip.identity(),
             "model": trained_state(self.model),
             **{key: value.state_dict() for key, value in self.checkpointables.items()},
             **extra,
@@ -102,8 +103,6 @@ class OVSCheckpointer(DetectionCheckpointer):
         logger.info("%s: all %d trained tensors loaded", path, len(data["model"]))
 
     def _check_clip(self, stored: dict[str, str], path: str) -> None:
-        if not stored or not hasattr(self.model, "clip"):
-            return
         current = self.model.clip.identity()
         if stored["text_fingerprint"] != current["text_fingerprint"]:
             raise UserError(
@@ -166,11 +165,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def load_published(model: nn.Module, data: dict[str, Any], path: str | Path) -> LoadReport:
+def load_published(
+    model: OpenVocabularyModel, data: dict[str, Any], path: str | Path
+) -> LoadReport:
     """Load weights that another code base published, through the method's own key map.
 
     Args:
-        model: offers ``rename_published(tensors) -> tensors in the model's names``.
+        model: whose ``rename_published`` maps the names.
         data: the file's content: a state dict, maybe under ``model`` or ``state_dict``.
         path: named in messages.
 
@@ -182,11 +183,10 @@ def load_published(model: nn.Module, data: dict[str, Any], path: str | Path) -> 
     """
     tensors = data.get("model", data.get("state_dict", data))
     tensors = {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
-    if not hasattr(model, "rename_published"):
-        raise UserError(
-            f"{path}: no checkpoint of this suite, and {type(model).__name__} has no map for others"
-        )
-    renamed = model.rename_published(tensors)
+    try:
+        renamed = model.rename_published(tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     expected = trained_state(model)
     everything = model.state_dict()
     report = load_report(renamed, expected, known=everything)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import nn
 
 from ..errors import UserError
 from ..methods.configs import find_config
+from ..modeling.contract import OpenVocabularyModel
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
 from .run_folder import open_run_folder
@@ -61,7 +61,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
     return dict(Trainer.test(cfg, build_segmenter(cfg, resume=resume)))
 
 
-def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
+def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> OpenVocabularyModel:
     """Build a model with its weights, ready to segment.
 
     Args:

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..errors import UserError
+from ..modeling.contract import OpenVocabularyModel, bare
 from .train_loader import seed_everything
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -69,19 +70,22 @@ class TrainStep(SimpleTrainer):
         self.scaler.update()
 
     def state_dict(self) -> dict:
-        """Add the gradient scaler and, where the model offers ``run_state``, what it remembers."""
-        state = {**super().state_dict(), "scaler": self.scaler.state_dict()}
-        model = getattr(self.model, "module", self.model)
-        if hasattr(model, "run_state"):
-            state["model_run"] = model.run_state()
-        return state
+        """Add the gradient scaler and what the model remembers."""
+        return {
+            **super().state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "model_run": self._bare.run_state(),
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Restore the optimiser, the gradient scaler and the model's memory."""
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
-        if "model_run" in state_dict:
-            getattr(self.model, "module", self.model).load_run_state(state_dict["model_run"])
+        self._bare.load_run_state(state_dict["model_run"])
+
+    @property
+    def _bare(self) -> OpenVocabularyModel:
+        return bare(self.model)
 
     def _forward(self, data: list[dict]) -> dict[str, torch.Tensor]:
         with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):

@@ -21,6 +21,7 @@ from torch import nn
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
+from ..modeling.contract import OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
 from .optimizer import build_optimizer
@@ -66,7 +67,7 @@ class Trainer(DefaultTrainer):
         self._sampler.start_iteration = self.start_iter * self.cfg.SOLVER.ACCUMULATE
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> nn.Module:
+    def build_model(cls, cfg: CfgNode) -> OpenVocabularyModel:
         """Build the model and say how much of it is trained.
 
         Raises:
@@ -138,8 +139,8 @@ class Trainer(DefaultTrainer):
         results: OrderedDict = OrderedDict()
         for name in cfg.DATASETS.TEST:
             loader = cls.build_test_loader(cfg, name)
-            set_test_words(cfg, _bare(model), name)
-            evaluator = cls.build_evaluator(cfg, name, _bare(model).answers)
+            set_test_words(cfg, bare(model), name)
+            evaluator = cls.build_evaluator(cfg, name, bare(model).answers)
             results[name] = inference_on_dataset(model, loader, evaluator) or {}
         comm.synchronize()
         return next(iter(results.values())) if len(results) == 1 else results
@@ -153,11 +154,11 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> OrderedDict:
         self._last_eval_results = self.test(self.cfg, self.model)
-        set_training_words(self.cfg, _bare(self.model))
+        set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results
 
 
-def set_training_words(cfg: CfgNode, model: nn.Module) -> None:
+def set_training_words(cfg: CfgNode, model: OpenVocabularyModel) -> None:
     """Give the model the classes of the training set.
 
     Raises:
@@ -168,20 +169,14 @@ def set_training_words(cfg: CfgNode, model: nn.Module) -> None:
     _set_words(cfg, model, cfg.DATASETS.TRAIN[0])
 
 
-def set_test_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
+def set_test_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) -> None:
     """Give the model the classes of a test set."""
     _set_words(cfg, model, dataset_name)
 
 
-def _set_words(cfg: CfgNode, model: nn.Module, dataset_name: str) -> None:
+def _set_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) -> None:
     node, metadata = cfg.MODEL.OVS, dataset_metadata(dataset_name)
     words = dataset_vocabulary(
         metadata, name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
     )
-    outside = dataset_outside(metadata)
-    extra = {"outside": outside} if outside else {}
-    model.set_vocabulary(words, unseen=dataset_unseen(metadata), **extra)
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)
+    model.set_vocabulary(words, unseen=dataset_unseen(metadata), outside=dataset_outside(metadata))

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError
-from ..words.vocabulary import Vocabulary
+from .contract import OpenVocabularyModel
 from .protocols import InferenceProtocol, Whole
 from .scores import Scores, Size
 
 OUTPUTS = ("labels", "scores")
 
 
-class Segmenter(nn.Module):
+class Segmenter(OpenVocabularyModel):
     """Base meta-architecture.
 
     A method implements ``encode`` (pictures -> features) and ``score`` (features -> logits), and
@@ -53,47 +53,16 @@ class Segmenter(nn.Module):
         self.output = output
         self.text_encoder = TextEncoder(clip)
         self.text_embedder = TextEmbedder(self.text_encoder) if text_cache else None
-        self._vocabulary: Vocabulary | None = None
-        self.unseen: tuple[int, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A method trains if it has losses."""
+        super().__init_subclass__(**options)
+        cls.trains = cls.losses is not Segmenter.losses
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.clip.pixel_mean.device
-
-    @property
-    def trains(self) -> bool:
-        """Whether the method has weights of its own to train."""
-        return type(self).losses is not Segmenter.losses
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The current words.
-
-        Raises:
-            UserError: if none were set.
-        """
-        if self._vocabulary is None:
-            raise UserError("the model has no words yet; call set_vocabulary first")
-        return self._vocabulary
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """What the outputs can be measured by: of ``semantic``, ``panoptic`` and ``instance``."""
-        return ("semantic",)
-
-    def set_vocabulary(
-        self, words: Vocabulary | str | Sequence[str], *, unseen: Sequence[int] = ()
-    ) -> None:
-        """Choose the words; text features are computed when they are first needed.
-
-        Args:
-            words: see ``Vocabulary.parse``.
-            unseen: indices of the classes that have no training pixels, for methods that treat seen
-                and unseen classes differently.
-        """
-        self._vocabulary = Vocabulary.parse(words)
-        self.unseen = tuple(unseen)
 
     def text_features(self) -> Tensor:
         """(K, D) unit class embeddings of the current words from the frozen text tower, cached."""
@@ -186,9 +155,10 @@ class Segmenter(nn.Module):
         size = (one.get("height", picture.shape[-2]), one.get("width", picture.shape[-1]))
         if "vocabulary" not in one:
             return self.postprocess(self.segment(picture, size))
-        previous = (self._vocabulary, self.unseen)
+        words, unseen, outside = self._vocabulary, self.unseen, self.outside
         self.set_vocabulary(one["vocabulary"])
         try:
             return self.postprocess(self.segment(picture, size))
         finally:
-            self._vocabulary, self.unseen = previous
+            if words is not None:
+                self.set_vocabulary(words, unseen=unseen, outside=outside)

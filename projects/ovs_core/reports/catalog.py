@@ -53,8 +53,7 @@ def labels_pixels(cfg: CfgNode) -> bool:
 
 def learns(cfg: CfgNode) -> bool:
     """Whether a config's model has weights of its own to train."""
-    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    return getattr(model, "losses", None) is not Segmenter.losses
+    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).trains
 
 
 def _offer(name: str) -> Offer:

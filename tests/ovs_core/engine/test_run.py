@@ -202,7 +202,7 @@ def test_checkpoints_of_other_models_are_refused(world, tmp_path):
         load({**data, "model": {k: v for k, v in data["model"].items() if k != "head.2.bias"}})
     with pytest.raises(UserError, match="of other shape"):
         load({**data, "model": {**data["model"], "head.2.bias": torch.zeros(3)}})
-    with pytest.raises(UserError, match="has no map for others"):
+    with pytest.raises(UserError, match="Toy reads no others"):
         load({"state_dict": data["model"]})
     (tmp_path / "cut.pth").write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match=r"cut\.pth: (damaged|refused)"):

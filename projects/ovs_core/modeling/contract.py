@@ -1,0 +1,104 @@
+"""What the engine, the predictor and the evaluation ask of any model.
+
+``Segmenter`` meets it for methods that label pixels; a model of another kind, such as a detector,
+derives from it directly. Letters: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..clip import CLIP
+from ..errors import UserError
+from ..words.vocabulary import Vocabulary
+
+# What can be asked of a picture, spelled the same in models, evaluators, tables and options.
+TASKS = ("semantic", "panoptic", "instance")
+
+Words = Vocabulary | str | Sequence[str]
+
+
+class OpenVocabularyModel(nn.Module):
+    """A model whose classes are words that can be changed at any time.
+
+    Attributes:
+        clip: the CLIP it stands on; its identity is written into checkpoints.
+        trains: whether it has weights of its own to train.
+        unseen: indices of the current classes that have no training pixels.
+        outside: indices of the current classes that take no part.
+    """
+
+    clip: CLIP
+    trains: ClassVar[bool] = False
+    unseen: tuple[int, ...] = ()
+    outside: tuple[int, ...] = ()
+    _vocabulary: Vocabulary | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The current words.
+
+        Raises:
+            UserError: if none were set.
+        """
+        if self._vocabulary is None:
+            raise UserError("the model has no words yet; call set_vocabulary first")
+        return self._vocabulary
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Which of ``TASKS`` the outputs can be measured by."""
+        return ("semantic",)
+
+    def set_vocabulary(
+        self, words: Words, *, unseen: Sequence[int] = (), outside: Sequence[int] = ()
+    ) -> None:
+        """Choose the words; text features are computed when they are first needed.
+
+        Args:
+            words: see ``Vocabulary.parse``.
+            unseen: indices of the classes that have no training pixels or boxes.
+            outside: indices of classes of the data set that take no part, neither as seen nor as
+                unseen.
+
+        Raises:
+            UserError: for words that cannot be used, or an index without a class.
+        """
+        vocabulary = Vocabulary.parse(words)
+        for key, indices in (("unseen", unseen), ("outside", outside)):
+            wrong = [index for index in indices if not 0 <= index < len(vocabulary)]
+            if wrong:
+                raise UserError(
+                    f"{key} class {wrong[0]} does not exist; there are {len(vocabulary)} words"
+                )
+        self._vocabulary = vocabulary
+        self.unseen, self.outside = tuple(unseen), tuple(outside)
+
+    def run_state(self) -> dict[str, Any]:
+        """What a training remembers beside weights; goes into checkpoints of a run."""
+        return {}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``run_state`` gave."""
+
+    def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bring a checkpoint of the published code to this model's names.
+
+        Args:
+            tensors: published name -> tensor.
+
+        Raises:
+            UserError: if the method knows no other code's names, or these are not its own.
+        """
+        raise UserError(f"no checkpoint of this suite, and {type(self).__name__} reads no others")
+
+
+def bare(model: nn.Module) -> OpenVocabularyModel:
+    """The model inside the wrapper that distributed training puts around it."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    assert isinstance(inner, OpenVocabularyModel), f"{type(inner).__name__} breaks the contract"
+    return inner
