@@ -10,6 +10,7 @@ from ..clip import CLIP, load_clip
 from ..errors import UserError, nearest
 from ..words.class_lists import load_templates
 from .protocols import InferenceProtocol, MultiScaleFlip, Slide, Whole
+from .segmenter import SegmenterArguments
 
 PROTOCOLS = ("whole", "slide")
 
@@ -61,7 +62,7 @@ def build_protocol(cfg: CfgNode) -> InferenceProtocol:
     return MultiScaleFlip(base, tuple(node.SCALES), node.FLIP)
 
 
-def segmenter_arguments(cfg: CfgNode) -> dict:
+def segmenter_arguments(cfg: CfgNode) -> SegmenterArguments:
     """Give the constructor arguments that every ``Segmenter`` shares."""
     return {
         "clip": build_clip(cfg),

@@ -6,7 +6,7 @@ Letters: B pictures, K classes, D joint width, H x W original picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,6 +18,21 @@ from .protocols import InferenceProtocol, Whole
 from .scores import Scores, Size
 
 OUTPUTS = ("labels", "scores")
+
+
+class _Needed(TypedDict):
+    clip: CLIP
+    templates: Sequence[str]
+
+
+class SegmenterArguments(_Needed, total=False):
+    """What a method's constructor hands on to ``Segmenter`` (``**segmenter``).
+
+    ``text_cache`` is not among them: a method, not its caller, decides it.
+    """
+
+    protocol: InferenceProtocol | None
+    output: str
 
 
 class Segmenter(OpenVocabularyModel):
