@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovs_core.data.labels import load_labels
 from ovs_core.errors import UserError
-from ovs_core.evaluation.build import EVALUATOR_TYPES
+from ovs_core.evaluation.build import register_evaluator
 from ovs_core.evaluation.confusion import SemSegFigures, smoothed_figures
 from ovs_core.evaluation.inputs import size_text
 from ovs_core.evaluation.semantic import OVSSemSegEvaluator
@@ -78,4 +78,4 @@ class CLIPtraseEvaluator(OVSSemSegEvaluator):
         return "CLIPtrase's script: 0.01 in denominators, mACC over all classes, square crop"
 
 
-EVALUATOR_TYPES["cliptrase"] = (CLIPtraseEvaluator,)
+register_evaluator("cliptrase", CLIPtraseEvaluator)

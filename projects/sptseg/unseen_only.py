@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovs_core.errors import UserError
-from ovs_core.evaluation.build import EVALUATOR_TYPES
+from ovs_core.evaluation.build import register_evaluator
 from ovs_core.evaluation.confusion import SemSegFigures, semseg_figures
 from ovs_core.evaluation.semantic import OVSSemSegEvaluator
 
@@ -40,4 +40,4 @@ class UnseenOnlyEvaluator(OVSSemSegEvaluator):
         return {**chosen, **super().summary(figures, counts)}
 
 
-EVALUATOR_TYPES["sem_seg_unseen"] = (UnseenOnlyEvaluator,)
+register_evaluator("sem_seg_unseen", UnseenOnlyEvaluator)

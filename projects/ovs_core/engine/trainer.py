@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from torch import nn
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, nearest
 from ..evaluation import build_evaluator
-from ..modeling.contract import OpenVocabularyModel, bare
+from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
 from .optimizer import build_optimizer
@@ -110,14 +111,14 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, tasks: tuple[str, ...] | None = None
+        cls, cfg: CfgNode, dataset_name: str, tasks: Sequence[str] = TASKS
     ) -> DatasetEvaluator:
         """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names.
 
         Args:
             cfg: finished config.
             dataset_name: registered dataset.
-            tasks: what the model answers (``Segmenter.answers``); None for all that the set has.
+            tasks: what the model ``answers``.
         """
         return build_evaluator(
             dataset_name,

@@ -1,6 +1,6 @@
 """Evaluators of semantic, panoptic and instance segmentation, and the arithmetic behind them."""
 
-from .build import EVALUATOR_TYPES, build_evaluator
+from .build import build_evaluator, evaluator_types, register_evaluator
 from .confusion import (
     SemSegFigures,
     count_pairs,
@@ -8,6 +8,7 @@ from .confusion import (
     smoothed_figures,
     split_figures,
 )
+from .contract import RESULT_KEYS, Evaluator, figures_of
 from .instance import OVSInstanceEvaluator, ap50_split
 from .mask_ap import OVSMaskAPEvaluator
 from .panoptic import OVSPanopticEvaluator
@@ -16,7 +17,8 @@ from .results import Report
 from .semantic import OVSSemSegEvaluator
 
 __all__ = [
-    "EVALUATOR_TYPES",
+    "RESULT_KEYS",
+    "Evaluator",
     "OVSInstanceEvaluator",
     "OVSMaskAPEvaluator",
     "OVSPanopticEvaluator",
@@ -28,6 +30,9 @@ __all__ = [
     "ap50_split",
     "build_evaluator",
     "count_pairs",
+    "evaluator_types",
+    "figures_of",
+    "register_evaluator",
     "semseg_figures",
     "smoothed_figures",
     "split_figures",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import UserError, nearest
+from ..errors import check_choice
 
 RULES = ("none", "last_class", "first_class")
 
@@ -26,10 +26,7 @@ def check_rule(rule: str | None) -> str:
     """
     if rule is None:
         return "none"
-    if rule not in RULES:
-        raise UserError(
-            f"background_rule: '{rule}' is unknown.{nearest(rule, RULES)} Known: {', '.join(RULES)}"
-        )
+    check_choice("background_rule", rule, RULES)
     return rule
 
 

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
+from ..modeling.contract import TASKS
+from .contract import Evaluator
 from .instance import OVSInstanceEvaluator
 from .mask_ap import OVSMaskAPEvaluator
 from .panoptic import OVSPanopticEvaluator
 from .semantic import OVSSemSegEvaluator
 
-Builder = Callable[..., DatasetEvaluator]
+Classes = tuple[type[Evaluator], ...]
 
-_SEMANTIC: tuple[Builder, ...] = (OVSSemSegEvaluator,)
-_PANOPTIC: tuple[Builder, ...] = (OVSPanopticEvaluator,)
-_EVERYTHING: tuple[Builder, ...] = (OVSPanopticEvaluator, OVSSemSegEvaluator, OVSMaskAPEvaluator)
-
-# What each evaluator_type of a dataset measures. Zero-shot splits and background rules come from
-# the metadata, so their types differ in name only.
-EVALUATOR_TYPES: dict[str, tuple[Builder, ...]] = {
-    "sem_seg": _SEMANTIC,
-    "sem_seg_background": _SEMANTIC,
-    "sem_seg_zeroshot": _SEMANTIC,
+_EVERYTHING: Classes = (OVSPanopticEvaluator, OVSSemSegEvaluator, OVSMaskAPEvaluator)
+# Zero-shot splits and background rules come from the metadata, so some types differ in name only.
+_types: dict[str, Classes] = {
+    "sem_seg": (OVSSemSegEvaluator,),
+    "sem_seg_background": (OVSSemSegEvaluator,),
+    "sem_seg_zeroshot": (OVSSemSegEvaluator,),
     "coco": (OVSInstanceEvaluator,),
     "coco_panoptic_seg": _EVERYTHING,
     "ade20k_panoptic_seg": _EVERYTHING,
     "cityscapes_panoptic_seg": _EVERYTHING,
     "mapillary_vistas_panoptic_seg": _EVERYTHING,
-    "panoptic": _PANOPTIC,
+    "panoptic": (OVSPanopticEvaluator,),
 }
+
+
+def register_evaluator(name: str, *classes: type[Evaluator]) -> None:
+    """Make evaluators known under a name for ``evaluator_type`` and ``TEST.EVALUATOR``.
+
+    Args:
+        name: a new one.
+        classes: what is measured; of several, those whose needs a dataset meets.
+
+    Raises:
+        ValueError: if the name is taken, or stands for nothing.
+    """
+    if name in _types or not classes:
+        raise ValueError(f"evaluator_type '{name}' is {'taken' if classes else 'empty'}")
+    _types[name] = classes
+
+
+def evaluator_types() -> Mapping[str, Classes]:
+    """What each ``evaluator_type`` measures; a view that cannot be changed."""
+    return MappingProxyType(_types)
 
 
 def build_evaluator(
@@ -43,7 +61,7 @@ def build_evaluator(
     evaluator_type: str | None = None,
     dump: bool = False,
     config: str = "",
-    tasks: tuple[str, ...] | None = None,
+    tasks: Sequence[str] = TASKS,
 ) -> DatasetEvaluator:
     """Build the evaluators that a dataset's ``evaluator_type`` stands for.
 
@@ -53,40 +71,35 @@ def build_evaluator(
         evaluator_type: takes the place of the metadata's.
         dump: write predictions beside the results.
         config: what is evaluated; carried by the written results.
-        tasks: of ``semantic``, ``panoptic``, ``instance``: measure these only, for a model that
-            gives no other output.
+        tasks: of ``TASKS``: measure these only, for a model that gives no other output.
 
     Returns:
         The evaluator, or several as one.
 
     Raises:
-        UserError: if the type is unknown or nothing is left to measure.
+        UserError: if the type or a task is unknown, or nothing is left to measure.
     """
     metadata = MetadataCatalog.get(dataset_name)
     kind = evaluator_type or metadata.get("evaluator_type", "sem_seg")
-    if kind not in EVALUATOR_TYPES:
+    check_choice(f"evaluator_type of {dataset_name}", kind, _types)
+    for task in tasks:
+        check_choice("tasks", task, TASKS)
+    asked = [entry for entry in _types[kind] if entry.answers in tasks]
+    if not asked:
         raise UserError(
-            f"{dataset_name}: evaluator_type '{kind}' is unknown.{nearest(kind, EVALUATOR_TYPES)} "
-            f"Known: {', '.join(EVALUATOR_TYPES)}"
+            f"{dataset_name}: evaluator_type '{kind}' leaves nothing to measure of a model that "
+            f"answers {', '.join(tasks)}; choose another dataset, or switch on an output that it "
+            "has truth for"
         )
-    chosen = EVALUATOR_TYPES[kind]
-    if tasks is not None:
-        chosen = tuple(kind for kind in chosen if kind.answers in tasks)
-    if len(chosen) > 1:
-        chosen = tuple(kind for kind in chosen if all(metadata.get(key) for key in kind.needs))
+    chosen = [entry for entry in asked if all(metadata.get(key) for key in entry.needs)]
     if not chosen:
-        answers = "" if tasks is None else f" of a model that answers {', '.join(tasks)}"
+        missing = next(key for key in asked[0].needs if not metadata.get(key))
         raise UserError(
-            f"{dataset_name}: evaluator_type '{kind}' leaves nothing to measure{answers}; choose "
-            "another dataset, or switch on an output that it has truth for"
+            f"{dataset_name}: its metadata has no {missing}, which evaluator_type '{kind}' needs; "
+            "choose another TEST.EVALUATOR or another dataset"
         )
-    built = [_build(builder, dataset_name, output_dir, dump, config) for builder in chosen]
+    built = [
+        entry(dataset_name, output_dir, config=config, **({"dump": dump} if entry.dumps else {}))
+        for entry in chosen
+    ]
     return built[0] if len(built) == 1 else DatasetEvaluators(built)
-
-
-def _build(
-    evaluator: Builder, dataset: str, folder: str | Path | None, dump: bool, config: str
-) -> DatasetEvaluator:
-    # Dumps are of maps; Detectron2's own evaluator writes detections.
-    options: dict[str, Any] = {"dump": dump} if evaluator.answers != "instance" else {}
-    return evaluator(dataset, folder, config=config, **options)

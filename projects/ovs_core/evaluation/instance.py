@@ -23,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from ..errors import UserError
 from ..files.writing import check_output_dir
 from .confusion import mean_of_known
+from .contract import Evaluator
 from .distributed import sum_over_processes
 from .results import Report
 
@@ -74,7 +75,7 @@ def ap50_split(
     return means, per_category
 
 
-class OVSInstanceEvaluator(COCOEvaluator):
+class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
     """Detectron2's COCO evaluator with AP50 of base and novel categories.
 
     Base and novel categories are the metadata's ``seen_classes`` and ``unseen_classes`` (indices

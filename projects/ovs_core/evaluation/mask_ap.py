@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from pycocotools import mask as rle
@@ -24,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ..errors import UserError
 from ..files.writing import check_output_dir
+from .contract import Evaluator
 from .panoptic_truth import PanopticTruth
 from .results import Report
 
@@ -33,7 +33,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 Record = dict[str, Any]
 
 
-class OVSMaskAPEvaluator(DatasetEvaluator):
+class OVSMaskAPEvaluator(Evaluator):
     """COCO's mask AP against the thing segments of a panoptic set; crowd segments are ignored.
 
     Pictures are encoded where they are seen; the encoded masks are gathered on the main process.
@@ -48,7 +48,6 @@ class OVSMaskAPEvaluator(DatasetEvaluator):
 
     answers = "instance"
     needs = ("panoptic_json", "panoptic_root", "thing_classes")
-    task = "segm"
 
     def __init__(
         self,
@@ -129,11 +128,11 @@ class OVSMaskAPEvaluator(DatasetEvaluator):
         names = [str(c.get("name", c["id"])) for c in self.things]
         columns = {"category": names, "AP": per_category}
         Report(
-            self.task, self.dataset_name, RULE, figures, columns, len(pictures), self.config
+            self.key, self.dataset_name, RULE, figures, columns, len(pictures), self.config
         ).publish(self.output_dir)
         for name, value in zip(names, per_category, strict=True):
             figures[f"AP-{name}"] = value
-        return OrderedDict({self.task: figures})
+        return OrderedDict({self.key: figures})
 
     def _truth_of(self, annotation: Mapping[str, Any], ids: np.ndarray) -> Iterator[Record]:
         things = {category["id"] for category in self.things}

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
 from ..errors import UserError
 from ..files.writing import atomic_write, check_output_dir
+from .contract import Evaluator
 from .distributed import sum_over_processes
 from .dump import png_bytes
 from .panoptic_quality import PanopticCounts, PanopticFigures, PanopticMatcher
@@ -34,7 +34,7 @@ RULE = "COCO panoptic: match above IoU 0.5, categories with ground truth or pred
 Segment = dict[str, Any]
 
 
-class OVSPanopticEvaluator(DatasetEvaluator):
+class OVSPanopticEvaluator(Evaluator):
     """Panoptic, segmentation and recognition quality for all, thing and stuff categories.
 
     A model's output holds ``panoptic_seg``: ids (H, W) and segments ``id``, ``category_id``. With
@@ -53,7 +53,7 @@ class OVSPanopticEvaluator(DatasetEvaluator):
 
     answers = "panoptic"
     needs = ("panoptic_json", "panoptic_root")
-    task = "panoptic_seg"
+    dumps = True
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class OVSPanopticEvaluator(DatasetEvaluator):
             notes.append(f"PQ{suffix}: {number} of {int(group.sum())} categories counted")
         columns = self._columns(counts, figures)
         Report(
-            self.task,
+            self.key,
             self.dataset_name,
             RULE,
             dict(result),
@@ -153,7 +153,7 @@ class OVSPanopticEvaluator(DatasetEvaluator):
         ).publish(self.output_dir)
         for name, value in zip(columns["category"], columns["PQ"], strict=True):
             result[f"PQ-{name}"] = float(value)
-        return OrderedDict({self.task: result})
+        return OrderedDict({self.key: result})
 
     def _groups(self) -> dict[str, np.ndarray]:
         things = np.array([bool(c["isthing"]) for c in self.truth.categories], dtype=bool)

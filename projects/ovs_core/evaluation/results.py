@@ -28,7 +28,7 @@ class Report:
     """What an evaluation found.
 
     Attributes:
-        task: key of the result, for example ``sem_seg``.
+        key: name of the result, for example ``sem_seg``; the files call it task.
         dataset: registered name.
         rule: how the figures are defined, in one line.
         figures: metric -> value, in the order of importance.
@@ -38,7 +38,7 @@ class Report:
         notes: lines that a reader of the figures should know.
     """
 
-    task: str
+    key: str
     dataset: str
     rule: str
     figures: Mapping[str, float]
@@ -49,7 +49,7 @@ class Report:
 
     def table(self) -> str:
         """Lay out the figures, then one row per class, then the notes."""
-        title = f"{self.task} on {self.dataset}, {self.pictures} pictures ({self.rule})"
+        title = f"{self.key} on {self.dataset}, {self.pictures} pictures ({self.rule})"
         head = tabulate([list(self.figures.values())], list(self.figures), floatfmt=".2f")
         parts = [title, head]
         if self.classes:
@@ -59,7 +59,7 @@ class Report:
     def json(self) -> str:
         """Everything, with null for NaN."""
         content = {
-            "task": self.task,
+            "task": self.key,
             "dataset": self.dataset,
             "rule": self.rule,
             "config": self.config,
@@ -78,11 +78,11 @@ class Report:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("dataset", "task", "class", "metric", "value"))
         for metric, value in self.figures.items():
-            writer.writerow((self.dataset, self.task, "", metric, value))
+            writer.writerow((self.dataset, self.key, "", metric, value))
         columns = list(self.classes)
         for metric in columns[1:]:
             for name, value in zip(self.classes[columns[0]], self.classes[metric], strict=True):
-                writer.writerow((self.dataset, self.task, name, metric, value))
+                writer.writerow((self.dataset, self.key, name, metric, value))
         return out.getvalue()
 
     def markdown(self) -> str:
@@ -100,8 +100,8 @@ class Report:
         return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
     def write(self, folder: str | Path) -> None:
-        """Write ``<task>_evaluation.json``, ``.csv`` and ``.md``, each in one step."""
-        stem = Path(folder) / f"{self.task}_evaluation"
+        """Write ``<key>_evaluation.json``, ``.csv`` and ``.md``, each in one step."""
+        stem = Path(folder) / f"{self.key}_evaluation"
         atomic_write(stem.with_suffix(".json"), self.json())
         atomic_write(stem.with_suffix(".csv"), self.csv())
         atomic_write(stem.with_suffix(".md"), self.markdown())

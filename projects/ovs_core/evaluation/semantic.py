@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from ..files.writing import check_output_dir
 from .background import check_rule, fold_last_class
 from .boundary import MAX_CLASSES, boundary_map
 from .confusion import SemSegFigures, count_pairs, semseg_figures, split_figures
+from .contract import Evaluator
 from .distributed import sum_over_processes
 from .dump import PredictionFolder
 from .inputs import (
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 RULE = "mIoU: classes in the truth; mIoU_union: classes in truth or prediction"
 
 
-class OVSSemSegEvaluator(DatasetEvaluator):
+class OVSSemSegEvaluator(Evaluator):
     """Scores label maps against a registered dataset.
 
     A model's output holds ``sem_seg``, scores (C, H, W) or labels (H, W), or ``sem_seg_labels``
@@ -60,7 +60,7 @@ class OVSSemSegEvaluator(DatasetEvaluator):
 
     answers = "semantic"
     needs = ("stuff_classes",)
-    task = "sem_seg"
+    dumps = True
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class OVSSemSegEvaluator(DatasetEvaluator):
             f"{figures.zero} present classes have an IoU of exactly 0"
         ]
         Report(
-            self.task,
+            self.key,
             self.dataset_name,
             self.rule(),
             summary,
@@ -210,7 +210,7 @@ class OVSSemSegEvaluator(DatasetEvaluator):
             )
         result["classes-absent"] = figures.absent
         result["classes-zero"] = figures.zero
-        return OrderedDict({self.task: result})
+        return OrderedDict({self.key: result})
 
     def gather(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Sum the counts over processes.

@@ -5,11 +5,18 @@ from detectron2.data import MetadataCatalog
 from cliptrase import CLIPtraseEvaluator
 from ovs_core.errors import UserError
 from ovs_core.evaluation import (
-    EVALUATOR_TYPES,
+    RESULT_KEYS,
+    Evaluator,
+    OVSInstanceEvaluator,
+    OVSMaskAPEvaluator,
     OVSPanopticEvaluator,
     OVSSemSegEvaluator,
     build_evaluator,
+    evaluator_types,
+    figures_of,
+    register_evaluator,
 )
+from ovs_core.modeling.contract import TASKS
 
 TRUTH = [np.zeros((2, 2), np.uint8)]
 
@@ -21,7 +28,7 @@ def test_type_of_the_metadata_and_its_override(register):
 
 
 # A method that was imported before may have added types of its own.
-SEMANTIC = [k for k, parts in EVALUATOR_TYPES.items() if parts == EVALUATOR_TYPES["sem_seg"]]
+SEMANTIC = [k for k, parts in evaluator_types().items() if parts == (OVSSemSegEvaluator,)]
 
 
 @pytest.mark.parametrize("kind", SEMANTIC)
@@ -51,5 +58,33 @@ def test_unknown_type_and_nothing_left(register):
     name = register(TRUTH, 3)
     with pytest.raises(UserError, match="'sem_sec' is unknown. Did you mean 'sem_seg'"):
         build_evaluator(name, evaluator_type="sem_sec")
-    with pytest.raises(UserError, match="leaves nothing to measure"):
+    with pytest.raises(UserError, match="leaves nothing to measure of a model that answers pan"):
         build_evaluator(name, tasks=("panoptic",))
+    with pytest.raises(UserError, match="tasks: 'sem_seg' is unknown.*Choices: semantic, pan"):
+        build_evaluator(name, tasks=("sem_seg",))
+    with pytest.raises(UserError, match="no panoptic_json, which evaluator_type 'panoptic' needs"):
+        build_evaluator(name, evaluator_type="panoptic")
+
+
+def test_every_evaluator_names_a_task_of_the_suite():
+    classes = (OVSSemSegEvaluator, OVSPanopticEvaluator, OVSMaskAPEvaluator, OVSInstanceEvaluator)
+    assert [kind.answers for kind in classes] == [*TASKS, "instance"]
+    assert tuple(RESULT_KEYS) == TASKS
+    with pytest.raises(UserError, match="Odd.answers: 'segm' is unknown"):
+        type("Odd", (Evaluator,), {"answers": "segm", "needs": ()})
+
+
+def test_a_name_is_registered_once_and_the_view_cannot_be_changed():
+    with pytest.raises(ValueError, match="'sem_seg' is taken"):
+        register_evaluator("sem_seg", OVSSemSegEvaluator)
+    with pytest.raises(ValueError, match="'nothing' is empty"):
+        register_evaluator("nothing")
+    with pytest.raises(TypeError):
+        evaluator_types()["mine"] = (OVSSemSegEvaluator,)
+
+
+def test_figures_of_all_tasks_and_masks_before_boxes():
+    found = {"bbox": {"AP": 1.0}, "segm": {"AP": 2.0}, "sem_seg": {"mIoU": 3.0}}
+    assert figures_of(found) == {"AP": 2.0, "mIoU": 3.0}
+    del found["segm"]
+    assert figures_of(found) == {"AP": 1.0, "mIoU": 3.0}

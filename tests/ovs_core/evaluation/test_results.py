@@ -8,7 +8,7 @@ import numpy as np
 from ovs_core.evaluation.results import Report, versions
 
 REPORT = Report(
-    task="sem_seg",
+    key="sem_seg",
     dataset="toy",
     rule="mean|of all",
     figures={"mIoU": 12.345, "hIoU": float("nan")},
