@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from .methods.configs import list_configs, list_methods
     from .predict.predictor import Predictor
 
-__all__ = ["Predictor", "list_configs", "list_methods"]
+    __version__: str
+
+__all__ = ["Predictor", "__version__", "list_configs", "list_methods"]
 
 _HOMES = {
     "Predictor": "predict.predictor",
@@ -24,6 +27,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that small tools start fast."""
+    if name == "__version__":  # of what is installed; it is stated in setup.cfg alone
+        return importlib.metadata.version("ovsuite")
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'ovs_core' has no attribute '{name}'")

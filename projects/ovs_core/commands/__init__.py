@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
+from .. import __version__
 from ..errors import UserError
 
 # As typed; the module's name has "_" for "-". The order is that of the help.
@@ -79,6 +80,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ovsuite", description=DESCRIPTION, epilog="ovsuite COMMAND -h shows examples."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--verbose", action="store_true", help="say more; on errors the trace")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -31,6 +32,11 @@ def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "ovs_core", "-h"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ovsuite")
+
+
+def test_the_version_is_that_of_the_installed_suite(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ovsuite {metadata.version('ovsuite')}\n"
 
 
 def test_methods_of_one_name(capsys):
