@@ -44,7 +44,7 @@ class Teacher(nn.Module):
         super().__init__()
         check_choice("MODEL.CLIPTEACHER.PLM.TOKENS", tokens, TOKENS)
         check_choice("MODEL.CLIPTEACHER.CLIP.POS_INTERP", positions, POSITIONS)
-        self.encoder = ImageEncoder(visual, positions=PositionRule(mode=positions))
+        self.encoder = ImageEncoder(visual.eval(), positions=PositionRule(mode=positions))
         self.tokens = tokens
         self.cache = TokenCache(cache_mib * 2**20)
         self.train(False)

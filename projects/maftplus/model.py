@@ -94,9 +94,9 @@ class MAFTPlus(MaskSegmenter):
     def teacher(self) -> ConvEncoder:
         """The frozen original trunk, loaded when first asked for."""
         if not self._teacher:
-            teacher = self._build_teacher().to(self.device).requires_grad_(False).eval()
-            if self.drop_path != "none":
-                teacher.train()
+            teacher = self._build_teacher()
+            tower = teacher.visual.to(self.device).requires_grad_(False)
+            tower.train(self.drop_path != "none")
             self._teacher.append(teacher)
         return self._teacher[0]
 

@@ -142,7 +142,7 @@ def test_stochastic_depth_is_on_in_training_only(make):
     assert all(m.training for t in model.train().encoder.trunk_modules() for m in t.modules())
     assert not model.clip.model.transformer.training
     assert not any(m.training for m in model.eval().modules())
-    assert all(m.training for m in model.teacher.modules())
+    assert all(m.training for m in model.teacher.visual.modules())
 
 
 @pytest.mark.parametrize("method", METHODS)

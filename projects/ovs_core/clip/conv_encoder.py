@@ -21,8 +21,10 @@ STRIDES = dict(zip(STAGES, (4, 8, 16, 32), strict=True))
 Pooling = Callable[[Tensor, Tensor], Tensor]
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder:
     """Run a convolutional image tower on pictures of any size and keep every stage.
+
+    A view of the tower and no module, as ``ImageEncoder`` is.
 
     Args:
         visual: image tower of an open_clip model, not copied.
@@ -32,7 +34,6 @@ class ConvEncoder(nn.Module):
     """
 
     def __init__(self, visual: nn.Module) -> None:
-        super().__init__()
         self.is_resnet = isinstance(visual, ModifiedResNet)
         if not (self.is_resnet or _is_convnext(visual)):
             raise UserError(
@@ -59,7 +60,7 @@ class ConvEncoder(nn.Module):
         trunk = self.visual.trunk
         return [trunk.stem, trunk.stages, trunk.norm_pre]
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Encode pictures.
 
         Args:
@@ -75,7 +76,7 @@ class ConvEncoder(nn.Module):
         """Embed masks in the joint space.
 
         Args:
-            dense: (B, C, h, w) of ``forward``.
+            dense: (B, C, h, w) of ``__call__``.
             masks: (B, Q, h, w) mask logits at that size.
             pool: averages features inside masks; used by ConvNeXt towers. A ResNet tower pools with
                 its own attention, which sees the cells of the mask only.

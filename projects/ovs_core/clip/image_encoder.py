@@ -39,8 +39,12 @@ class ImageTokens:
     taps: dict[int, Tensor] = field(default_factory=dict)
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder:
     """Run a ViT image tower on pictures of any size and keep every token.
+
+    A view of the tower and no module: the weights belong to the CLIP, where they are registered
+    once. Keep it in any attribute of a module, ``self.encoder = ImageEncoder(clip.visual)``; mode,
+    device and gradients are set on the CLIP.
 
     Args:
         visual: open_clip ``VisionTransformer`` with a CLS token, not copied.
@@ -51,7 +55,6 @@ class ImageEncoder(nn.Module):
     """
 
     def __init__(self, visual: nn.Module, *, positions: PositionRule | None = None) -> None:
-        super().__init__()
         _check_tower(visual)
         self.visual = visual
         self.positions = positions or PositionRule()
@@ -155,7 +158,7 @@ class ImageEncoder(nn.Module):
         tokens = self.visual.ln_post(tokens)
         return tokens if self.visual.proj is None else tokens @ self.visual.proj
 
-    def forward(
+    def __call__(
         self,
         images: Tensor,
         *,

@@ -19,32 +19,25 @@ from .loading import CLIP
 logger = logging.getLogger(__name__)
 
 
-class TextEncoder(nn.Module):
+class TextEncoder:
     """Encode prompts with the text tower of a CLIP.
 
-    The tower is causal and its feature is read at the end token, so tokens behind the longest
-    prompt's end token cannot matter and are not computed.
+    A view of the tower and no module, as ``ImageEncoder`` is. The tower is causal and its feature
+    is read at the end token, so tokens behind the longest prompt's end token cannot matter and are
+    not computed.
 
     Args:
         clip: the CLIP, not copied; parametrized weights are used as they are.
     """
 
     def __init__(self, clip: CLIP) -> None:
-        super().__init__()
-        # Not registered as a submodule: the CLIP belongs to the model that made this encoder.
-        self._clip = [clip]
-
-    @property
-    def clip(self) -> CLIP:
-        """The CLIP whose tower is used."""
-        return self._clip[0]
+        self.clip = clip
+        self._num_computed = 0
 
     @property
     def num_computed(self) -> int:
         """How many prompts this encoder has sent through the tower."""
         return self._num_computed
-
-    _num_computed = 0
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Turn prompts into token ids; prompts that had to be cut are told to the log.
@@ -63,7 +56,7 @@ class TextEncoder(nn.Module):
             self._report_cut_prompts(prompts, tokens)
         return tokens.to(self.clip.pixel_mean.device)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor) -> Tensor:
         """Encode token ids.
 
         Args:

@@ -1,3 +1,5 @@
+import copy
+
 import open_clip
 import pytest
 import torch
@@ -76,6 +78,15 @@ def test_positions_of_the_published_rules():
     assert by_size.shape == by_factor.shape == (37, 8)
     assert (by_size[1:] - by_factor[1:]).abs().max() > 1e-3
     assert torch.equal(by_size[0], table[0])
+
+
+def test_an_encoder_is_a_view_of_the_tower(tiny_clip):
+    model = torch.nn.Module()
+    model.encoder = ImageEncoder(tiny_clip.visual)
+    assert not model.state_dict()
+    model.clip = tiny_clip
+    twin = copy.deepcopy(model)
+    assert twin.encoder.visual is twin.clip.visual is not tiny_clip.visual
 
 
 def test_refusals(encoder):

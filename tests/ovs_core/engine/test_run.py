@@ -229,9 +229,9 @@ def test_the_second_evaluation_embeds_no_text(world, tmp_path, monkeypatch):
     from ovs_core.clip.text_encoder import TextEncoder
 
     counted = []
-    original = TextEncoder.forward
+    original = TextEncoder.__call__
     monkeypatch.setattr(
-        TextEncoder, "forward", lambda self, t: counted.append(len(t)) or original(self, t)
+        TextEncoder, "__call__", lambda self, t: counted.append(len(t)) or original(self, t)
     )
     config = str(world / "toy.yaml")
     run(config, ["OUTPUT_DIR", str(tmp_path / "a")], eval_only=True)

@@ -39,7 +39,7 @@ class Toy(Segmenter):
     @configurable
     def __init__(self, **arguments):
         super().__init__(**arguments)
-        self.image_encoder = [ImageEncoder(self.clip.visual)]
+        self.image_encoder = ImageEncoder(self.clip.visual)  # a view: its weights are the CLIP's
         self.head = nn.Sequential(nn.LayerNorm(16), nn.Dropout(0.2), nn.Linear(16, 16))
         self.to(self.device)
 
@@ -48,7 +48,7 @@ class Toy(Segmenter):
         return segmenter_arguments(cfg)
 
     def encode(self, images):
-        return self.image_encoder[0](images).patches
+        return self.image_encoder(images).patches
 
     def score(self, features):
         features = self.head(features.movedim(1, -1))
