@@ -11,7 +11,6 @@ Random weights of the real shapes are used unless --weights is given.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tabulate import tabulate
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import STAGES, benchmark
 from ovs_core.words.class_lists import load_class_list
@@ -47,7 +47,7 @@ def main() -> None:
     result["config"] = args.method
     _print(result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
         print(f"written to {args.json}")
 
 

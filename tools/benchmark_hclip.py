@@ -37,6 +37,7 @@ from hclip import CATSeg
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
 
@@ -61,7 +62,7 @@ def main() -> None:
     result |= {"config": args.config, "words": args.words, "clock": "wall" if args.wall else "cpu"}
     _print(result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
 
 
 def measure_memory(model: CATSeg, unchunked: CATSeg) -> dict[str, object]:

@@ -31,6 +31,7 @@ from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.trainer import Trainer
 from ovs_core.errors import UserError
+from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
 from ovs_core.words.vocabulary import Vocabulary
@@ -59,7 +60,7 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps(result, indent=2))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
 
 
 def sample(size: tuple[int, int], words: int, unlabelled: float = 0.0) -> dict:

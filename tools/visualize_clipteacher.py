@@ -19,12 +19,12 @@ from detectron2.config import CfgNode
 from clipteacher.figures import training_sheet
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.mapper import label_space
-from ovs_core.draw.renderer import save_picture
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.train_loader import seed_everything
 from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
+from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
 
 TRIES = 25  # samples looked at for each row

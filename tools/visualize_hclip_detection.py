@@ -20,12 +20,12 @@ from detectron2.config import CfgNode
 from hclip import HCLIPDetector
 from hclip.detection.figures import detection_sheet
 from ovs_core.data.build import build_mapper, dataset_dicts
-from ovs_core.draw.renderer import save_picture
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
 from ovs_core.files.pictures import find_pictures
+from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
 
 

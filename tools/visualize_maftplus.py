@@ -23,12 +23,12 @@ from detectron2.data import transforms as T
 from maftplus.figures import picture_sheets
 from maftplus.mask_segmenter import MaskSegmenter
 from ovs_core.data.build import dataset_dicts
-from ovs_core.draw.renderer import save_picture
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
 from ovs_core.files.pictures import read_picture
+from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
 
 

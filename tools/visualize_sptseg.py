@@ -18,11 +18,11 @@ from PIL import Image
 
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.labels import load_labels
-from ovs_core.draw.renderer import save_picture
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
+from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
 from sptseg.figures import filter_sheet, filters_of, mask_sheet, seen_unseen_sheet
 

@@ -6,7 +6,6 @@ picture.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip.attention import project_qkv
-from ovs_core.draw.renderer import heat_overlay, save_picture, sheet, with_legend
+from ovs_core.draw.renderer import heat_overlay, sheet, with_legend
 from ovs_core.errors import UserError
+from ovs_core.files.writing import save_picture, write_json
 
 from .correlation import correlation
 from .model import CLIPtrase
@@ -201,7 +201,7 @@ def write_views(
         "clusters": encoded.regions.count,
         "noise_patches": int((after < 0).sum()),
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report)
     return report
 
 

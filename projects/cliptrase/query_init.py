@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ovs_core.errors import UserError, nearest
+from ovs_core.files.writing import atomic_path
 
 from .pooling import spherical_kmeans
 
@@ -77,7 +78,8 @@ def save_queries(queries: Tensor, path: str | Path) -> None:
         queries: (1, Q, E).
         path: ``.safetensors`` file.
     """
-    save_file({"query_embed": queries.contiguous()}, str(path))
+    with atomic_path(path) as part:
+        save_file({"query_embed": queries.contiguous()}, part)
 
 
 def _orthogonal(size: int, seed: int) -> Tensor:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from ovs_core.engine.run import run
 from ovs_core.errors import UserError, nearest
+from ovs_core.files.writing import atomic_write, write_json
 
 HERE = Path(__file__).resolve().parent
 METRICS = ("pACC", "mACC", "fwIoU", "mIoU")
@@ -117,8 +118,8 @@ def run_table(
             entry["not_run"] = str(error)
         done.append(entry)
         table = format_table(done)
-        (output / "table.md").write_text(table + "\n", encoding="utf-8")
-        (output / "table.json").write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+        atomic_write(output / "table.md", table + "\n")
+        write_json(output / "table.json", done)
     return format_table(done), sum("not_run" in entry for entry in done)
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ovs_core.data.embedded.captions import Caption, short_sentences
 from ovs_core.data.embedded.scenes import Scene, render_object, render_scene, render_stuff
 from ovs_core.data.embedded.vocabulary import COLOURS, LARGE_NAMES, NUM_ATOMS, THINGS, unseen_pairs
+from ovs_core.files.writing import atomic_folder, write_json
 
 _CHUNK = 500
 Tokenize = Callable[[list[str]], np.ndarray]
@@ -109,10 +110,9 @@ def ensure_bank(folder: Path, spec: BankSpec, tokenize: Tokenize, workers: int) 
     """Load a bank, rendering it first if the folder does not hold exactly this one."""
     stamp = folder / "spec.json"
     if not stamp.exists() or json.loads(stamp.read_text()) != asdict(spec):
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)
-        _render_bank(folder, spec, tokenize, workers)
-        stamp.write_text(json.dumps(asdict(spec)))
+        with atomic_folder(folder) as part:
+            _render_bank(part, spec, tokenize, workers)
+            write_json(part / stamp.name, asdict(spec))
     return Bank(folder, tokenize)
 
 

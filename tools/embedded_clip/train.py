@@ -31,6 +31,7 @@ from ovs_core.clip import CLIP, ImageEncoder, load_clip, read_weight_file
 from ovs_core.clip.loading import EMBEDDED_DIR, model_config
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.files.cache import cache_dir
+from ovs_core.files.writing import atomic_path
 
 from .bank import Bank, BankSpec, ensure_bank
 from .probe import dense_miou, single_object_accuracy
@@ -146,17 +147,14 @@ class Training:
             print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
-        """Write the checkpoint beside its place, then move it there."""
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "modules": self.modules.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-            },
-            part,
-        )
-        part.replace(self.checkpoint)
+        """Write the checkpoint."""
+        state = {
+            "modules": self.modules.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        with atomic_path(self.checkpoint) as part:
+            torch.save(state, part)
 
     def train_step(self, banks: Banks) -> float:
         """Take one step; its batch depends on seed and step only, so a resumed run is the same."""
@@ -224,10 +222,8 @@ class Training:
         """Write the weights as half-precision safetensors with open_clip's names."""
         quick = str(model_config(self.clip.architecture)["quick_gelu"]).lower()
         state = {name: value.half().contiguous() for name, value in self.model.state_dict().items()}
-        part = path.with_suffix(".part")
-        save_file(state, part, metadata={"quick_gelu": quick})
-        part.chmod(0o644)  # safetensors makes files that only their owner can read
-        part.replace(path)
+        with atomic_path(path) as part:
+            save_file(state, part, metadata={"quick_gelu": quick})
 
 
 def join(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -6,15 +6,12 @@ The same input gives the same picture. Letters: K names, R regions, H x W pictur
 from __future__ import annotations
 
 import unicodedata
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..files.writing import atomic_path
 from .captions import Caption, draw_captions
 from .colors import palette
 from .fonts import font_for
@@ -24,8 +21,6 @@ PANEL = (250, 250, 250)
 INK = (32, 32, 32)
 LONGEST, SHORTEST = 2048, 512  # pixels between which `render` brings the longer side
 LEGEND_WIDTH = 320  # pixels that a legend needs at least
-# Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
-PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 MANY_NAMES = 30  # of a legend; more are written smaller
 
 
@@ -236,14 +231,6 @@ def sheet(
             canvas.paste(Image.fromarray(cell), (left, y))
         y += height + gap
     return np.asarray(canvas)
-
-
-def save_picture(picture: np.ndarray, path: str | Path) -> Path:
-    """Write an (H, W, 3) picture or an (H, W) label map in one step; folders are made."""
-    path = Path(path)
-    with atomic_path(path) as part:
-        Image.fromarray(picture).save(part, **(PNG if path.suffix.lower() == ".png" else {}))
-    return path
 
 
 def _index(labels: np.ndarray, count: int, ignore: int | None) -> np.ndarray:

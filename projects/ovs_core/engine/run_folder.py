@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..errors import UserError
 from ..evaluation.results import versions
-from ..files.writing import check_output_dir
+from ..files.writing import atomic_write, check_output_dir, write_json
 
 
 def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
@@ -44,9 +43,9 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
         )
     if comm.is_main_process():
         name = "config_eval.yaml" if eval_only else "config.yaml"
-        (folder / name).write_text(cfg.dump())
+        atomic_write(folder / name, cfg.dump())
         if not eval_only:
-            (folder / "environment.json").write_text(json.dumps(versions(), indent=2) + "\n")
+            write_json(folder / "environment.json", versions())
     return folder
 
 

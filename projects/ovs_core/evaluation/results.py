@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -16,7 +14,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..files.writing import atomic_write
+from ..files.writing import atomic_write, json_text
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ class Report:
             "classes": self.classes,
             "notes": list(self.notes),
         }
-        return json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return json_text(content)
 
     def csv(self) -> str:
         """One line per figure, then one per class and column: task, class, metric, value."""
@@ -127,14 +125,3 @@ def versions() -> dict[str, str]:
 
 def _today() -> str:
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-
-
-def _plain(value: Any) -> Any:
-    """Turn arrays and numpy numbers into what JSON knows."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

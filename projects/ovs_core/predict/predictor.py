@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,9 @@ class Predictor:
         self._prepare = prepare
         self._remember = remember
         self._encoded: OrderedDict[str, list[tuple[Size, Any]]] = OrderedDict()
-        self._checked: tuple[Vocabulary | None, tuple[str, ...]] = (None, ())
-        self._lock = threading.RLock()
+        # Kept by the words they belong to, so that a warning about them is logged once.
+        self._word_notes = lru_cache(maxsize=32)(partial(_word_notes, model))
+        self._lock = threading.RLock()  # of the model, its tokenizer and the encoded pictures
 
     @classmethod
     def from_config(
@@ -131,9 +132,8 @@ class Predictor:
             UserError: if a picture cannot be read, or the words are empty or repeated.
         """
         vocabulary = Vocabulary.parse(words)
-        if vocabulary != self._checked[0]:
-            self._checked = vocabulary, self._word_notes(vocabulary)
-        notes = self.notes + self._checked[1]
+        with self._lock:
+            notes = self.notes + self._word_notes(vocabulary)
         if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
             found = find_pictures(pictures)
             return (self._segment(picture, vocabulary, notes) for picture in found)
@@ -154,16 +154,6 @@ class Predictor:
         """Drop the pictures that are kept for other words."""
         with self._lock:
             self._encoded.clear()
-
-    def _word_notes(self, vocabulary: Vocabulary) -> tuple[str, ...]:
-        cut = self.model.text_encoder.cut_texts(vocabulary.texts, self.model.templates)
-        if not cut:
-            return ()
-        shown = ", ".join(f"'{text[:60]}...'" for text in cut[:3])
-        more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        note = f"too long for CLIP's text tower, only the beginning counts: {shown}{more}"
-        logger.warning(note)
-        return (note,)
 
     def _segment(self, source: Any, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Result:
         image = read_picture(source)
@@ -221,6 +211,18 @@ class Predictor:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(key)
         return self._encoded[key]
+
+
+def _word_notes(model: Segmenter, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """What a reader of a result should know about its words, also said to the log."""
+    cut = model.text_encoder.cut_texts(vocabulary.texts, model.templates)
+    if not cut:
+        return ()
+    shown = ", ".join(f"'{text[:60]}...'" for text in cut[:3])
+    more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
+    note = f"too long for CLIP's text tower, only the beginning counts: {shown}{more}"
+    logger.warning(note)
+    return (note,)
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:

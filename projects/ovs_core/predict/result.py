@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..draw.renderer import render, save_picture
+from ..draw.renderer import render
 from ..errors import UserError
-from ..files.writing import atomic_write
+from ..files.writing import save_picture, write_json
 
 MAKER = "ovsuite"
 PARTS = ("labels.png", "overlay.png", "segment_ids.png", "segments.json")
@@ -167,8 +167,7 @@ class Result:
             "segments": [asdict(segment) for segment in self.segments],
             "notes": list(self.notes),
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        atomic_write(folder / f"{stem}_segments.json", text + "\n")
+        write_json(folder / f"{stem}_segments.json", content)
         return folder
 
     def _segment(

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..draw.renderer import legend, palette, save_picture, sheet
+from ..draw.renderer import legend, palette, sheet
 from ..errors import UserError
-from ..files.writing import check_output_dir
+from ..files.writing import check_output_dir, save_picture
 from ..words.vocabulary import Vocabulary
 from .predictor import Predictor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from tabulate import tabulate
 
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..data.labels import load_labels
-from ..draw.renderer import legend, overlay, palette, save_picture, sheet
+from ..draw.renderer import legend, overlay, palette, sheet
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter, run
 from ..engine.train_once import train_once
 from ..engine.trainer import set_test_words
 from ..files.pictures import read_picture
+from ..files.writing import atomic_write, save_picture, write_json
 from ..methods.configs import find_config
 
 METRICS = ("mIoU", "mIoU_S", "mIoU_U", "hIoU", "pACC")
@@ -171,9 +171,8 @@ def _compare(
     """Evaluate the runs of every line and write table and pictures."""
     results = {title: [_evaluate(e, output) for e in entries] for title, entries in lines.items()}
     table = format_table(results, metrics)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "table.md").write_text(table + "\n")
-    (output / "table.json").write_text(json.dumps(results, indent=2) + "\n")
+    atomic_write(output / "table.md", table + "\n")
+    write_json(output / "table.json", results)
     firsts = [replace(entries[0], title=title) for title, entries in lines.items()]
     save_picture(picture_sheet(firsts, output, samples), output / "sheet.png")
     return table

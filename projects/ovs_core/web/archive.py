@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files.writing import write_json
 from .room import Outcome
 
 
@@ -33,7 +33,7 @@ def zip_outcomes(outcomes: Sequence[Outcome], stem: str, strength: float) -> byt
                 "trained": outcome.choice.trained,
                 "seconds": round(outcome.seconds, 4),
             }
-            (place / f"{stem}_about.json").write_text(json.dumps(about, indent=2) + "\n")
+            write_json(place / f"{stem}_about.json", about)
             for file in sorted(place.iterdir()):
                 archive.write(file, file.relative_to(folder))
     return packed.getvalue()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files.writing import atomic_write
 from .archive import zip_outcomes
 from .examples import Example
 from .inputs import Limits, read_upload, read_words
@@ -84,7 +85,7 @@ class Actions:
             return notice("segment a picture first; then its masks can be downloaded"), None
         # A folder of its own: two visitors' pictures may bear the same name.
         path = Path(tempfile.mkdtemp(dir=self._folder)) / f"{stem}_masks.zip"
-        path.write_bytes(zip_outcomes(outcomes, stem, strength))
+        atomic_write(path, zip_outcomes(outcomes, stem, strength))
         return "", str(path)
 
 

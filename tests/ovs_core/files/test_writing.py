@@ -1,10 +1,23 @@
 import os
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from ovs_core.errors import UserError
-from ovs_core.files.writing import atomic_path, atomic_write, check_output_dir
+from ovs_core.files.writing import (
+    atomic_folder,
+    atomic_path,
+    atomic_write,
+    check_output_dir,
+    save_picture,
+    write_json,
+)
 
 
 def test_text_and_bytes(tmp_path):
@@ -38,6 +51,66 @@ def test_others_may_read_the_file(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_threads_that_write_at_once_leave_the_permissions_of_new_files_alone(tmp_path):
+    def write(number):
+        for turn in range(100):
+            atomic_write(tmp_path / f"{number}_{turn}.txt", "x")
+
+    old, usual = os.umask(0o022), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
+    finally:
+        sys.setswitchinterval(usual)
+        left = os.umask(old)
+    assert left == 0o022
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_others_may_read_what_a_library_wrote_for_its_user_alone(tmp_path):
+    old = os.umask(0o022)
+    try:
+        with atomic_path(tmp_path / "a.safetensors") as part:
+            save_file({"a": torch.zeros(2)}, part)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o644
+
+
+def test_json_is_written_for_people_or_for_programs(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "grün", "list": [1, 2]})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text == '{\n  "name": "grün",\n  "list": [\n    1,\n    2\n  ]\n}\n'
+    write_json(tmp_path / "a.json", {"list": [1, 2]}, compact=True)
+    assert (tmp_path / "a.json").read_text() == '{"list": [1, 2]}\n'
+    figures = {"mIoU": float("nan"), "IoU": np.array([0.5, np.inf]), "count": np.int64(3)}
+    write_json(tmp_path / "a.json", figures, compact=True)
+    assert (tmp_path / "a.json").read_text() == '{"mIoU": null, "IoU": [0.5, null], "count": 3}\n'
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    folder, left_over = tmp_path / "set", tmp_path / ".set.part"
+    for path in (folder, left_over):
+        path.mkdir()
+        (path / "old.txt").write_text("old")
+    with pytest.raises(RuntimeError, match="stop"), atomic_folder(folder) as part:
+        raise RuntimeError("stop")
+    assert [p.name for p in folder.iterdir()] == ["old.txt"]
+    with atomic_folder(folder) as part:
+        assert list(part.iterdir()) == []
+        (part / "new.txt").write_text("new")
+    assert [p.name for p in folder.iterdir()] == ["new.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_label_maps_are_stored_as_they_are(tmp_path, kind):
+    labels = np.arange(12, dtype=kind).reshape(3, 4) * 20
+    path = save_picture(labels, tmp_path / "new" / "a.png")
+    assert np.array_equal(np.asarray(Image.open(path)), labels)
 
 
 def test_output_folder_is_made(tmp_path):

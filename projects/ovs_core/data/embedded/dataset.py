@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +26,9 @@ from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
-from ovs_core.errors import UserError, nearest
-
+from ...errors import UserError, nearest
 from ...files.cache import cache_dir
+from ...files.writing import atomic_folder, write_json
 from .scenes import Scene, render_scene
 from .vocabulary import SEMANTIC_NAMES, THINGS
 
@@ -168,29 +167,25 @@ def _find_fault(folder: Path, spec: Split) -> str | None:
 
 
 def _make(folder: Path, split: str, spec: Split) -> None:
-    """Write all files beside the folder's place, then move them there in one step."""
-    part = folder.with_name(f".{folder.name}.part")
-    if part.exists():
-        shutil.rmtree(part)
-    for kind in ("images", "sem_seg", "sem_seg_208", "panoptic"):
-        (part / kind).mkdir(parents=True)
-    images, annotations, captions = [], [], {}
-    for i in tqdm(range(spec.count), f"making the embedded {split} set", unit="picture"):
-        height, width = spec.sizes[i % len(spec.sizes)]
-        scene = render_scene(spec.seed + i, (height, width))
-        name = f"{i:06d}.png"
-        _write_pictures(part, name, scene)
-        images.append({"id": i, "file_name": name, "height": height, "width": width})
-        annotations.append({"image_id": i, "file_name": name, "segments_info": _segments(scene)})
-        captions[name] = [caption.text for caption in scene.captions]
-    content = {"images": images, "annotations": annotations, "categories": _categories()}
-    (part / "panoptic.json").write_text(json.dumps(content), encoding="utf-8")
-    (part / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-    manifest = {"origin": _origin(spec), "content": content_hash(part)}
-    (part / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.replace(folder)
+    """Write all files of a split; they appear together or not at all."""
+    with atomic_folder(folder) as part:
+        for kind in ("images", "sem_seg", "sem_seg_208", "panoptic"):
+            (part / kind).mkdir()
+        images, annotations, captions = [], [], {}
+        for i in tqdm(range(spec.count), f"making the embedded {split} set", unit="picture"):
+            height, width = spec.sizes[i % len(spec.sizes)]
+            scene = render_scene(spec.seed + i, (height, width))
+            name = f"{i:06d}.png"
+            _write_pictures(part, name, scene)
+            images.append({"id": i, "file_name": name, "height": height, "width": width})
+            segments = _segments(scene)
+            annotations.append({"image_id": i, "file_name": name, "segments_info": segments})
+            captions[name] = [caption.text for caption in scene.captions]
+        content = {"images": images, "annotations": annotations, "categories": _categories()}
+        write_json(part / "panoptic.json", content, compact=True)
+        write_json(part / "captions.json", captions, compact=True)
+        manifest = {"origin": _origin(spec), "content": content_hash(part)}
+        write_json(part / _MANIFEST, manifest)
 
 
 def _write_pictures(folder: Path, name: str, scene: Scene) -> None:

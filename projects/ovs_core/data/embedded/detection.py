@@ -5,11 +5,10 @@ The file ``<cache>/embedded/<split>_instances.json`` is made from the split's ``
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ...files.writing import atomic_write
+from ...files.writing import atomic_write, json_text
 from .dataset import embedded_root, ensure_embedded_dataset, load_records
 from .vocabulary import THINGS
 
@@ -65,6 +64,6 @@ def _write_annotations(records: list[dict[str, Any]], path: Path) -> None:
     ]  # fmt: skip
     categories = [{"id": i, "name": name} for i, name in enumerate(THINGS)]
     content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
-    text = json.dumps(content)
+    text = json_text(content, compact=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         atomic_write(path, text)
