@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from detectron2.config import CfgNode
 
 from ovs_core.clip import CLIP, ImageEncoder, PositionRule
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.losses import SSIM_INPUTS, MaskLoss
+from ovs_core.modeling.pixel_statistics import PixelStatistics
 
-from .decoder import CrossAttention, DecoderLayer, MaskDecoder, SpectralGuidedAttention
+from .decoder import INITS, CrossAttention, DecoderLayer, MaskDecoder, SpectralGuidedAttention
 from .hilo import HighLowAttention
 from .prompts import DoubledClassEmbedding, PromptedEncoder, VisualPrompts, build_filters
 
+KEY = "MODEL.SPTSEG"
 DECODERS = ("spectral", "cross")
-INITS = ("default", "trunc_normal")
+STATISTICS = ("imagenet", "clip")
+
+
+def model_parts(cfg: CfgNode) -> dict[str, Any]:
+    """Give the constructor arguments of ``SPTSeg``.
+
+    Raises:
+        UserError: for an unknown value, or parts that do not fit together.
+    """
+    node, shared = cfg.MODEL.SPTSEG, segmenter_arguments(cfg)
+    return {
+        **shared,
+        "encoder": build_encoder(node, shared["clip"]),
+        "decoder": build_decoder(node, shared["clip"].embed_dim),
+        "loss": build_loss(node.LOSS),
+        "statistics": build_statistics(node, shared["clip"]),
+        "mode": node.MODE,
+        "crop": node.CROP,
+        "seen_bias": node.SEEN_BIAS,
+        "test_classes": node.TEST_CLASSES,
+        "seen": node.SEEN,
+        "unseen": node.UNSEEN,
+        "empty_batch_negatives": node.LOSS.EMPTY_BATCH_NEGATIVES,
+        "accuracy_period": node.LOSS.ACCURACY_PERIOD,
+    }
 
 
 def build_encoder(node: CfgNode, clip: CLIP) -> PromptedEncoder:
@@ -27,7 +57,7 @@ def build_encoder(node: CfgNode, clip: CLIP) -> PromptedEncoder:
     tower = ImageEncoder(clip.visual, positions=positions)
     if any(node.CROP % side for side in tower.patch_size):
         raise UserError(
-            f"MODEL.SPTSEG.CROP {node.CROP} is no multiple of the {tower.patch_size[0]}-pixel "
+            f"{KEY}.CROP {node.CROP} is no multiple of the {tower.patch_size[0]}-pixel "
             "patches of this CLIP"
         )
     prompts = None
@@ -58,15 +88,11 @@ def build_decoder(node: CfgNode, dim: int) -> MaskDecoder:
         UserError: for an unknown kind, or heads that do not divide the width.
     """
     decoder = node.DECODER
-    for key, choices in (("KIND", DECODERS), ("INIT", INITS)):
-        if decoder[key] not in choices:
-            raise UserError(
-                f"MODEL.SPTSEG.DECODER.{key}: '{decoder[key]}' is none of {', '.join(choices)}."
-                f"{nearest(decoder[key], choices)}"
-            )
+    check_choice(f"{KEY}.DECODER.KIND", decoder.KIND, DECODERS)
+    check_choice(f"{KEY}.DECODER.INIT", decoder.INIT, INITS)
     if decoder.LAYERS < 1 or dim % decoder.HEADS:
         raise UserError(
-            f"MODEL.SPTSEG.DECODER: LAYERS {decoder.LAYERS} must be positive, and HEADS "
+            f"{KEY}.DECODER: LAYERS {decoder.LAYERS} must be positive, and HEADS "
             f"{decoder.HEADS} divide the joint width {dim}"
         )
 
@@ -80,6 +106,35 @@ def build_decoder(node: CfgNode, dim: int) -> MaskDecoder:
         )
 
     return MaskDecoder(dim, make_layer, layers=decoder.LAYERS, init=decoder.INIT)
+
+
+def build_loss(node: CfgNode) -> MaskLoss:
+    """Build the loss of ``LOSS``.
+
+    Raises:
+        UserError: for an unknown ``SSIM_ON``.
+    """
+    check_choice(f"{KEY}.LOSS.SSIM_ON", node.SSIM_ON, SSIM_INPUTS)
+    return MaskLoss(
+        focal=node.FOCAL,
+        dice=node.DICE,
+        ssim=node.SSIM,
+        alpha=node.FOCAL_ALPHA,
+        gamma=node.FOCAL_GAMMA,
+        ssim_on=node.SSIM_ON,
+    )
+
+
+def build_statistics(node: CfgNode, clip: CLIP) -> PixelStatistics:
+    """Build the pixel statistics of ``PIXEL_STATISTICS``.
+
+    Raises:
+        UserError: for an unknown value.
+    """
+    check_choice(f"{KEY}.PIXEL_STATISTICS", node.PIXEL_STATISTICS, STATISTICS)
+    if node.PIXEL_STATISTICS == "imagenet":
+        return PixelStatistics()
+    return PixelStatistics(clip.pixel_mean.flatten().tolist(), clip.pixel_std.flatten().tolist())
 
 
 def _cross(node: CfgNode, dim: int) -> CrossAttention:

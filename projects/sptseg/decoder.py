@@ -16,7 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovs_core.modeling.scores import size_of
+
 from .hilo import Grid, HighLowAttention
+
+INITS = ("default", "trunc_normal")
 
 
 class QueryAttention(Protocol):
@@ -59,9 +63,9 @@ class CrossAttention(nn.Module):
     def attend(self, query: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
         """Weighted values behind the output projection."""
         parts = (self.query(query), memory[0], self.value(memory[1]))
-        heads = [p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts]
+        q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(*heads, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         return self.project(mixed.transpose(1, 2).flatten(2))
 
 
@@ -108,6 +112,8 @@ class DecoderLayer(nn.Module):
         dropout: behind the attention, in and behind the feed-forward.
     """
 
+    attention: QueryAttention
+
     def __init__(
         self, attention: QueryAttention, *, dim: int, feedforward: int, dropout: float = 0.1
     ) -> None:
@@ -132,7 +138,7 @@ class MaskDecoder(nn.Module):
         dim: joint width D.
         make_layer: builds one layer; the others start as its copies.
         layers: number of layers.
-        init: ``"default"``, or ``"trunc_normal"`` for weights of std 0.02 and zero biases.
+        init: ``default`` (PyTorch's), or ``trunc_normal`` for weights of std 0.02 and zero biases.
     """
 
     def __init__(
@@ -152,8 +158,8 @@ class MaskDecoder(nn.Module):
 
     def memories(self, patches: Tensor) -> list[Any]:
         """Each layer's memory of (B, D, h, w) patch features."""
-        tokens, grid = patches.flatten(2).transpose(1, 2), tuple(patches.shape[-2:])
-        return [layer.attention.memory(tokens, grid) for layer in self.layers]
+        tokens, grid = patches.flatten(2).transpose(1, 2), size_of(patches)
+        return [attention.memory(tokens, grid) for attention in self._attentions()]
 
     def forward(self, cls: Tensor, memories: list[Any], text: Tensor) -> Tensor:
         """Score every class at every patch.
@@ -170,7 +176,11 @@ class MaskDecoder(nn.Module):
         for layer, memory in zip(self.layers[:-1], memories[:-1], strict=True):
             query = layer(query, memory)
         # The last layer's own query update would change nothing.
-        return self.layers[-1].attention.logits(query, memories[-1])
+        return self._attentions()[-1].logits(query, memories[-1])
+
+    def _attentions(self) -> list[QueryAttention]:
+        # nn.ModuleList does not say what it holds.
+        return [layer.attention for layer in self.layers if isinstance(layer, DecoderLayer)]
 
 
 def describe(cls: Tensor, text: Tensor) -> Tensor:

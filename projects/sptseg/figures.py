@@ -16,6 +16,7 @@ from ovs_core.draw.renderer import legend, overlay, palette, sheet
 from ovs_core.errors import UserError
 
 from .model import SPTSeg
+from .spectral import SpectralFilter
 from .split import IGNORE
 
 SIDES = ("seen", "unseen")
@@ -24,9 +25,11 @@ CELL = 8  # pixels per frequency
 
 
 def seen_unseen_sheet(
-    model: SPTSeg, samples: Sequence[Mapping[str, Any]], originals: Sequence[np.ndarray],
+    model: SPTSeg,
+    samples: Sequence[Mapping[str, Any]],
+    originals: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Picture, truth and prediction by class, and both again by side of the split.
 
     Args:
@@ -74,9 +77,13 @@ def filter_sheet(weight: Tensor, *, channels: int = 15, columns: int = 8) -> np.
 
 @torch.no_grad()
 def mask_sheet(
-    model: SPTSeg, sample: Mapping[str, Any], original: np.ndarray, *, classes: int = 12,
+    model: SPTSeg,
+    sample: Mapping[str, Any],
+    original: np.ndarray,
+    *,
+    classes: int = 12,
     columns: int = 6,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Probabilities of the classes that are strongest somewhere in a picture, one panel each.
 
     Args:
@@ -107,9 +114,12 @@ def filters_of(model: SPTSeg) -> list[Tensor]:
     Raises:
         UserError: if it has none.
     """
-    if not len(model.encoder.filters):
+    filters: list[Tensor] = [
+        m.weight for m in model.encoder.filters if isinstance(m, SpectralFilter)
+    ]
+    if not filters:
         raise UserError("this model has no spectral filter (MODEL.SPTSEG.SPECTRAL.LAYERS is empty)")
-    return [spectral.weight for spectral in model.encoder.filters]
+    return filters
 
 
 def _frequency_panel(strength: np.ndarray, name: str) -> np.ndarray:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -16,29 +15,41 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Unpack
 
-from ovs_core.errors import UserError, nearest
-from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.errors import check_choice
 from ovs_core.modeling.contract import Words
 from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.losses import MaskLoss
-from ovs_core.modeling.scores import Scores, Size, WindowScores
-from ovs_core.modeling.segmenter import Segmenter
+from ovs_core.modeling.pixel_statistics import PixelStatistics
+from ovs_core.modeling.scores import Scores, Size, WindowScores, size_of
+from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
-from .build import build_decoder, build_encoder
+from .build import model_parts
 from .decoder import MaskDecoder
 from .prompts import PromptedEncoder
 from .published import rename_published
 from .split import IGNORE, MODES, UNSEEN, ClassSplit
-from .window_scores import ProbabilityWindows
+from .window_scores import ProbabilityWindows, seen_biased
 
 logger = logging.getLogger(__name__)
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB
-IMAGENET_STD = (58.395, 57.12, 57.375)
-STATISTICS = ("imagenet", "clip")
 TEST_CLASSES = ("all", "unseen")
 NEVER = 2.0  # more than any probability
+
+
+class Features(NamedTuple):
+    """Pictures before any word.
+
+    Attributes:
+        cls: (B, D) unit CLS features.
+        memories: what the queries of each decoder layer look at.
+        grid: (h, w).
+    """
+
+    cls: Tensor
+    memories: list[Any]
+    grid: Size
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,13 +60,13 @@ class SPTSeg(Segmenter):
         encoder: image tower with prompts.
         decoder: mask decoder.
         loss: of masks against labels.
+        statistics: brings pictures to the tower; default ImageNet's, as published.
         mode: ``inductive``, ``transductive`` or ``fully``.
         crop: side of training crops in pixels.
         seen_bias: taken off the probabilities of seen classes at test, unless transductive.
         test_classes: ``all``, or ``unseen`` to choose among unseen classes only.
         seen: names of the seen classes; empty for the data set's split.
         unseen: names of the unseen classes; empty for the data set's split.
-        statistics: ``imagenet`` or ``clip`` pixel statistics.
         empty_batch_negatives: whether a batch without a labelled pixel trains negatives.
         accuracy_period: iterations between logged accuracies; 0 for never.
         segmenter: arguments of ``Segmenter``.
@@ -68,22 +79,22 @@ class SPTSeg(Segmenter):
         encoder: PromptedEncoder,
         decoder: MaskDecoder,
         loss: MaskLoss,
+        statistics: PixelStatistics | None = None,
         mode: str = "inductive",
         crop: int = 512,
         seen_bias: float = 0.1,
         test_classes: str = "all",
         seen: Sequence[str] = (),
         unseen: Sequence[str] = (),
-        statistics: str = "imagenet",
         empty_batch_negatives: bool = False,
         accuracy_period: int = 20,
-        segmenter: dict[str, Any],
+        **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter)
-        _check_choice("MODE", mode, MODES)
-        _check_choice("PIXEL_STATISTICS", statistics, STATISTICS)
-        _check_choice("TEST_CLASSES", test_classes, TEST_CLASSES)
+        check_choice("MODEL.SPTSEG.MODE", mode, MODES)
+        check_choice("MODEL.SPTSEG.TEST_CLASSES", test_classes, TEST_CLASSES)
         self.encoder, self.decoder = encoder, decoder
+        self.statistics = statistics or PixelStatistics()
         self.loss, self.mode, self.crop = loss, mode, crop
         self.seen_bias = 0.0 if mode == "transductive" else seen_bias
         if test_classes == "unseen":
@@ -91,43 +102,14 @@ class SPTSeg(Segmenter):
         self.stated_seen, self.stated_unseen = tuple(seen), tuple(unseen)
         self.empty_batch_negatives = empty_batch_negatives
         self.accuracy_period = accuracy_period
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-        if statistics == "clip":
-            mean, std = self.clip.pixel_mean.flatten(), self.clip.pixel_std.flatten()
-        for name, values in (("pixel_mean", mean), ("pixel_std", std)):
-            buffer = torch.as_tensor(values, dtype=torch.float32).view(3, 1, 1)
-            self.register_buffer(name, buffer.to(self.device), persistent=False)
         self.to(self.device)
         self._split: ClassSplit | None = None
         self._said_unseen = False
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read ``MODEL.SPTSEG``."""
-        node, loss = cfg.MODEL.SPTSEG, cfg.MODEL.SPTSEG.LOSS
-        segmenter = segmenter_arguments(cfg)
-        return {
-            "segmenter": segmenter,
-            "encoder": build_encoder(node, segmenter["clip"]),
-            "decoder": build_decoder(node, segmenter["clip"].embed_dim),
-            "loss": MaskLoss(
-                focal=loss.FOCAL,
-                dice=loss.DICE,
-                ssim=loss.SSIM,
-                alpha=loss.FOCAL_ALPHA,
-                gamma=loss.FOCAL_GAMMA,
-                ssim_on=loss.SSIM_ON,
-            ),
-            "mode": node.MODE,
-            "crop": node.CROP,
-            "seen_bias": node.SEEN_BIAS,
-            "test_classes": node.TEST_CLASSES,
-            "seen": node.SEEN,
-            "unseen": node.UNSEEN,
-            "statistics": node.PIXEL_STATISTICS,
-            "empty_batch_negatives": loss.EMPTY_BATCH_NEGATIVES,
-            "accuracy_period": loss.ACCURACY_PERIOD,
-        }
+        """Build the parts of ``MODEL.SPTSEG``; see ``build``."""
+        return model_parts(cfg)
 
     @property
     def split(self) -> ClassSplit:
@@ -149,37 +131,35 @@ class SPTSeg(Segmenter):
 
     def normalize(self, picture: Tensor) -> Tensor:
         """Bring RGB values in 0..255 to the published statistics."""
-        return (picture.to(self.device).float() - self.pixel_mean) / self.pixel_std
+        return self.statistics(picture)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, list[Any], tuple[int, int]]:
-        """(B, 3, h, w) -> CLS features, the decoder layers' memories, and the grid."""
+    def encode(self, images: Tensor) -> Features:
+        """Encode (B, 3, H, W) normalised pictures."""
         cls, patches = self.encoder(images)
-        return cls, self.decoder.memories(patches), tuple(patches.shape[-2:])
+        return Features(cls, self.decoder.memories(patches), size_of(patches))
 
-    def score(self, features: tuple[Tensor, list[Any], tuple[int, int]]) -> Tensor:
-        """Features -> (B, K, h, w) mask logits of the current words."""
+    def score(self, features: Features) -> Tensor:
+        """Give (B, K, h, w) mask logits of the current words."""
         return self.masks(features, self.text_features())
 
-    def masks(self, features: tuple[Tensor, list[Any], tuple[int, int]], text: Tensor) -> Tensor:
-        """Features and (K, D) class embeddings -> (B, K, h, w) mask logits."""
-        cls, memories, grid = features
-        return self.decoder(cls, memories, text).unflatten(-1, grid)
+    def masks(self, features: Features, text: Tensor) -> Tensor:
+        """Give (B, K, h, w) mask logits of (K, D) class embeddings."""
+        logits = self.decoder(features.cls, features.memories, text)
+        return logits.unflatten(-1, features.grid)
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Probabilities, with the bias taken off the seen classes."""
-        seen = torch.tensor(self.split.seen, device=maps.device)
-        seen = seen[(seen >= which.start) & (seen < which.stop)] - which.start
-        return seen_biased(maps, seen, self.seen_bias)
+        return seen_biased(maps, self.seen_mask()[which], self.seen_bias)
 
-    def score_picture(self, encoded: Any, size: Size) -> Scores:
-        """Scores of an encoded picture; windows with this method's activation built in."""
-        scores = super().score_picture(encoded, size)
-        if type(scores) is not WindowScores:
-            return scores
-        seen = torch.zeros(self.split.count, dtype=torch.bool, device=self.device)
-        seen[list(self.split.seen)] = True
-        parts = {field.name: getattr(scores, field.name) for field in fields(scores)}
-        return ProbabilityWindows(**parts, seen=seen, bias=self.seen_bias)
+    def finish_windows(self, windows: WindowScores) -> Scores:
+        """Scores that compare one window's masks without all their probabilities."""
+        return ProbabilityWindows(windows, self.seen_mask(), self.seen_bias)
+
+    def seen_mask(self) -> Tensor:
+        """(K,) bool, which of the current classes are seen."""
+        mask = torch.zeros(self.split.count, dtype=torch.bool, device=self.device)
+        mask[list(self.split.seen)] = True
+        return mask
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Weighted losses of a batch; see ``Segmenter.losses``.
@@ -245,26 +225,9 @@ class SPTSeg(Segmenter):
             storage.put_scalar("pixel_accuracy", float(pixel_accuracy(logits, labels)))
 
 
-def seen_biased(maps: Tensor, seen: Tensor, bias: float) -> Tensor:
-    """Logits (..., K, H, W) -> probabilities, with ``bias`` taken off the ``seen`` classes."""
-    probabilities = torch.sigmoid(maps)
-    if bias:
-        probabilities[..., seen, :, :] -= bias
-    return probabilities
-
-
 @torch.no_grad()
 def pixel_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Percent of labelled pixels (not 255) whose best mask is their label's; NaN without any."""
-    size = tuple(labels.shape[-2:])
-    found = argmax_upsample(logits, size)
+    found = argmax_upsample(logits, size_of(labels))
     labelled = labels != IGNORE
     return 100 * ((found == labels) & labelled).sum() / labelled.sum()
-
-
-def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(
-            f"MODEL.SPTSEG.{key}: '{value}' is none of {', '.join(choices)}."
-            f"{nearest(value, choices)}"
-        )

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +29,7 @@ class DoubledClassEmbedding:
         rule: how the table is fitted to the grid.
     """
 
-    def __init__(self, visual: nn.Module, rule: PositionRule) -> None:
+    def __init__(self, visual: VisionTransformer, rule: PositionRule) -> None:
         self.visual, self.rule = visual, rule
 
     def __call__(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ovs_core.errors import UserError, nearest
 from ovs_core.modeling.label_argmax import argmax_upsample
+from ovs_core.modeling.scores import size_of
 
 MODES = ("inductive", "transductive", "fully")
 IGNORE = 255
@@ -139,7 +140,7 @@ class ClassSplit:
             (B, H, W) without -1. The lowest index wins ties.
         """
         unseen = torch.tensor(self.unseen, device=labels.device)
-        pseudo = argmax_upsample(logits[:, unseen], tuple(labels.shape[-2:]))
+        pseudo = argmax_upsample(logits[:, unseen], size_of(labels))
         return torch.where(labels == UNSEEN, unseen[pseudo.long()], labels)
 
 

@@ -1,6 +1,6 @@
 """Labels of independent class probabilities, without a probability map for every class.
 
-Letters: K classes, h x w mask grid, H x W picture.
+Letters: K classes, k of them, h x w mask grid, H x W picture.
 """
 
 from __future__ import annotations
@@ -11,22 +11,55 @@ import torch
 from torch import Tensor
 
 from ovs_core.modeling.losses import enlarge
-from ovs_core.modeling.scores import WindowScores
+from ovs_core.modeling.scores import Scores, Size, WindowScores
 
 GROUP = 8  # maps that are enlarged at once: they stay in the cache of a CPU core
 
 
+def seen_biased(maps: Tensor, seen: Tensor, bias: float) -> Tensor:
+    """Turn mask logits into probabilities and make seen classes less likely.
+
+    Args:
+        maps: (..., k, H, W) logits.
+        seen: which of the k classes are seen, as indices or (k,) bool.
+        bias: taken off their probabilities.
+
+    Returns:
+        Maps of the same shape.
+    """
+    probabilities = torch.sigmoid(maps)
+    if bias:
+        probabilities[..., seen, :, :] -= bias
+    return probabilities
+
+
 @dataclass
-class ProbabilityWindows(WindowScores):
-    """Window scores whose activation is a sigmoid, less a constant on seen classes.
+class ProbabilityWindows(Scores):
+    """Windows whose masks are compared as probabilities, less a constant on seen classes.
 
     Attributes:
+        logits: of the windows.
         seen: (K,) bool.
         bias: taken off the probabilities of seen classes.
     """
 
-    seen: Tensor | None = None
+    logits: WindowScores
+    seen: Tensor
     bias: float = 0.0
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]  # an attribute that is only read
+        """K."""
+        return self.logits.num_classes
+
+    @property
+    def size(self) -> Size:  # type: ignore[override]  # an attribute that is only read
+        """Final (H, W)."""
+        return self.logits.size
+
+    def classes(self, which: slice) -> Tensor:
+        """Average the probabilities of a range of classes over the windows."""
+        return self.logits.merge(which, self._probabilities)
 
     def labels(self) -> Tensor:
         """Give the best class per pixel: (H, W) int64, lowest index on ties.
@@ -35,27 +68,30 @@ class ProbabilityWindows(WindowScores):
         is the whole picture, the best seen and the best unseen class are therefore found among the
         logits, and two maps of probabilities remain to be compared.
         """
-        one_window = len(self.windows) == 1 and self.boxes[0] == (0, 0, *self.size)
-        if not one_window or self.canvas != self.size or self.whole is not None:
+        if not self._is_one_window():
             return super().labels()
-        best = None
-        for group, bias in ((self.seen, self.bias), (~self.seen, 0.0)):
-            classes = group.nonzero()[:, 0]
-            if not len(classes):
-                continue
-            logits, index = _maximum(self.windows[0][classes].float(), self.size)
-            found = torch.sigmoid_(logits).sub_(bias), classes[index]
-            best = found if best is None else _better(best, found)
-        return best[1]
+        sides = [
+            self._best_of(group.nonzero()[:, 0], bias)
+            for group, bias in ((self.seen, self.bias), (~self.seen, 0.0))
+            if group.any()
+        ]
+        return sides[0][1] if len(sides) == 1 else _better(*sides)[1]
 
-    def _activate(self, maps: Tensor, size: tuple[int, int], which: slice) -> Tensor:
-        maps = torch.sigmoid_(enlarge(maps.float(), size))
-        if self.bias:
-            maps[self.seen[which]] -= self.bias
-        return maps
+    def _is_one_window(self) -> bool:
+        windows = self.logits
+        covered = len(windows.windows) == 1 and windows.boxes[0] == (0, 0, *self.size)
+        return covered and windows.canvas == self.size and windows.whole is None
+
+    def _best_of(self, classes: Tensor, bias: float) -> tuple[Tensor, Tensor]:
+        """Largest probability among ``classes`` per pixel, less ``bias``, and whose it is."""
+        logits, index = _maximum(self.logits.windows[0][classes].float(), self.size)
+        return torch.sigmoid_(logits).sub_(bias), classes[index]
+
+    def _probabilities(self, maps: Tensor, size: Size, which: slice) -> Tensor:
+        return seen_biased(enlarge(maps.float(), size), self.seen[which], self.bias)
 
 
-def _maximum(grids: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _maximum(grids: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """Largest value of (K, h, w) grids enlarged to (H, W), and which grid has it (the lowest)."""
     values, index = enlarge(grids[:GROUP], size).max(dim=0)
     for start in range(GROUP, len(grids), GROUP):

@@ -1,7 +1,6 @@
 """The whole model on a small random CLIP."""
 
 import logging
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -200,7 +199,7 @@ def test_unknown_published_names_stay_for_the_report():
     [
         (
             ["MODEL.SPTSEG.MODE", "induktive"],
-            "MODE: 'induktive' is none of.*Did you mean 'inductive'",
+            "MODEL.SPTSEG.MODE: 'induktive' is unknown.*Did you mean 'inductive'",
         ),
         (["MODEL.SPTSEG.DECODER.KIND", "kross"], "DECODER.KIND: 'kross'.*Did you mean 'cross'"),
         (["MODEL.SPTSEG.CROP", "33"], "CROP 33 is no multiple of the 8-pixel patches"),
@@ -237,8 +236,7 @@ def test_one_window_gives_the_labels_of_the_full_probabilities(make, unseen):
     windows = torch.randn(1, 21, 4, 4)
     windows[0, 5] = windows[0, 3]  # equal maps: the lower class wins
     scores = WindowScores(windows, [(0, 0, 32, 32)], (32, 32), (32, 32), model.activate)
-    model.protocol = Mock(score=lambda *_: scores)
-    fast = model.score_picture(None, (32, 32))
+    fast = model.finish_windows(scores)
     assert isinstance(fast, ProbabilityWindows)
     torch.testing.assert_close(fast.full(), scores.full())
     labels = fast.labels()

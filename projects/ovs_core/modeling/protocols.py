@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .scores import GridScores, MeanScores, Scores, Size, WindowScores
+from .scores import GridScores, MeanScores, Scores, Size, WindowScores, resize, size_of
 
 Box = tuple[int, int, int, int]
 
@@ -32,6 +32,9 @@ class DenseModel(Protocol):
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Turn logits (..., k, h, w) of classes ``which`` into what is averaged and compared."""
+
+    def finish_windows(self, windows: WindowScores) -> Scores:
+        """Make the scores of a picture of its window logits; as they are, or by a cheaper way."""
 
 
 class InferenceProtocol(Protocol):
@@ -62,9 +65,9 @@ class Whole:
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """Pad or squash, then encode."""
         padded, valid = _pad(picture, self.divisor)
-        canvas = tuple(padded.shape[-2:])
-        images = padded[None] if self.size is None else _resize_picture(padded[None], self.size)
-        return model.encode(images), canvas, valid
+        canvas = size_of(padded)
+        shown = padded if self.size is None else resize(padded, self.size)
+        return model.encode(shown[None]), canvas, valid
 
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Activate on the grid, then let the scores be resized."""
@@ -109,22 +112,20 @@ class Slide:
 
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """Cut the windows and encode them in batches."""
-        whole = (
-            _resize_picture(picture[None], (self.window, self.window)) if self.with_whole else None
-        )
+        whole = resize(picture, (self.window, self.window)) if self.with_whole else None
         if self.canvas is not None:
-            picture = _resize_picture(picture[None], self.canvas)[0]
-        original = tuple(picture.shape[-2:])
+            picture = resize(picture, self.canvas)
+        original = size_of(picture)
         padded = _pad_to(picture, self.window) if self.pad_small else picture
-        boxes = self.boxes(tuple(padded.shape[-2:]))
+        boxes = self.boxes(size_of(padded))
         windows = [padded[:, t : t + h, le : le + w] for t, le, h, w in boxes]
         if whole is not None:
-            windows.append(whole[0])
+            windows.append(whole)
         batches = [
             torch.stack(windows[i : i + self.batch]) for i in range(0, len(windows), self.batch)
         ]
         features = [model.encode(batch) for batch in batches]
-        return features, boxes, tuple(padded.shape[-2:]), original
+        return features, boxes, size_of(padded), original
 
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Score the windows; they are merged when labels or maps are asked for."""
@@ -132,10 +133,19 @@ class Slide:
         logits = torch.cat([model.score(f) for f in features])
         whole = logits[-1] if self.with_whole else None
         windows = logits[:-1] if self.with_whole else logits
-        scores = WindowScores(
-            windows, boxes, canvas, size, model.activate, whole, (self.window, self.window)
+        padded = canvas != original
+        scores = model.finish_windows(
+            WindowScores(
+                windows,
+                boxes,
+                canvas,
+                canvas if padded else size,
+                model.activate,
+                whole,
+                (self.window, self.window),
+            )
         )
-        return scores if canvas == original else _Cut(scores, original, size)
+        return _Cut(scores, original, size) if padded else scores
 
     def boxes(self, size: Size) -> list[Box]:
         """Windows (top, left, height, width) that cover a picture of this size, row by row."""
@@ -162,8 +172,8 @@ class MultiScaleFlip:
         """Encode every view."""
         views = []
         for scale in self.scales:
-            size = tuple(max(1, round(side * scale)) for side in picture.shape[-2:])
-            scaled = _resize_picture(picture[None], size)[0]
+            height, width = (max(1, round(side * scale)) for side in picture.shape[-2:])
+            scaled = resize(picture, (height, width))
             for mirrored in (False, True)[: 1 + self.flip]:
                 view = scaled.flip(-1) if mirrored else scaled
                 views.append((self.base.encode(model, view), mirrored))
@@ -177,18 +187,19 @@ class MultiScaleFlip:
 
 @dataclass
 class _Cut(Scores):
-    """Window scores of a padded picture, cut back to the picture before the final resize."""
+    """Scores of a padded picture, cut back to the picture before the final resize."""
 
-    scores: WindowScores
+    padded: Scores
     valid: Size
     size: Size
 
-    def __post_init__(self) -> None:
-        self.scores.size = self.scores.canvas
-        self.num_classes = self.scores.num_classes
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """K."""
+        return self.padded.num_classes
 
     def classes(self, which: slice) -> Tensor:
-        maps = self.scores.classes(which)[:, : self.valid[0], : self.valid[1]]
+        maps = self.padded.classes(which)[:, : self.valid[0], : self.valid[1]]
         return GridScores(maps, self.size).full()
 
 
@@ -206,9 +217,3 @@ def _pad(picture: Tensor, divisor: int) -> tuple[Tensor, Size]:
 def _pad_to(picture: Tensor, window: int) -> Tensor:
     height, width = picture.shape[-2:]
     return F.pad(picture, (0, max(window - width, 0), 0, max(window - height, 0)))
-
-
-def _resize_picture(images: Tensor, size: Size) -> Tensor:
-    if tuple(images.shape[-2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)

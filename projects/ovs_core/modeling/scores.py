@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from .label_argmax import argmax_upsample
 Size = tuple[int, int]
 # (map (..., k, h, w), which classes these k are) -> map of the same shape
 Activation = Callable[[Tensor, slice], Tensor]
+# (window's logits (k, h, w), (H, W), which classes these k are) -> (k, H, W)
+Enlargement = Callable[[Tensor, Size, slice], Tensor]
 
 CHUNK_BYTES = 64 * 2**20
 
@@ -50,13 +53,10 @@ class Scores(ABC):
         """
         height, width = self.size
         step = max(1, CHUNK_BYTES // (4 * height * width))
-        best, labels = None, None
-        for start in range(0, self.num_classes, step):
+        best, labels = self.classes(slice(0, min(step, self.num_classes))).max(dim=0)
+        for start in range(step, self.num_classes, step):
             which = slice(start, min(start + step, self.num_classes))
             value, index = self.classes(which).max(dim=0)
-            if best is None:
-                best, labels = value, index
-                continue
             better = value > best  # strict: an earlier class keeps a tie
             best = torch.where(better, value, best)
             labels = torch.where(better, index + start, labels)
@@ -87,7 +87,7 @@ class GridScores(Scores):
     def classes(self, which: slice) -> Tensor:
         """Upsample a range of classes; padding is cut at canvas size first."""
         maps = self.grid[which].float()
-        if self.canvas is not None and self.canvas != self.valid:
+        if self.canvas is not None and self.valid is not None and self.canvas != self.valid:
             maps = resize(maps, self.canvas)[:, : self.valid[0], : self.valid[1]]
         return resize(maps, self.size)
 
@@ -126,17 +126,26 @@ class WindowScores(Scores):
         return self.windows.shape[1]
 
     def classes(self, which: slice) -> Tensor:
-        """Merge the windows of a range of classes and bring them to the final size."""
+        """Merge the activated windows of a range of classes and bring them to the final size."""
+        return self.merge(which, self._activate)
+
+    def merge(self, which: slice, enlarge: Enlargement) -> Tensor:
+        """Average windows where they overlap: (k, H, W) of a range of k classes.
+
+        Args:
+            which: range of classes.
+            enlarge: makes what is averaged of a window's logits, at the window's size.
+        """
         count = which.stop - which.start
         total = self.windows.new_zeros((count, *self.canvas), dtype=torch.float32)
         cover = total.new_zeros(self.canvas)
         for window, (top, left, height, width) in zip(self.windows, self.boxes, strict=True):
             area = (slice(top, top + height), slice(left, left + width))
-            total[:, area[0], area[1]] += self._activate(window[which], (height, width), which)
+            total[:, area[0], area[1]] += enlarge(window[which], (height, width), which)
             cover[area] += 1
         merged = total.div_(cover)
         if self.whole is not None:
-            whole = self._activate(self.whole[which], self.whole_size or self.canvas, which)
+            whole = enlarge(self.whole[which], self.whole_size or self.canvas, which)
             merged = (merged + resize(whole, self.canvas)) / 2
         return resize(merged, self.size)
 
@@ -169,11 +178,9 @@ class MeanScores(Scores):
 
     def classes(self, which: slice) -> Tensor:
         """Average the views of a range of classes."""
-        total: Tensor | float = 0.0
-        for view, flip in zip(self.views, self.flipped, strict=True):
-            maps = view.classes(which)
-            total = total + (maps.flip(-1) if flip else maps)
-        return total / len(self.views)
+        views = (view.classes(which) for view in self.views)
+        turned = (m.flip(-1) if flip else m for m, flip in zip(views, self.flipped, strict=True))
+        return reduce(torch.add, turned) / len(self.views)
 
 
 @dataclass
@@ -191,7 +198,7 @@ class LabelScores(Scores):
     @property
     def size(self) -> Size:  # type: ignore[override]
         """Final (H, W)."""
-        return tuple(self.label_map.shape)
+        return size_of(self.label_map)
 
     def classes(self, which: slice) -> Tensor:
         """Give the labels as one-hot scores."""
@@ -203,8 +210,24 @@ class LabelScores(Scores):
         return self.label_map.long()
 
 
+def size_of(maps: Tensor) -> Size:
+    """(H, W) of maps (..., H, W)."""
+    height, width = maps.shape[-2:]
+    return height, width
+
+
 def resize(maps: Tensor, size: Size) -> Tensor:
-    """Bilinear resize of (K, h, w) maps, half-pixel and without antialias as published."""
-    if tuple(maps.shape[-2:]) == tuple(size):
+    """Bilinear resize, half-pixel and without antialias as published.
+
+    Args:
+        maps: (K, h, w) or (B, K, h, w).
+        size: (H, W).
+
+    Returns:
+        (K, H, W) or (B, K, H, W).
+    """
+    if size_of(maps) == tuple(size):
         return maps
-    return F.interpolate(maps[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+    batch = maps if maps.ndim == 4 else maps[None]
+    resized = F.interpolate(batch, size=tuple(size), mode="bilinear", align_corners=False)
+    return resized if maps.ndim == 4 else resized[0]

@@ -15,7 +15,7 @@ from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError
 from .contract import OpenVocabularyModel
 from .protocols import InferenceProtocol, Whole
-from .scores import Scores, Size
+from .scores import Scores, Size, WindowScores
 
 OUTPUTS = ("labels", "scores")
 
@@ -142,6 +142,10 @@ class Segmenter(OpenVocabularyModel):
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """What is averaged over windows and compared between classes; by default the logits."""
         return maps
+
+    def finish_windows(self, windows: WindowScores) -> Scores:
+        """Scores of a picture from its windows' logits; by default their activated mean."""
+        return windows
 
     def export_obstacle(self) -> str:
         """Say why this model is no fixed function of the picture; ``""`` if it is one.

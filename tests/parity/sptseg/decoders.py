@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from sptseg.decoder import describe
-from sptseg.model import pixel_accuracy, seen_biased
+from sptseg.model import pixel_accuracy
+from sptseg.window_scores import seen_biased
 
 from ..runner import ParityCase
 from .common import (

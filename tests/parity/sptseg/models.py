@@ -117,7 +117,8 @@ def _model(case: ParityCase) -> tuple[SPTSeg, dict[str, Tensor]]:
         loss=make_loss(case),
         mode=mode,
         crop=c["img_size"],
-        segmenter={"clip": make_clip(tower, c["dim"]), "templates": ["{}"]},
+        clip=make_clip(tower, c["dim"]),
+        templates=["{}"],
     )
     model.given = text
     names = [f"class {i}" for i in range(len(text))]
