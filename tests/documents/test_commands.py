@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ovs_core.commands import COMMANDS, build_parser
+from ovs_core.commands import COMMANDS, dispatch
 from ovs_core.engine.config import load_cfg
 from ovs_core.methods.configs import find_config
 
@@ -34,13 +34,14 @@ def parse_script(script, arguments, monkeypatch):
     """What the argument parser of a script makes of a command line."""
 
     def stop(method):
-        def parse(parser, *given, **keywords):
-            raise Parsed(method(parser, *given, **keywords))
+        def parse(*given, **keywords):
+            raise Parsed(method(*given, **keywords))
 
         return parse
 
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [str(script), *arguments])
+        patch.setattr(dispatch, "parse", stop(dispatch.parse))
         for name in ("parse_args", "parse_intermixed_args"):
             patch.setattr(
                 argparse.ArgumentParser, name, stop(getattr(argparse.ArgumentParser, name))
@@ -63,7 +64,7 @@ def parse(words, monkeypatch):
         return parse(words[1 + LAUNCHERS[words[0]] :], monkeypatch)
     if words[0] == "ovsuite":
         try:
-            return build_parser(words[1:]).parse_args(words[1:])
+            return dispatch.parse(words[1:])
         except SystemExit:
             pytest.fail(f"ovsuite does not take: {' '.join(words)}")
     if words[0].endswith(".py"):  # behind a launcher

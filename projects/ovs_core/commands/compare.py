@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..errors import UserError
+from . import options
 
 SUMMARY = "several methods on the same pictures, or a table on labelled data"
 EXAMPLES = (
@@ -22,15 +23,14 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("inputs", nargs="*", type=Path, help="pictures or folders")
-    parser.add_argument(
-        "--methods", nargs="+", required=True, metavar="METHOD",
-        help="configs, YAML files, or output folders of trainings",
-    )  # fmt: skip
-    parser.add_argument("--words", help="as of `ovsuite segment`; needed for pictures")
-    parser.add_argument("--dataset", help="registered name (default: the configs' own test set)")
-    parser.add_argument("--samples", type=int, default=6, help="pictures on the sheet (6)")
-    parser.add_argument("--output", type=Path, default=Path("output/compare"), help="%(default)s")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (%(default)s)")
+    options.add_methods(parser, required=True)
+    options.add_words(parser)
+    options.add_dataset(parser)
+    options.add_samples(parser, 6)
+    options.add_output(parser, "output/compare")
+    options.add_weights(parser, several=True)
+    options.add_device(parser)
+    options.add_opts(parser)
 
 
 def run(args: Namespace) -> int:
@@ -49,8 +49,9 @@ def run(args: Namespace) -> int:
     vocabulary = Vocabulary.parse(args.words)
     pictures = find_inputs(args.inputs)
     sheet = compare_pictures(
-        args.methods, pictures, vocabulary, args.output, device=args.device, most=args.samples
-    )
+        args.methods, pictures, vocabulary, args.output, weights=_weights(args),
+        device=args.device, options=args.opts, most=args.samples,
+    )  # fmt: skip
     print(f"pictures  {sheet}")
     return 0
 
@@ -60,12 +61,23 @@ def _on_dataset(args: Namespace) -> int:
     from ..reports.comparison import Entry, compare
 
     entries = []
-    for name in args.methods:
-        config, weights = find_model(name)
-        options = ["MODEL.DEVICE", args.device]
-        options += ["MODEL.WEIGHTS", weights] if weights else []
-        options += ["DATASETS.TEST", f"('{args.dataset}',)"] if args.dataset else []
-        entries.append(Entry(name, str(config), tuple(options)))
+    for name, given in zip(args.methods, _weights(args), strict=True):
+        config, found = find_model(name)
+        weights = given or found
+        pairs = ["MODEL.DEVICE", args.device]
+        pairs += ["MODEL.WEIGHTS", weights] if weights else []
+        pairs += ["DATASETS.TEST", f"('{args.dataset}',)"] if args.dataset else []
+        entries.append(Entry(name, str(config), (*pairs, *args.opts)))
     print(compare(entries, args.output, samples=args.samples))
     print(f"\ntable     {args.output / 'table.md'}\npictures  {args.output / 'sheet.png'}")
     return 0
+
+
+def _weights(args: Namespace) -> list[str]:
+    """Give one checkpoint, or "", for each method."""
+    if args.weights and len(args.weights) != len(args.methods):
+        raise UserError(
+            f"{len(args.weights)} --weights for {len(args.methods)} --methods; give one for each, "
+            "in the same order, or none"
+        )
+    return args.weights or [""] * len(args.methods)

@@ -1,12 +1,12 @@
-"""Evaluate a method on the test sets of its config, as train_net.py --eval-only does.
+"""Evaluate a method on the test sets of its config, as `ovsuite train --eval-only` does.
 
---config-file takes a config's short name or a YAML file; --resume takes the newest checkpoint of
-the config's OUTPUT_DIR. KEY VALUE pairs at the end override the config.
+--resume takes the newest checkpoint of the config's OUTPUT_DIR. KEY VALUE pairs at the end override
+the config.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from . import train
 
@@ -16,11 +16,7 @@ EXAMPLES = (
     "ovsuite evaluate --config-file cliptrase/tiny DATASETS.TEST \"('embedded_sem_seg_train',)\" "
     "OUTPUT_DIR output/train_set",
 )
-parents = train.parents
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Nothing beyond ``parents``."""
+add_arguments = train.add_arguments
 
 
 def run(args: Namespace) -> int:

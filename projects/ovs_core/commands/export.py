@@ -7,9 +7,9 @@ for ONNX. After writing, the file is read back and compared with the model.
 
 from __future__ import annotations
 
-import re
-from argparse import REMAINDER, ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+
+from . import options
 
 SUMMARY = "write a method with fixed words as a torch.export program or ONNX"
 EXAMPLES = (
@@ -21,21 +21,15 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument(
-        "method", help="method/config, a YAML file, or the output folder of a training"
-    )
-    parser.add_argument("--words", required=True, help="comma list, or a text file; a|b: synonyms")
-    parser.add_argument("--size", required=True, type=_size, help="HxW of picture and labels")
-    parser.add_argument("--output", required=True, type=Path, help="file to write: .pt2 or .onnx")
-    parser.add_argument("--weights", default="", help="checkpoint (the config's MODEL.WEIGHTS)")
+    options.add_method(parser)
+    options.add_weights(parser)
+    options.add_words(parser, required=True)
+    options.add_size(parser, required=True)
+    options.add_output(parser, required=True)
     parser.add_argument("--scores", action="store_true", help="give the (K, H, W) scores, too")
-    parser.add_argument(
-        "--pictures", nargs="+", default=(), metavar="FILE", help="compare on these (drawn ones)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument(
-        "--opts", nargs=REMAINDER, default=[], help="KEY VALUE config overrides; comes last"
-    )
+    options.add_pictures(parser)
+    options.add_overwrite(parser)
+    options.add_opts(parser)
 
 
 def run(args: Namespace) -> int:
@@ -59,10 +53,3 @@ def run(args: Namespace) -> int:
     )
     print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB\n{check}")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not int(match[1]) or not int(match[2]):
-        raise ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, for example 512x683")
-    return int(match[1]), int(match[2])

@@ -13,7 +13,7 @@ EXAMPLES = ("ovsuite methods", "ovsuite methods cliptrase", "ovsuite methods --a
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("method", nargs="?", help="list this method's configs")
+    parser.add_argument("project", nargs="?", metavar="METHOD", help="list its configs")
     parser.add_argument("--all", action="store_true", help="list the configs of all methods")
 
 
@@ -21,8 +21,8 @@ def run(args: Namespace) -> int:
     """Print the list."""
     from ..methods.configs import list_configs
 
-    names = list_configs(args.method)  # a misspelt name shows before anything is loaded
-    print(_configs(names) if args.method or args.all else _methods())
+    names = list_configs(args.project)  # a misspelt name shows before anything is loaded
+    print(_configs(names) if args.project or args.all else _methods())
     return 0
 
 

@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import REMAINDER, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..predict.folder import Task
+    from ..predict.result import Result
 
 SUMMARY = "label pictures, folders or videos with your words"
 EXAMPLES = (
@@ -26,25 +33,13 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("inputs", nargs="+", type=Path, help="pictures, folders, videos")
+    options.add_words(parser, required=True)
+    options.add_model(parser)
+    options.add_output(parser, "output/segment")
     parser.add_argument(
-        "--words", required=True,
-        help='names, as "sofa|couch, black cat, background: wall" or a file with one per line',
-    )  # fmt: skip
-    parser.add_argument(
-        "--method", required=True,
-        help="config such as cliptrase/vitb16 (`ovsuite methods` lists all), YAML file, or the "
-        "output folder of a training",
-    )  # fmt: skip
-    parser.add_argument("--weights", default="", help="checkpoint of the method")
-    parser.add_argument("--output", type=Path, default=Path("output/segment"), help="%(default)s")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (%(default)s)")
-    parser.add_argument("--every", type=_positive, default=1, help="each n-th frame of a video (1)")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="make everything anew, replace what is there"
+        "--every", type=options.positive, default=1, help="each n-th frame of a video"
     )
-    parser.add_argument(
-        "--opts", nargs=REMAINDER, default=[], help="KEY VALUE config overrides; comes last"
-    )
+    options.add_overwrite(parser)
 
 
 def run(args: Namespace) -> int:
@@ -82,7 +77,7 @@ def run(args: Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _report(task, result) -> None:
+def _report(task: Task, result: Result) -> None:
     from tqdm import tqdm
 
     from ..draw.renderer import percent
@@ -90,9 +85,3 @@ def _report(task, result) -> None:
     largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4
     tqdm.write(f"{task.source}: {largest}{f' and {more} more' if more > 0 else ''}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"'{text}' is no whole number above 0")
-    return int(text)

@@ -1,11 +1,15 @@
-"""Train a method, as train_net.py does; the flags are Detectron2's.
+"""Train a method, or go on with a training; the flags of several GPUs are Detectron2's.
 
---config-file takes a config's short name or a YAML file. KEY VALUE pairs at the end override it.
+KEY VALUE pairs at the end override the config, for example MODEL.DEVICE cpu. train_net.py is the
+same command, for torchrun and srun.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from . import options
 
 SUMMARY = "train a method on one or many GPUs, or resume"
 EXAMPLES = (
@@ -14,34 +18,50 @@ EXAMPLES = (
 )
 
 
-def parents() -> list[ArgumentParser]:
-    """Detectron2's own arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this command, among them all flags of Detectron2."""
+    options.add_method(parser)
+    options.add_weights(parser)
+    options.add_output(parser)
+    options.add_device(parser, "")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the newest checkpoint of OUTPUT_DIR",
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate and stop")
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of each machine")
+    parser.add_argument("--num-machines", type=int, default=1, help="machines of the run")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, help="number of this machine, from 0"
+    )
+    parser.add_argument("--dist-url", default="", help="where the first machine listens")
+    options.add_opts(parser)
+
+
+def run(args: Namespace) -> int:
+    """Start the processes of the run."""
     from detectron2.engine import default_argument_parser
 
-    return [default_argument_parser(epilog=" ")]
+    from ..engine.launching import run_distributed
+
+    args.dist_url = args.dist_url or default_argument_parser().get_default("dist_url")
+    run_distributed(run_one, args)
+    return 0
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Nothing beyond ``parents``."""
-
-
-def main(args: Namespace) -> dict:
-    """Run what the command line asks for, in one process of the run.
+def run_one(args: Namespace) -> dict[str, Any]:
+    """Do the work of one process of the run.
 
     Args:
-        args: of Detectron2's argument parser.
+        args: what was parsed.
 
     Returns:
         The evaluation results (empty on other processes than the main one).
     """
     from ..engine.run import run as run_config
 
-    return run_config(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
-
-
-def run(args: Namespace) -> int:
-    """Start the processes of the run."""
-    from ..engine.launching import run_distributed
-
-    run_distributed(main, args)
-    return 0
+    config, pairs = options.find_config_of(args)
+    if args.output:
+        pairs = ["OUTPUT_DIR", str(args.output), *pairs]
+    return run_config(config, pairs, resume=args.resume, eval_only=args.eval_only)

@@ -1,6 +1,6 @@
 """Open a local web page: drop a picture, type words, compare methods side by side.
 
-Without --method the page offers the configs of the embedded world, and those whose weights lie on
+Without --methods the page offers the configs of the embedded world, and those whose weights lie on
 this disk; a named config may fetch CLIP's weights. Pictures and words stay on this machine. Needs
 gradio: pip install -e '.[web]'.
 """
@@ -9,32 +9,33 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from . import options
+
 SUMMARY = "open a local web page: drop a picture, type words, compare methods"
 EXAMPLES = (
     "ovsuite web",
     "ovsuite web --open --port 8000",
-    "ovsuite web --method cliptrase/vitb16 --method output/hclip_tiny",
-    "ovsuite web --method hclip/vitb16 --weights hclip_vitb16.pth",
+    "ovsuite web --methods cliptrase/vitb16 output/hclip_tiny",
+    "ovsuite web --methods hclip/vitb16 --weights hclip_vitb16.pth",
     "ovsuite web --host 0.0.0.0 --max-upload 5",
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("--method", action="append", default=[], metavar="CONFIG",
-                        help="offer only this config (repeatable)")  # fmt: skip
-    parser.add_argument("--weights", action="append", default=[], metavar="FILE",
-                        help="its checkpoint; once per --method, in the same order")  # fmt: skip
+    options.add_methods(parser, required=False)
+    options.add_weights(parser, several=True)
+    options.add_device(parser)
     parser.add_argument("--host", default="127.0.0.1",
-                        help="address to listen on (127.0.0.1: this machine only)")  # fmt: skip
+                        help="address to listen on; 127.0.0.1 is this machine only")  # fmt: skip
     parser.add_argument("--port", type=int, default=7860,
-                        help="port; the next free one if it is taken (7860)")  # fmt: skip
+                        help="port; the next free one if it is taken")  # fmt: skip
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
-                        help="largest picture file in megabytes (20)")  # fmt: skip
+                        help="largest picture file in megabytes")  # fmt: skip
     parser.add_argument("--max-pixels", type=float, default=25, metavar="MILLIONS",
-                        help="largest picture in millions of pixels (25)")  # fmt: skip
+                        help="largest picture in millions of pixels")  # fmt: skip
+    options.add_opts(parser)
 
 
 def run(args: Namespace) -> int:
@@ -48,10 +49,10 @@ def run(args: Namespace) -> int:
         raise UserError(f"--port {args.port}: must be between 1 and 65535")
     if args.max_upload <= 0 or args.max_pixels <= 0:
         raise UserError("--max-upload and --max-pixels must be above 0")
-    if args.weights and not args.method:
-        raise UserError("--weights needs --method: the config that the checkpoint belongs to")
+    if args.weights and not args.methods:
+        raise UserError("--weights needs --methods: the configs that the checkpoints belong to")
     require_gradio()
-    choices = named_choices(args.method, args.weights) if args.method else found_choices()
+    choices = named_choices(args.methods, args.weights) if args.methods else found_choices()
     limits = Limits(args.max_upload, args.max_pixels)
-    serve(choices, Settings(args.host, args.port, limits, args.device, args.open))
+    serve(choices, Settings(args.host, args.port, limits, args.device, args.open, args.opts))
     return 0

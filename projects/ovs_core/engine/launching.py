@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import launch
 from detectron2.utils import comm
 
 from ..errors import UserError
@@ -35,20 +35,13 @@ class Place:
     port: int
 
 
-def argument_parser(description: str) -> ArgumentParser:
-    """Take Detectron2's flags under a description of our own."""
-    parser = default_argument_parser(epilog=" ")
-    parser.description = description
-    parser.formatter_class = RawDescriptionHelpFormatter
-    return parser
-
-
 def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
     """Run ``main(args)`` in every process of the run.
 
     Args:
         main: what to run.
-        args: parsed by Detectron2's argument parser.
+        args: with Detectron2's flags of processes: ``num_gpus``, ``num_machines``,
+            ``machine_rank``, ``dist_url``.
 
     Returns:
         The result of ``main`` where it ran in this process, else None.

@@ -24,7 +24,9 @@ def compare_pictures(
     vocabulary: Vocabulary,
     output: str | Path,
     *,
+    weights: Sequence[str] = (),
     device: str = "auto",
+    options: Sequence[str] = (),
     most: int = 6,
 ) -> Path:
     """Segment the same pictures with the same words by every method, one model at a time.
@@ -34,7 +36,9 @@ def compare_pictures(
         pictures: files.
         vocabulary: the words.
         output: folder.
+        weights: a checkpoint, or "", for each method; none: the methods' own.
         device: ``cpu``, ``cuda`` or ``auto``.
+        options: KEY VALUE overrides of every method.
         most: pictures on the sheet at most, the first ones.
 
     Returns:
@@ -49,8 +53,8 @@ def compare_pictures(
     pictures, present = list(pictures)[:most], np.zeros(len(vocabulary), dtype=bool)
     columns: list[list[np.ndarray]] = []
     with tqdm(total=len(methods) * len(pictures), unit="picture", disable=None) as bar:
-        for method in methods:
-            predictor = Predictor.from_config(method, device=device)
+        for method, file in zip(methods, weights or [""] * len(methods), strict=True):
+            predictor = Predictor.from_config(method, weights=file, device=device, options=options)
             column = []
             for picture in pictures:
                 result = predictor(picture, vocabulary)

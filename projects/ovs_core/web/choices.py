@@ -66,15 +66,15 @@ def named_choices(methods: Sequence[str], weights: Sequence[str] = ()) -> list[C
     """
     if weights and len(weights) != len(methods):
         raise UserError(
-            f"{len(weights)} --weights for {len(methods)} --method; give one for each, in the same "
-            "order, or none"
+            f"{len(weights)} --weights for {len(methods)} --methods; give one for each, "
+            "in the same order, or none"
         )
     for path in weights:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such checkpoint")
     repeated = {name for name in methods if list(methods).count(name) > 1}
     if repeated:
-        raise UserError(f"--method {min(repeated)} is given more than once; give it once")
+        raise UserError(f"--methods names {min(repeated)} more than once; name it once")
     files = weights or [""] * len(methods)
     return [_named(name, file) for name, file in zip(methods, files, strict=True)]
 
@@ -83,7 +83,7 @@ def _named(name: str, weights: str) -> Choice:
     path, own_weights = find_model(name)
     cfg = load_cfg(path)
     if not labels_pixels(cfg):
-        raise UserError(f"--method {name} finds boxes and labels no pixels; the page shows labels")
+        raise UserError(f"--methods {name} finds boxes and labels no pixels; the page shows labels")
     ready = weights or own_weights or cfg.MODEL.WEIGHTS or not learns(cfg)
     return Choice(name, name, weights, _first_comment(path), bool(ready))
 

@@ -43,11 +43,14 @@ class ModelRoom:
     Args:
         choices: the methods on offer.
         device: ``auto``, ``cpu`` or ``cuda``.
+        options: KEY VALUE overrides of every method.
     """
 
-    def __init__(self, choices: Sequence[Choice], device: str = "auto") -> None:
+    def __init__(
+        self, choices: Sequence[Choice], device: str = "auto", options: Sequence[str] = ()
+    ) -> None:
         self.choices = {choice.name: choice for choice in choices}
-        self._device = device
+        self._device, self._options = device, options
         self._predictors: dict[str, Predictor] = {}
         self._locks = {name: threading.Lock() for name in self.choices}
 
@@ -93,6 +96,6 @@ class ModelRoom:
     def _predictor(self, choice: Choice) -> Predictor:
         if choice.name not in self._predictors:
             self._predictors[choice.name] = Predictor.from_config(
-                choice.config, weights=choice.weights, device=self._device
+                choice.config, weights=choice.weights, device=self._device, options=self._options
             )
         return self._predictors[choice.name]

@@ -47,6 +47,7 @@ class Settings:
         limits: what a visitor may send.
         device: ``auto``, ``cpu`` or ``cuda``.
         open_browser: whether to open the page in the browser.
+        options: KEY VALUE overrides of every method.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     device: str = "auto"
     open_browser: bool = False
+    options: Sequence[str] = ()
 
 
 def serve(
@@ -104,7 +106,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
     import gradio as gr
     from starlette.middleware import Middleware
 
-    room = ModelRoom(choices, settings.device)
+    room = ModelRoom(choices, settings.device, settings.options)
     actions = Actions(room, settings.limits, folder)
     examples = draw_examples()
     page = build_page(actions, room, examples)

@@ -61,7 +61,7 @@ def test_mistakes_are_told_before_the_page_opens(offer):
         ([name + "x"], [], "Did you mean"),
         ([name, name], [], "more than once"),
         ([name], ["none.pth"], "none.pth: no such checkpoint"),
-        ([name], ["a", "b"], "2 --weights for 1 --method"),
+        ([name], ["a", "b"], "2 --weights for 1 --methods"),
     ]:
         with pytest.raises(UserError, match=said):
             named_choices(methods, weights)

@@ -37,7 +37,7 @@ class FakePredictor:
         self.config = config
 
     @classmethod
-    def from_config(cls, config, *, weights, device):
+    def from_config(cls, config, *, weights, device, options):
         cls.built += 1
         return cls(config)
 

@@ -42,7 +42,7 @@ def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys):
     [
         (["--port", "0"], "--port 0: must be between 1 and 65535"),
         (["--max-upload", "0"], "must be above 0"),
-        (["--weights", "x.pth"], "--weights needs --method"),
+        (["--weights", "x.pth"], "--weights needs --methods"),
     ],
 )
 def test_mistakes_on_the_command_line(argv, said, capsys):

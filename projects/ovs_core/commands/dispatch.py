@@ -1,0 +1,140 @@
+"""From a command line to the module of its subcommand.
+
+A subcommand is a module of this folder with ``SUMMARY`` (one line), ``EXAMPLES`` (command lines as
+typed), ``add_arguments(parser)`` and ``run(args)``, which gives the exit code. Its docstring
+describes it under ``-h``. What takes long to import (torch, Detectron2) is imported inside ``run``,
+so that the help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+from .. import __version__
+from ..errors import UserError
+from .options import HelpFormatter, read_rest
+
+# As typed; the module's name has "_" for "-". The order is that of the help.
+COMMANDS = (
+    "segment",
+    "web",
+    "compare",
+    "evaluate",
+    "train",
+    "export",
+    "methods",
+    "check-dataset",
+    "doctor",
+)
+
+DESCRIPTION = "Open-vocabulary segmentation: label every pixel with names that you type."
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: arguments without the program's name; default those of the process.
+
+    Returns:
+        Exit code: 0 good, 1 a mistake or a failed check, 2 a command line that makes no sense.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parse(argv)
+    except SystemExit as stop:  # argparse has printed the help or the error
+        return int(stop.code or 0)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
+    return guarded(lambda: load_command(args.command).run(args), verbose=args.verbose)
+
+
+def guarded(call: Callable[[], int], *, verbose: bool = False) -> int:
+    """Run the work of a command or script; whatever goes wrong becomes one line.
+
+    Args:
+        call: gives the exit code.
+        verbose: show the trace, too.
+    """
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _failed(str(error), verbose)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # for example `ovsuite methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # one line for whatever else; the trace is a switch away
+        hint = "" if verbose else " (--verbose shows where)"
+        return _failed(f"{type(error).__name__}: {error}{hint}", verbose)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line.
+
+    Args:
+        argv: arguments without the program's name.
+
+    Raises:
+        SystemExit: after the help, or for a line that makes no sense.
+    """
+    parser = build_parser(argv)
+    args, rest = parser.parse_known_args(argv)
+    read_rest(args, rest, parser.error)
+    if "method" in args and args.method is None and args.command != "methods":
+        parser.error(f"name the method: ovsuite {args.command} METHOD, or --method METHOD")
+    return args
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the parser; only a command that ``argv`` names gets its own arguments.
+
+    Args:
+        argv: the command line that will be parsed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ovsuite", description=DESCRIPTION, epilog="ovsuite COMMAND -h shows examples."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="say more; on errors the trace")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = load_command(name)
+        sub = subparsers.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
+            formatter_class=HelpFormatter,
+        )
+        sub.set_defaults(command=name)
+        sub.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS,
+                         help=argparse.SUPPRESS)  # fmt: skip
+        if name in argv:
+            module.add_arguments(sub)
+    return parser
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a subcommand, for example ``check-dataset``."""
+    return importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+
+
+def _failed(message: str, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,229 @@
+"""The options that commands share: each has one name, one meaning and one wording, here.
+
+Every command that takes a method reads its line in the same way: ``METHOD`` in front stands for
+``--method METHOD``, and ``KEY VALUE`` pairs at the end, with or without ``--opts`` before them,
+override the config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from argparse import REMAINDER, Action, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # loading a config takes Detectron2; the help must not
+    from detectron2.config import CfgNode
+
+METHOD = (
+    "config such as cliptrase/vitb16 (`ovsuite methods` lists all), YAML file, or the output "
+    "folder of a training"
+)
+WEIGHTS = "checkpoint of the method; else that of the training folder or of the config"
+WORDS = 'names, as "sofa|couch, black cat, background: wall", or a file with one per line'
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of a description, and shows the default of an option that has one."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        default = action.default
+        if default in (None, False, "", argparse.SUPPRESS) or default in ([], ()):
+            return action.help
+        return f"{action.help} (%(default)s)"
+
+
+def tool_parser(description: str | None) -> ArgumentParser:
+    """Give the parser of a script whose docstring is its help."""
+    return ArgumentParser(description=description, formatter_class=HelpFormatter)
+
+
+def add_method(parser: ArgumentParser) -> None:
+    """Add ``--method``, or ``--config-file`` as Detectron2 spells it."""
+    parser.add_argument("--method", "--config-file", metavar="METHOD", help=METHOD)
+
+
+def add_methods(parser: ArgumentParser, *, required: bool) -> None:
+    """Add ``--methods`` for several; ``--method A --method B`` is understood as its abbreviation.
+
+    Args:
+        parser: of a command that sets methods side by side.
+        required: whether the command needs one at least.
+    """
+    parser.add_argument(
+        "--methods", nargs="+", action="extend", default=None if required else [],
+        required=required, metavar="METHOD", help=METHOD,
+    )  # fmt: skip
+
+
+def add_weights(parser: ArgumentParser, *, several: bool = False) -> None:
+    """Add ``--weights``.
+
+    Args:
+        parser: of a command that builds methods.
+        several: one for each of ``--methods``, in their order.
+    """
+    if several:
+        parser.add_argument(
+            "--weights", nargs="+", action="extend", default=[], metavar="FILE", help=WEIGHTS
+        )
+    else:
+        parser.add_argument("--weights", default="", metavar="FILE", help=WEIGHTS)
+
+
+def add_words(parser: ArgumentParser, *, required: bool = False) -> None:
+    """Add ``--words``."""
+    parser.add_argument("--words", required=required, help=WORDS)
+
+
+def add_output(
+    parser: ArgumentParser, default: str | None = None, *, required: bool = False
+) -> None:
+    """Add ``--output``.
+
+    Args:
+        parser: of a command that writes.
+        default: where it writes if nothing is said; None if it then writes nowhere, or where the
+            config says.
+        required: whether it must be given.
+    """
+    parser.add_argument(
+        "--output", type=Path, default=default, required=required, metavar="PATH",
+        help="file or folder to write",
+    )  # fmt: skip
+
+
+def add_device(parser: ArgumentParser, default: str = "auto") -> None:
+    """Add ``--device``.
+
+    Args:
+        parser: of a command that computes.
+        default: "" for what the config says.
+    """
+    parser.add_argument("--device", default=default, help="cpu, cuda, cuda:1 or auto")
+
+
+def add_opts(parser: ArgumentParser) -> None:
+    """Add ``--opts``, which ``read_rest`` completes."""
+    parser.add_argument(
+        "--opts", nargs=REMAINDER, default=[], metavar="KEY VALUE",
+        help="config overrides; last on the line, where --opts itself may be left out",
+    )  # fmt: skip
+
+
+def add_model(parser: ArgumentParser) -> None:
+    """Add what names one model: ``--method``, ``--weights``, ``--device`` and ``--opts``."""
+    add_method(parser)
+    add_weights(parser)
+    add_device(parser)
+    add_opts(parser)
+
+
+def add_overwrite(parser: ArgumentParser) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def add_dataset(parser: ArgumentParser) -> None:
+    """Add ``--dataset``."""
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME", help="registered dataset; else the config's"
+    )
+
+
+def add_pictures(parser: ArgumentParser) -> None:
+    """Add ``--pictures``."""
+    parser.add_argument(
+        "--pictures", nargs="+", type=Path, default=[], metavar="PATH",
+        help="own pictures, or folders of them",
+    )  # fmt: skip
+
+
+def add_samples(parser: ArgumentParser, default: int) -> None:
+    """Add ``--samples``.
+
+    Args:
+        parser: of a command that draws.
+        default: how many pictures.
+    """
+    parser.add_argument(
+        "--samples", type=positive, default=default, metavar="N", help="pictures that are drawn"
+    )
+
+
+def add_size(parser: ArgumentParser, default: str | None = None, *, required: bool = False) -> None:
+    """Add ``--size``.
+
+    Args:
+        parser: of a command that works on one size of picture.
+        default: HEIGHTxWIDTH.
+        required: whether it must be given.
+    """
+    parser.add_argument(
+        "--size", type=size, default=default, required=required, metavar="HxW",
+        help="height and width of the picture, such as 512x683",
+    )  # fmt: skip
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read HEIGHTxWIDTH, such as 512x683."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not match or not int(match[1]) or not int(match[2]):
+        raise ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, for example 512x683")
+    return int(match[1]), int(match[2])
+
+
+def read_rest(args: Namespace, rest: Sequence[str], error: Callable[[str], object]) -> None:
+    """Give the words that no option took their place: ``METHOD`` in front, pairs at the end.
+
+    Args:
+        args: what was parsed, completed in place.
+        rest: the words left over, in their order.
+        error: reports a line that makes no sense, and does not return.
+    """
+    words = list(rest)
+    if "method" in args and args.method is None and words and not words[0].startswith("-"):
+        args.method = words.pop(0)
+    if "opts" in args and words and _KEY.fullmatch(words[0]):
+        args.opts, words = [*words, *args.opts], [w for w in words if w.startswith("--")]
+    if words:
+        error(f"unrecognized arguments: {' '.join(words)}")
+
+
+def find_config_of(args: Namespace) -> tuple[str, list[str]]:
+    """Give the config file that the options name, and its overrides.
+
+    Args:
+        args: with what ``add_model`` adds.
+
+    Returns:
+        YAML file, and KEY VALUE pairs; those of ``--opts`` last, so that they win.
+    """
+    from ..methods.configs import find_model
+
+    config, found = find_model(args.method)
+    weights = args.weights or found
+    pairs = ["MODEL.WEIGHTS", str(weights)] if weights else []
+    pairs += ["MODEL.DEVICE", args.device] if args.device else []
+    return str(config), [*pairs, *args.opts]
+
+
+def load_config_of(args: Namespace) -> CfgNode:
+    """Load the config that the options name.
+
+    Args:
+        args: with what ``add_model`` adds.
+    """
+    from ..engine.config import load_cfg
+
+    return load_cfg(*find_config_of(args))
