@@ -1,0 +1,26 @@
+"""Files and functions are short."""
+
+import statistics
+
+from .source import CORE, expect_none, files, place
+
+MEDIAN_FILE = 110
+LONGEST_FILE = 380
+ROOMS = 20
+
+
+def lengths():
+    return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+
+
+def test_half_of_the_files_are_short():
+    assert statistics.median(lengths().values()) <= MEDIAN_FILE
+
+
+def test_no_file_is_long():
+    expect_none(f"{place(path)}: {n}" for path, n in lengths().items() if n > LONGEST_FILE)
+
+
+def test_the_core_has_few_rooms():
+    names = sorted(p.name for p in CORE.iterdir() if p.name != "__pycache__")
+    assert len(names) <= ROOMS, names
