@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
+from .build import fcclip_arguments
 from .ensemble import class_probabilities, geometric_ensemble, has_pixels, with_void
 from .mask_segmenter import EncodedPicture, MaskSegmenter
 from .texts import seen_classes
@@ -28,7 +29,7 @@ class FCCLIP(MaskSegmenter):
         beta: weight of CLIP's own scores on unseen classes.
         ensemble_on_valid_mask: use the trained scores alone for a mask without a cell at stride
             32; needed with ResNets, whose attention pooling sees nothing there.
-        **shared: see ``MaskSegmenter``.
+        segmenter: arguments of ``MaskSegmenter``.
     """
 
     @configurable
@@ -38,22 +39,16 @@ class FCCLIP(MaskSegmenter):
         alpha: float = 0.4,
         beta: float = 0.8,
         ensemble_on_valid_mask: bool = False,
-        **shared: Any,
+        **segmenter: Any,
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(**segmenter)
         self.alpha, self.beta = alpha, beta
         self.ensemble_on_valid_mask = ensemble_on_valid_mask
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read ``MODEL.FC_CLIP``."""
-        node = cfg.MODEL.FC_CLIP
-        return {
-            **super().from_config(cfg),
-            "alpha": node.GEOMETRIC_ENSEMBLE_ALPHA,
-            "beta": node.GEOMETRIC_ENSEMBLE_BETA,
-            "ensemble_on_valid_mask": node.ENSEMBLE_ON_VALID_MASK,
-        }
+        """Build the parts, see ``build.py``."""
+        return fcclip_arguments(cfg)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Set criterion of every head; nothing of CLIP gets a gradient."""

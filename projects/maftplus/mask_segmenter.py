@@ -8,23 +8,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.clip import CLIP
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
-from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.contract import TASKS
 from ovs_core.modeling.mask2former import (
     HeadOutput,
     MaskedAttentionDecoder,
     MaskScores,
-    Matcher,
     PixelDecoder,
     Prediction,
     SetCriterion,
@@ -34,14 +30,15 @@ from ovs_core.modeling.mask2former import (
     read_targets,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
-from ovs_core.modeling.protocols import Whole
 from ovs_core.modeling.scores import Size
-from ovs_core.modeling.segmenter import Segmenter
-from ovs_core.words.dataset_words import dataset_vocabulary
+from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
 
 from .published import rename_published
 from .texts import TextRows, thing_classes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 DIVISOR = 32
 
@@ -101,58 +98,33 @@ class MaskSegmenter(Segmenter):
     """Propose masks on a convolutional CLIP and score each mask against the words.
 
     Args:
-        clip: CLIP with a convolutional image tower.
-        templates: prompts with one ``{}``.
         pixel_decoder: features to mask features and memory.
         decoder: queries to masks and class embeddings.
         criterion: training losses.
         trained_words: vocabulary of training.
         tasks: outputs at test time.
-        output: ``labels`` or ``scores`` for the semantic output.
+        segmenter: arguments of ``Segmenter``; the CLIP has a convolutional image tower.
     """
 
     def __init__(
         self,
         *,
-        clip: CLIP,
-        templates: Sequence[str],
         pixel_decoder: PixelDecoder,
         decoder: MaskedAttentionDecoder,
         criterion: SetCriterion,
         trained_words: Vocabulary,
         tasks: Tasks | None = None,
-        output: str = "labels",
+        **segmenter: Unpack[SegmenterArguments],
     ) -> None:
-        super().__init__(
-            clip=clip, templates=templates, protocol=Whole(divisor=DIVISOR), output=output
-        )
+        super().__init__(**segmenter)
         # Holds no weights of its own: the tower belongs to the CLIP.
-        self._encoder = [ConvEncoder(clip.visual)]
+        self._encoder = [ConvEncoder(self.clip.visual)]
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
         self.criterion = criterion
         self.trained_words = trained_words
         self.tasks = tasks or Tasks()
-        self.text_rows = TextRows(clip.embed_dim)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read ``MODEL.MASK_FORMER`` and the shared keys."""
-        shared = segmenter_arguments(cfg)
-        if not isinstance(shared.pop("protocol"), Whole):
-            raise UserError(
-                "MODEL.OVS.PROTOCOL: mask-based methods look at the whole picture; set NAME to "
-                "whole, SCALES to [1.0] and FLIP to False"
-            )
-        encoder = ConvEncoder(shared["clip"].visual)
-        return {
-            **shared,
-            "pixel_decoder": build_pixel_decoder(cfg, encoder.channels),
-            "decoder": build_decoder(cfg, shared["clip"].embed_dim),
-            "criterion": build_criterion(cfg),
-            "trained_words": training_vocabulary(cfg),
-            "tasks": build_tasks(cfg),
-        }
+        self.text_rows = TextRows(self.clip.embed_dim)
 
     @property
     def encoder(self) -> ConvEncoder:
@@ -162,7 +134,7 @@ class MaskSegmenter(Segmenter):
     @property
     def answers(self) -> tuple[str, ...]:
         """The outputs that ``tasks`` switches on."""
-        return tuple(n for n in ("semantic", "panoptic", "instance") if getattr(self.tasks, n))
+        return tuple(task for task in TASKS if getattr(self.tasks, task))
 
     def train(self, mode: bool = True) -> MaskSegmenter:
         """Switch the mode; CLIP always stays in evaluation mode."""
@@ -285,95 +257,6 @@ class MaskSegmenter(Segmenter):
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Translate a published checkpoint and refuse one of another model."""
-        return rename_published(self, tensors)
-
-
-def training_vocabulary(cfg: CfgNode) -> Vocabulary:
-    """Give the words of ``DATASETS.TRAIN``; evaluation needs them to know what was seen.
-
-    Raises:
-        UserError: if no training set is named.
-    """
-    if not cfg.DATASETS.TRAIN:
-        raise UserError(
-            "DATASETS.TRAIN is empty; mask-based methods must know the words that the weights were "
-            "trained with, also for evaluation"
+        return rename_published(
+            self, tensors, queries=self.decoder.num_queries, classes=len(self.trained_words)
         )
-    return dataset_vocabulary(
-        dataset_metadata(cfg.DATASETS.TRAIN[0]),
-        name_field=cfg.MODEL.OVS.NAME_FIELD,
-        synonym_field=cfg.MODEL.OVS.SYNONYM_FIELD,
-    )
-
-
-def build_pixel_decoder(cfg: CfgNode, channels: dict[str, int]) -> PixelDecoder:
-    """Build the pixel decoder of ``MODEL.SEM_SEG_HEAD``."""
-    head = cfg.MODEL.SEM_SEG_HEAD
-    return PixelDecoder(
-        channels,
-        dim=head.CONVS_DIM,
-        mask_dim=head.MASK_DIM,
-        layers=head.TRANSFORMER_ENC_LAYERS,
-        heads=cfg.MODEL.MASK_FORMER.NHEADS,
-        feedforward=head.TRANSFORMER_ENC_FEEDFORWARD,
-    )
-
-
-def build_decoder(cfg: CfgNode, embed_dim: int) -> MaskedAttentionDecoder:
-    """Build the transformer decoder of ``MODEL.MASK_FORMER``.
-
-    Raises:
-        UserError: if the widths do not fit.
-    """
-    node, head = cfg.MODEL.MASK_FORMER, cfg.MODEL.SEM_SEG_HEAD
-    if head.MASK_DIM != node.HIDDEN_DIM:
-        raise UserError(
-            f"MODEL.SEM_SEG_HEAD.MASK_DIM ({head.MASK_DIM}) must equal MASK_FORMER.HIDDEN_DIM "
-            f"({node.HIDDEN_DIM}): pooled mask features are added to the queries"
-        )
-    if node.DEC_LAYERS < 2:
-        raise UserError(
-            "MODEL.MASK_FORMER.DEC_LAYERS counts prediction heads, one more than layers; give >= 2"
-        )
-    return MaskedAttentionDecoder(
-        embed_dim=embed_dim,
-        input_dim=head.CONVS_DIM,
-        dim=node.HIDDEN_DIM,
-        mask_dim=head.MASK_DIM,
-        queries=node.NUM_OBJECT_QUERIES,
-        layers=node.DEC_LAYERS - 1,
-        heads=node.NHEADS,
-        feedforward=node.DIM_FEEDFORWARD,
-    )
-
-
-def build_criterion(cfg: CfgNode) -> SetCriterion:
-    """Build matcher and losses of ``MODEL.MASK_FORMER``."""
-    node = cfg.MODEL.MASK_FORMER
-    weights = {
-        "class_weight": node.CLASS_WEIGHT,
-        "mask_weight": node.MASK_WEIGHT,
-        "dice_weight": node.DICE_WEIGHT,
-    }
-    return SetCriterion(
-        Matcher(points=node.TRAIN_NUM_POINTS, **weights),
-        void_weight=node.NO_OBJECT_WEIGHT,
-        points=node.TRAIN_NUM_POINTS,
-        oversample=node.OVERSAMPLE_RATIO,
-        importance=node.IMPORTANCE_SAMPLE_RATIO,
-        **weights,
-    )
-
-
-def build_tasks(cfg: CfgNode) -> Tasks:
-    """Read ``MODEL.MASK_FORMER.TEST``."""
-    node = cfg.MODEL.MASK_FORMER.TEST
-    return Tasks(
-        semantic=node.SEMANTIC_ON,
-        panoptic=node.PANOPTIC_ON,
-        instance=node.INSTANCE_ON,
-        object_threshold=node.OBJECT_MASK_THRESHOLD,
-        overlap_threshold=node.OVERLAP_THRESHOLD,
-        detections=cfg.TEST.DETECTIONS_PER_IMAGE,
-        logits_first=node.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
-    )

@@ -16,9 +16,9 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.errors import UserError
-from ovs_core.modeling.build import build_clip
+from ovs_core.errors import UserError, check_choice
 
+from .build import maftplus_arguments
 from .compensation import representation_compensation
 from .ensemble import class_probabilities, with_void
 from .mask_aware_loss import mask_aware_loss
@@ -39,7 +39,7 @@ class MAFTPlus(MaskSegmenter):
         compensation_weight: factor on the representation compensation.
         mask_aware_weight: factor on the mask-aware loss.
         drop_path: whose stochastic depth is active in training: ``none``, ``teacher`` or ``both``.
-        **shared: see ``MaskSegmenter``.
+        segmenter: arguments of ``MaskSegmenter``.
     """
 
     @configurable
@@ -51,13 +51,10 @@ class MAFTPlus(MaskSegmenter):
         compensation_weight: float = 0.1,
         mask_aware_weight: float = 1.0,
         drop_path: str = "none",
-        **shared: Any,
+        **segmenter: Any,
     ) -> None:
-        super().__init__(**shared)
-        if drop_path not in DROP_PATHS:
-            raise UserError(
-                f"MODEL.MAFTPLUS.DROP_PATH: '{drop_path}' is none of {', '.join(DROP_PATHS)}"
-            )
+        super().__init__(**segmenter)
+        check_choice("MODEL.MAFTPLUS.DROP_PATH", drop_path, DROP_PATHS)
         if self.encoder.is_resnet:
             raise UserError(
                 "MAFT+ projects single cells, which a ResNet CLIP cannot; set CLIP.ARCHITECTURE "
@@ -74,21 +71,8 @@ class MAFTPlus(MaskSegmenter):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read ``MODEL.MAFTPLUS``."""
-        node, shared = cfg.MODEL.MAFTPLUS, super().from_config(cfg)
-        return {
-            **shared,
-            "transfer": ContentTransfer(
-                shared["clip"].embed_dim,
-                heads=node.CDT_HEADS,
-                norm=node.CDT_NORM,
-                layout=node.CDT_LAYOUT,
-            ),
-            "build_teacher": lambda: ConvEncoder(build_clip(cfg).visual),
-            "compensation_weight": node.RC_WEIGHT,
-            "mask_aware_weight": node.MASK_AWARE_WEIGHT,
-            "drop_path": node.DROP_PATH,
-        }
+        """Build the parts, see ``build.py``."""
+        return maftplus_arguments(cfg)
 
     @property
     def teacher(self) -> ConvEncoder:

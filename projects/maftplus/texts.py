@@ -12,11 +12,6 @@ from ovs_core.clip import TextEmbedder
 from ovs_core.words.vocabulary import Vocabulary
 
 
-def split_synonyms(text: str) -> list[str]:
-    """Split a published class string at its commas; a blank behind a comma goes, all else stays."""
-    return text.replace(", ", ",").split(",")
-
-
 def seen_classes(words: Vocabulary, trained: Vocabulary) -> list[bool]:
     """Tell for each class whether one of its texts is, letter for letter, a text of training."""
     known = set(trained.texts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.errors import UserError
+from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.mask2former import sine_positions
 from ovs_core.modeling.mask2former.transformer_decoder import attend
 
@@ -52,11 +52,8 @@ class ContentTransfer(nn.Module):
         self, dim: int, *, heads: int = 8, norm: str = "post", layout: str = "published"
     ) -> None:
         super().__init__()
-        if norm not in NORMS or layout not in LAYOUTS:
-            raise UserError(
-                f"MODEL.MAFTPLUS: CDT_NORM is one of {', '.join(NORMS)} and CDT_LAYOUT one of "
-                f"{', '.join(LAYOUTS)}, but got '{norm}' and '{layout}'"
-            )
+        check_choice("MODEL.MAFTPLUS.CDT_NORM", norm, NORMS)
+        check_choice("MODEL.MAFTPLUS.CDT_LAYOUT", layout, LAYOUTS)
         if dim % heads:
             raise UserError(
                 f"MODEL.MAFTPLUS.CDT_HEADS: {heads} does not divide the joint width {dim}"

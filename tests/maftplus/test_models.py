@@ -9,7 +9,7 @@ import torch
 
 from maftplus.fcclip import FCCLIP
 from maftplus.mask_segmenter import Tasks
-from maftplus.texts import seen_classes, split_synonyms, thing_classes
+from maftplus.texts import seen_classes, thing_classes
 from ovs_core.errors import UserError
 from ovs_core.words.vocabulary import Vocabulary
 from parity.maftplus.tiny_models import vocabulary
@@ -199,11 +199,6 @@ def test_maftplus_refuses_a_resnet(make):
 def test_all_outputs_off_is_refused():
     with pytest.raises(UserError, match="all off"):
         Tasks(semantic=False)
-
-
-def test_published_class_strings():
-    assert split_synonyms("person,man, woman") == ["person", "man", "woman"]
-    assert split_synonyms("a , b") == ["a ", "b"]
 
 
 def test_seen_is_letter_for_letter():

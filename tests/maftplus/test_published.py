@@ -7,8 +7,8 @@ import open_clip
 import pytest
 import torch
 
-from maftplus.key_map import our_name, published_name
-from maftplus.mask_segmenter import build_decoder, build_pixel_decoder, training_vocabulary
+from maftplus.build import build_decoder, build_pixel_decoder, training_vocabulary
+from maftplus.published import our_name
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
 from ovs_core.clip.conv_encoder import ConvEncoder
@@ -17,6 +17,7 @@ from ovs_core.engine.checkpoint import load_published
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
+from parity.maftplus.names import published_name
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 LAYOUTS = sorted(DATA.glob("fcclip/layout_*.json")) + sorted(DATA.glob("maftplus/layout_*.json"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from maftplus.compensation import representation_compensation
-from maftplus.key_map import rename
 from maftplus.mask_aware_loss import mask_aware_loss, mask_ious, rescale
+from maftplus.published import rename
 from maftplus.transfer import dense_embedding
 from ovs_core.clip.conv_encoder import ConvEncoder
 
 from ..runner import ParityCase, parity_runner
-from .mask2former import Results, published_name, targets_of
+from .mask2former import Results, targets_of
+from .names import published_name
 from .tiny_models import tiny_clip, tiny_transfer
 
 

@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from maftplus.key_map import published_name, rename
+from maftplus.published import rename
 from ovs_core.modeling.mask2former import (
     DeformableAttention,
     HeadOutput,
@@ -28,6 +28,7 @@ from ovs_core.modeling.mask2former import (
 )
 
 from ..runner import ParityCase, parity_runner
+from .names import published_name
 
 Results = dict[str, object]
 

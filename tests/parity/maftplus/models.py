@@ -11,9 +11,9 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from maftplus.ensemble import geometric_ensemble, has_pixels, with_void
-from maftplus.key_map import published_name, rename
 from maftplus.mask_segmenter import EncodedPicture, MaskSegmenter
 from maftplus.model import MAFTPlus
+from maftplus.published import rename
 from maftplus.texts import seen_classes
 from maftplus.transfer import dense_embedding
 from ovs_core.clip import TextEmbedder, TextEncoder
@@ -24,6 +24,7 @@ from ovs_core.modeling.mask2former import mask_pool
 
 from ..runner import Arrays, ParityCase, Tolerance, default_tolerance, parity_runner
 from .mask2former import RecordedDraws, Results, instance_arrays, published_info
+from .names import published_name
 from .tiny_models import (
     TEMPLATES,
     RecordedTexts,

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from maftplus.fcclip import FCCLIP
 from maftplus.mask_segmenter import MaskSegmenter, Tasks
 from maftplus.model import MAFTPlus
-from maftplus.texts import split_synonyms
 from maftplus.transfer import ContentTransfer
 from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
 from ovs_core.clip.conv_encoder import ConvEncoder
@@ -90,10 +89,9 @@ def recorded_texts(config: dict, inputs: dict[str, np.ndarray]) -> dict[str, np.
 
 
 def vocabulary(names: Sequence[str], things: Sequence[int] = ()) -> Vocabulary:
-    """Read published class strings."""
-    return Vocabulary.from_names(
-        list(names), synonyms=[split_synonyms(n) for n in names], things=things
-    )
+    """Read published class strings: synonyms between commas; a blank behind a comma goes."""
+    synonyms = [name.replace(", ", ",").split(",") for name in names]
+    return Vocabulary.from_names(list(names), synonyms=synonyms, things=things)
 
 
 def tiny_segmenter(
