@@ -27,13 +27,14 @@ from PIL import Image
 from tabulate import tabulate
 
 from ovs_core.clip.loading import find_weights
-from ovs_core.draw.renderer import render
+from ovs_core.draw import render
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.files.pictures import find_pictures, read_picture
 from ovs_core.methods.configs import find_config
-from ovs_core.predict.folder import segment_files, tasks
+from ovs_core.predict.folder import segment_files
 from ovs_core.predict.predictor import Predictor
+from ovs_core.predict.reading import read_inputs
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def _bare(predictor: Predictor, vocabulary, paths: list[Path]) -> None:
 def _whole(predictor: Predictor, vocabulary, paths: list[Path], folder: Path) -> None:
     predictor.forget()
     folder.mkdir()
-    summary = segment_files(predictor, vocabulary, tasks(paths), folder, total=len(paths))
+    summary = segment_files(predictor, vocabulary, read_inputs(paths), folder, total=len(paths))
     if summary.done != len(paths):
         raise UserError(summary.failed[0])
 

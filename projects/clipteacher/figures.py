@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.draw.renderer import heat_overlay, legend, overlay, palette, sheet
+from ovs_core.draw import heat_overlay, legend, overlay, palette, sheet
 from ovs_core.errors import UserError
 
 from .fused_labels import sample_nearest

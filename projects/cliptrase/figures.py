@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip.attention import project_qkv
-from ovs_core.draw.renderer import heat_overlay, sheet, with_legend
+from ovs_core.draw import heat_overlay, sheet, with_legend
 from ovs_core.errors import UserError
 from ovs_core.files.writing import save_picture, write_json
 

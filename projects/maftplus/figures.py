@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.draw.fonts import font_for
-from ovs_core.draw.renderer import INK, PANEL, render, sheet
+from ovs_core.draw import INK, PANEL, font_for, render, sheet
 from ovs_core.modeling.mask2former import MaskScores
 
 from .mask_segmenter import MaskSegmenter

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovs_core.draw.renderer import legend, overlay, palette, sheet
+from ovs_core.draw import legend, overlay, palette, sheet
 from ovs_core.errors import UserError
 
 from .model import SPTSeg

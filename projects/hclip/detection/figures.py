@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
-from ovs_core.draw.renderer import palette, sheet
+from ovs_core.draw import palette, sheet
 from ovs_core.files.pictures import read_picture
 
 from .model import HCLIPDetector

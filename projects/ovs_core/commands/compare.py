@@ -42,12 +42,12 @@ def run(args: Namespace) -> int:
         return _on_dataset(args)
     if args.words is None:
         raise UserError("pictures need --words; without pictures a labelled data set is used")
-    from ..predict.folder import find_inputs
+    from ..predict.reading import find_files
     from ..predict.side_by_side import compare_pictures
     from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)
-    pictures = find_inputs(args.inputs)
+    pictures = find_files(args.inputs)
     sheet = compare_pictures(
         args.methods, pictures, vocabulary, args.output, weights=_weights(args),
         device=args.device, options=args.opts, most=args.samples,

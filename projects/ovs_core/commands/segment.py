@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from . import options
 
 if TYPE_CHECKING:
-    from ..predict.folder import Task
+    from ..predict.reading import Input
     from ..predict.result import Result
 
 SUMMARY = "label pictures, folders or videos with your words"
@@ -51,10 +51,11 @@ def run(args: Namespace) -> int:
     from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)  # mistakes in words show before anything is loaded
-    from ..predict.folder import count_tasks, find_inputs, open_output, segment_files, tasks
+    from ..predict.reading import count_inputs, find_files, read_inputs
 
-    files = find_inputs(args.inputs)
-    total = count_tasks(files, args.every)
+    files = find_files(args.inputs)
+    total = count_inputs(files, args.every)
+    from ..predict.folder import open_output, segment_files
     from ..predict.predictor import Predictor
 
     predictor = Predictor.from_config(
@@ -64,24 +65,24 @@ def run(args: Namespace) -> int:
               "options": args.opts}  # fmt: skip
     folder = open_output(args.output, vocabulary, method, overwrite=args.overwrite)
     started = time.perf_counter()
-    summary = segment_files(
-        predictor, vocabulary, tasks(files, args.every), folder,
+    tally = segment_files(
+        predictor, vocabulary, read_inputs(files, args.every), folder,
         total=total, overwrite=args.overwrite, report=_report,
     )  # fmt: skip
     seconds = time.perf_counter() - started
-    for line in summary.failed:
+    for line in tally.failed:
         print(f"error: {line}", file=sys.stderr)
-    skipped = f", {summary.skipped} finished earlier and skipped" if summary.skipped else ""
-    failed = f", {len(summary.failed)} failed" if summary.failed else ""
-    print(f"{summary.done} segmented in {seconds:.1f} s{skipped}{failed}; results in {folder}")
-    return 1 if summary.failed else 0
+    skipped = f", {tally.skipped} finished earlier and skipped" if tally.skipped else ""
+    failed = f", {len(tally.failed)} failed" if tally.failed else ""
+    print(f"{tally.done} segmented in {seconds:.1f} s{skipped}{failed}; results in {folder}")
+    return 1 if tally.failed else 0
 
 
-def _report(task: Task, result: Result) -> None:
+def _report(one: Input, result: Result) -> None:
     from tqdm import tqdm
 
-    from ..draw.renderer import percent
+    from ..draw import percent
 
     largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4
-    tqdm.write(f"{task.source}: {largest}{f' and {more} more' if more > 0 else ''}")
+    tqdm.write(f"{one.source}: {largest}{f' and {more} more' if more > 0 else ''}")

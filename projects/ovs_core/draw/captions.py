@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,28 +14,15 @@ GRID = 160  # cells of the longer side of the map in which places are looked for
 FLAT = 2.5  # a text is about this much wider than it is high
 
 
-@dataclass(frozen=True)
-class Caption:
-    """What is written into a region.
-
-    Attributes:
-        region: its number.
-        text: its name.
-    """
-
-    region: int
-    text: str
-
-
 def draw_captions(
-    picture: np.ndarray, regions: np.ndarray, captions: Sequence[Caption], size: int
+    picture: np.ndarray, regions: np.ndarray, captions: Mapping[int, str], size: int
 ) -> np.ndarray:
     """Write names where they fit.
 
     Args:
         picture: (H, W, 3) uint8.
         regions: (H, W) region per pixel.
-        captions: names of regions that occur.
+        captions: regions that occur -> their names.
         size: of the letters in pixels; a narrow region gets smaller ones, down to 70 %.
 
     Returns:
@@ -44,17 +30,18 @@ def draw_captions(
     """
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
-    for caption, (x, y, room) in zip(captions, _places(regions, captions), strict=True):
-        font = _fitting(caption.text, size, room)
+    places = _places(regions, list(captions))
+    for text, (x, y, room) in zip(captions.values(), places, strict=True):
+        font = _fitting(text, size, room)
         if font is not None:
             outline = max(1, round(font.size / 9))
-            draw.text((x, y), caption.text, fill="white", font=font, anchor="mm",
+            draw.text((x, y), text, fill="white", font=font, anchor="mm",
                       stroke_width=outline, stroke_fill=(20, 20, 20))  # fmt: skip
     return np.asarray(canvas)
 
 
-def _places(regions: np.ndarray, captions: Sequence[Caption]) -> list[tuple[float, float, float]]:
-    """For each caption the widest place: centre (x, y) and half the width of its ellipse."""
+def _places(regions: np.ndarray, numbers: Sequence[int]) -> list[tuple[float, float, float]]:
+    """Widest place in each region: centre (x, y) and half the width of its ellipse."""
     step = max(1, max(regions.shape) // GRID)
     small = np.pad(regions[step // 2 :: step, step // 2 :: step], 1, constant_values=-1)
     inside = np.ones(small.shape, dtype=bool)
@@ -62,7 +49,6 @@ def _places(regions: np.ndarray, captions: Sequence[Caption]) -> list[tuple[floa
     inside[1:] &= small[1:] == small[:-1]
     inside[0] = inside[:, 0] = False
     distance = ndimage.distance_transform_edt(inside, sampling=(FLAT, 1))
-    numbers = [caption.region for caption in captions]
     spots = ndimage.maximum_position(distance, small, numbers) if numbers else []
     found = []
     for row, column in spots:

@@ -12,6 +12,10 @@ import numpy as np
 
 Color = tuple[int, int, int]
 
+VOID_COLOR: Color = (128, 128, 128)  # of pixels without a name
+PANEL: Color = (250, 250, 250)  # ground of legends and sheets
+INK: Color = (32, 32, 32)  # of their letters
+
 NEIGHBOURS, APART = 24, 34.0  # a word's colour differs that much (CIELAB) from those before it
 
 
@@ -20,7 +24,8 @@ def word_color(word: str) -> Color:
     digest = hashlib.blake2b(word.casefold().encode(), digest_size=4).digest()
     hue = int.from_bytes(digest[:2], "big") / 65536
     saturation, value = 0.6 + digest[2] / 800, 0.7 + digest[3] / 900
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def palette(names: Sequence[str]) -> np.ndarray:

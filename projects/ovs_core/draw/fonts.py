@@ -14,6 +14,8 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+from ..errors import UserError
+
 Font = ImageFont.FreeTypeFont
 
 # Looked up by Pillow in the system's font folders; the first that has the characters is taken.
@@ -42,9 +44,22 @@ def font_for(text: str, size: int) -> Font:
     return next((f for f in (default, *_others(size)) if _has_all(f, text)), default)
 
 
+def shorten(text: str, font: Font, room: float) -> str:
+    """Cut a text that is wider than ``room`` pixels, and put its lines into one."""
+    text = text[:200].replace("\n", " ")
+    if font.getlength(text) <= room:
+        return text
+    while len(text) > 1 and font.getlength(text + "...") > room:
+        text = text[:-1]
+    return text + "..."
+
+
 @lru_cache(maxsize=64)
 def _default(size: int) -> Font:
-    return ImageFont.load_default(size=size)
+    font = ImageFont.load_default(size=size)
+    if not isinstance(font, Font):
+        raise UserError("Pillow was built without FreeType, which draws the names; reinstall it")
+    return font
 
 
 @lru_cache(maxsize=8)
@@ -60,7 +75,7 @@ def _others(size: int) -> tuple[Font, ...]:
 
 def _matplotlib_font() -> str:
     spec = importlib.util.find_spec("matplotlib")
-    folder = Path(spec.origin).parent if spec else Path()
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
     return str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 

@@ -5,18 +5,20 @@ Letters: K names, R regions, H x W picture.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-VOID_COLOR = (128, 128, 128)
+from .colors import VOID_COLOR
+
 SHADES = (1.0, 0.72, 1.28, 0.55)  # of things of one name
 
 
 @dataclass(frozen=True)
-class Regions:
+class PaintedRegions:
     """A map of regions, with the name and colour of each.
 
     Attributes:
@@ -41,14 +43,14 @@ class Regions:
         return [(int(i), int(number[i]), float(total[i] / areas.sum())) for i in order]
 
 
-def find_regions(
+def regions_to_paint(
     labels: np.ndarray,
     colors: np.ndarray,
     *,
     background: Sequence[int] = (),
     segment_ids: np.ndarray | None = None,
     segments_info: Sequence[dict[str, Any]] = (),
-) -> Regions:
+) -> PaintedRegions:
     """Decide what is painted of a result.
 
     Args:
@@ -67,15 +69,15 @@ def find_regions(
             owner[info["id"]] = info["category_id"]
         painted = _shaded(colors, owner)
     plain = tuple(int(r) for r, name in enumerate(owner) if name < 0 or name in background)
-    return Regions(regions, owner, painted, plain)
+    return PaintedRegions(regions, owner, painted, plain)
 
 
 def _shaded(colors: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Colours of segments; those of one name differ in shade."""
-    shaded, seen = np.full((len(owner), 3), VOID_COLOR, dtype=np.uint8), {}
+    shaded = np.full((len(owner), 3), VOID_COLOR, dtype=np.uint8)
+    seen: Counter[int] = Counter()
     for segment, name in enumerate(owner.tolist()):
         if name >= 0:
-            shade = SHADES[seen.get(name, 0) % len(SHADES)]
-            shaded[segment] = np.clip(colors[name] * shade, 0, 255)
-            seen[name] = seen.get(name, 0) + 1
+            shaded[segment] = np.clip(colors[name] * SHADES[seen[name] % len(SHADES)], 0, 255)
+            seen[name] += 1
     return shaded

@@ -10,11 +10,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
 
-Picture = "str | Path | Image.Image | np.ndarray | torch.Tensor"
+# What `read_picture` reads.
+PictureSource = str | Path | Image.Image | np.ndarray | torch.Tensor
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
 
 
-def read_picture(source: str | Path | Image.Image | np.ndarray | torch.Tensor) -> np.ndarray:
+def read_picture(source: PictureSource) -> np.ndarray:
     """Read a picture.
 
     Args:

@@ -16,6 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -120,8 +121,9 @@ def save_picture(picture: np.ndarray, path: str | Path) -> Path:
         The path.
     """
     path = Path(path)
+    options: dict[str, Any] = PNG if path.suffix.lower() == ".png" else {}
     with atomic_path(path) as part:
-        Image.fromarray(picture).save(part, **(PNG if path.suffix.lower() == ".png" else {}))
+        Image.fromarray(picture).save(part, **options)
     return path
 
 

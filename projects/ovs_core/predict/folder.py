@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..files.pictures import find_pictures, read_picture
-from ..files.writing import atomic_write, check_output_dir
+from ..files.writing import check_output_dir, json_text, write_json
 from ..words.vocabulary import Vocabulary
 from .predictor import Predictor
+from .reading import Input
 from .result import Result, earlier_result
-from .video import SUFFIXES as VIDEO_SUFFIXES
-from .video import count_frames, read_frames
 
 RUN_FILE = "run.json"
 AHEAD = 3  # pictures read before they are needed, and results waiting to be written
@@ -30,35 +27,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Task:
-    """One picture, or one frame of a video.
-
-    Attributes:
-        path: the file.
-        stem: begins the names of its results.
-        frame: its number; None for a picture.
-        image: the frame; None for a picture, which is read when its turn comes.
-    """
-
-    path: Path
-    stem: str
-    frame: int | None = None
-    image: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def source(self) -> str:
-        """Path, with the number of the frame behind it."""
-        return str(self.path) if self.frame is None else f"{self.path}#{self.frame}"
-
-    def load(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
-        return read_picture(self.path) if self.image is None else self.image
-
-
 @dataclass
-class Summary:
-    """What became of the pictures.
+class Tally:
+    """What became of the pictures of a run.
 
     Attributes:
         done: segmented and written.
@@ -71,48 +42,12 @@ class Summary:
     failed: list[str] = field(default_factory=list)
 
 
-def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
-    """Turn pictures, videos and folders into a list of files.
-
-    Raises:
-        UserError: for a path that does not exist, or a folder without pictures.
-    """
-    found: list[Path] = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            found += find_pictures(path)
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"{path}: no such picture, video or folder")
-    return list(dict.fromkeys(found))
-
-
-def tasks(files: Sequence[Path], every: int = 1) -> Iterator[Task]:
-    """Go through the files; a video gives its frames in a folder of its own.
-
-    Args:
-        files: pictures and videos.
-        every: only each n-th frame of a video.
-    """
-    for path, stem in zip(files, _stems(files), strict=True):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            for number, image in read_frames(path, every):
-                yield Task(path, f"{stem}/{number:06d}", number, image)
-        else:
-            yield Task(path, stem)
-
-
-def count_tasks(files: Sequence[Path], every: int = 1) -> int | None:
-    """How many tasks the files give; None if a video does not say how long it is."""
-    counts = [
-        count_frames(path, every) if path.suffix.lower() in VIDEO_SUFFIXES else 1 for path in files
-    ]
-    return sum(counts) if all(counts) else None
-
-
 def open_output(
-    folder: str | Path, vocabulary: Vocabulary, method: dict[str, Any], *, overwrite: bool = False
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    method: dict[str, object],
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Make the folder of a run, or go on with an earlier run of the same words and method.
 
@@ -130,24 +65,23 @@ def open_output(
     """
     folder = check_output_dir(folder)
     content = {**method, "words": [asdict(entry) for entry in vocabulary]}
-    content = json.loads(json.dumps(content))  # as it will be read again
     path = folder / RUN_FILE
     if path.exists() and not overwrite:
-        _compare_runs(path, content)
-    atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        _compare_runs(path, json.loads(json_text(content)))
+    write_json(path, content)
     return folder
 
 
 def segment_files(
     predictor: Predictor,
     vocabulary: Vocabulary,
-    work: Iterable[Task],
+    inputs: Iterable[Input],
     folder: Path,
     *,
     total: int | None = None,
     overwrite: bool = False,
-    report: Callable[[Task, Result], None] | None = None,
-) -> Summary:
+    report: Callable[[Input, Result], None] | None = None,
+) -> Tally:
     """Segment pictures and write each result as soon as it is there.
 
     Reading and writing go on in other threads while the network works. A picture that cannot be
@@ -156,92 +90,93 @@ def segment_files(
     Args:
         predictor: the method.
         vocabulary: the words.
-        work: the pictures.
+        inputs: the pictures.
         folder: of the results.
         total: number of pictures, for the progress bar.
         overwrite: replace whatever stands in the way, also finished results.
         report: called with every result.
     """
-    summary = Summary()
-    bar = tqdm(total=total, unit="picture", disable=None)
-
-    def fail(task: Task, error: UserError) -> None:
-        line = str(error) if str(task.path) in str(error) else f"{task.source}: {error}"
-        summary.failed.append(line)
-        bar.update()
-
-    def wanted() -> Iterator[Task]:
-        for task in work:
-            if overwrite or not is_finished(task, folder):
-                yield task
-                continue
-            summary.skipped += 1
-            bar.update()
-
-    def results() -> Iterator[tuple[Task, Result]]:
-        for task, image in _ahead(Task.load, ((task, task) for task in wanted()), pool):
+    with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
+        run = _Run(predictor, vocabulary, folder, overwrite, pool, bar)
+        for (one, result), written in _ahead(run.write, run.results(inputs), pool):
             try:
-                result = predictor(image.result(), vocabulary)
-                yield task, replace(result, source=task.source)
+                written.result()
             except UserError as error:
-                fail(task, error)
-
-    def write(pair: tuple[Task, Result]) -> Result:
-        task, result = pair
-        place = folder / task.stem
-        result.save(place.parent, place.name, overwrite=overwrite)
-        return result
-
-    with bar, ThreadPoolExecutor(2) as pool:
-        for task, written in _ahead(write, ((pair[0], pair) for pair in results()), pool):
-            try:
-                result = written.result()
-            except UserError as error:
-                fail(task, error)
+                run.fail(one, error)
                 continue
-            summary.done += 1
+            run.tally.done += 1
             bar.update()
             if report is not None:
-                report(task, result)
-    return summary
+                report(one, result)
+    return run.tally
 
 
-def is_finished(task: Task, folder: Path) -> bool:
+def is_finished(one: Input, folder: Path) -> bool:
     """Whether an earlier run wrote the result of this picture, and the picture is older."""
-    place = folder / task.stem
+    place = folder / one.stem
     earlier = earlier_result(place.parent, place.name)
-    if earlier is None or earlier["picture"] != str(Path(task.source).resolve()):
+    if earlier is None or earlier["picture"] != str(Path(one.source).resolve()):
         return False
     written = (place.parent / f"{place.name}_segments.json").stat().st_mtime_ns
-    return task.path.stat().st_mtime_ns <= written
+    return one.path.stat().st_mtime_ns <= written
+
+
+@dataclass
+class _Run:
+    """The way of the inputs to their files, and what became of them so far."""
+
+    predictor: Predictor
+    vocabulary: Vocabulary
+    folder: Path
+    overwrite: bool
+    pool: ThreadPoolExecutor
+    bar: tqdm
+    tally: Tally = field(default_factory=Tally)
+
+    def results(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Result]]:
+        """Segment what is not finished, reading ahead."""
+        for one, image in _ahead(Input.load, filter(self.is_wanted, inputs), self.pool):
+            try:
+                result = self.predictor(image.result(), self.vocabulary)
+                yield one, replace(result, source=one.source)
+            except UserError as error:
+                self.fail(one, error)
+
+    def is_wanted(self, one: Input) -> bool:
+        """Whether there is something to do; counts what there is not."""
+        if self.overwrite or not is_finished(one, self.folder):
+            return True
+        self.tally.skipped += 1
+        self.bar.update()
+        return False
+
+    def write(self, pair: tuple[Input, Result]) -> None:
+        """Write one result."""
+        one, result = pair
+        place = self.folder / one.stem
+        result.save(place.parent, place.name, overwrite=self.overwrite)
+
+    def fail(self, one: Input, error: UserError) -> None:
+        """Note an input that cannot be segmented or written."""
+        line = str(error) if str(one.path) in str(error) else f"{one.source}: {error}"
+        self.tally.failed.append(line)
+        self.bar.update()
 
 
 def _ahead(
-    function: Callable[[T], R], items: Iterable[tuple[Task, T]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[Task, Future[R]]]:
+    function: Callable[[T], R], items: Iterable[T], pool: ThreadPoolExecutor
+) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in other threads, a few items ahead of what is being used, in order."""
-    items, waiting = iter(items), deque()
+    items, waiting = iter(items), deque[tuple[T, Future[R]]]()
     while True:
-        for task, item in itertools.islice(items, AHEAD - len(waiting)):
-            waiting.append((task, pool.submit(function, item)))
+        for item in itertools.islice(items, AHEAD - len(waiting)):
+            waiting.append((item, pool.submit(function, item)))
         if not waiting:
             return
         yield waiting.popleft()
 
 
-def _stems(files: Sequence[Path]) -> list[str]:
-    """Names of the results: the files' own, told apart by suffix and folder where they repeat."""
-    stems = [path.stem for path in files]
-    for longer in (
-        lambda path: path.name.replace(".", "_"),
-        lambda path: "_".join((*path.resolve().parts[1:-1], path.name.replace(".", "_"))),
-    ):
-        counts = Counter(stems)
-        stems = [longer(p) if counts[s] > 1 else s for p, s in zip(files, stems, strict=True)]
-    return stems
-
-
-def _compare_runs(path: Path, content: dict[str, Any]) -> None:
+def _compare_runs(path: Path, content: dict[str, object]) -> None:
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

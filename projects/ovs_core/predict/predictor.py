@@ -16,17 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 from detectron2.data import transforms as T
+from PIL import Image
 
 from ..data.build import build_mapper
+from ..data.mapper import SemanticDatasetMapper
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter
 from ..errors import UserError
-from ..files.pictures import find_pictures, read_picture
+from ..files.pictures import PictureSource, find_pictures, read_picture
 from ..methods.configs import find_model
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from ..modeling.segmenter import Segmenter
@@ -36,7 +38,9 @@ from .tiles import join, join_segments, split, split_axis
 
 __all__ = ["Predictor", "Result", "Segment"]
 
+S = TypeVar("S", bound=PictureSource)
 Words = Vocabulary | str | Path | Sequence[str]
+Encoded = list[tuple[Size, Any]]  # size of each piece of a picture, and the model's features of it
 
 MIN_SIDE = 32  # pixels; a smaller picture is enlarged before a network sees it
 MAX_SCORE_BYTES = 4 * 2**30
@@ -70,14 +74,19 @@ class Predictor:
         self.notes = tuple(notes)
         self._prepare = prepare
         self._remember = remember
-        self._encoded: OrderedDict[str, list[tuple[Size, Any]]] = OrderedDict()
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
         # Kept by the words they belong to, so that a warning about them is logged once.
         self._word_notes = lru_cache(maxsize=32)(partial(_word_notes, model))
         self._lock = threading.RLock()  # of the model, its tokenizer and the encoded pictures
 
     @classmethod
     def from_config(
-        cls, name: str | Path, *, weights: str = "", device: str = "auto", options: Sequence = ()
+        cls,
+        name: str | Path,
+        *,
+        weights: str = "",
+        device: str = "auto",
+        options: Sequence[object] = (),
     ) -> Predictor:
         """Build a predictor from a config of the suite, one of your own, or a finished training.
 
@@ -91,8 +100,7 @@ class Predictor:
 
         Raises:
             UserError: for an unknown name (the nearest one is named), a model that does not
-                segment, weights that are missing or
-                don't fit, or a device that this machine lacks.
+                segment, weights that are missing or don't fit, or a device that this machine lacks.
         """
         config, own_weights = find_model(name)
         weights = str(weights or own_weights)
@@ -105,18 +113,34 @@ class Predictor:
                 f"{name}: builds a {type(model).__name__}, which does not segment; the README of "
                 "its project says how to use it"
             )
-        notes = []
+        notes: list[str] = []
         if model.trains and not cfg.MODEL.WEIGHTS:
             notes.append(
                 f"{name} is trained, but no weights were given: its labels mean nothing. Give a "
                 "checkpoint, or the output folder of a training in place of the config"
             )
             logger.warning(notes[0])
-        # The mapper of an evaluation decides how large a picture is shown.
-        prepare = getattr(build_mapper(cfg, is_train=False), "prepare", None)
+        # The mapper of an evaluation decides how large a picture is shown. One that is not derived
+        # from the suite's repeats how published figures were made, which is no matter here.
+        mapper = build_mapper(cfg, is_train=False)
+        prepare = mapper.prepare if isinstance(mapper, SemanticDatasetMapper) else None
         return cls(model, prepare=prepare, notes=notes)
 
-    def __call__(self, pictures: Any, words: Words) -> Result | list[Result] | Iterator[Result]:
+    @overload
+    def __call__(self, pictures: Image.Image | np.ndarray | torch.Tensor, words: Words) -> Result:
+        pass
+
+    @overload
+    def __call__(self, pictures: list[S] | tuple[S, ...], words: Words) -> list[Result]:
+        pass
+
+    @overload
+    def __call__(self, pictures: str | Path, words: Words) -> Result | Iterator[Result]:
+        pass
+
+    def __call__(
+        self, pictures: PictureSource | list[S] | tuple[S, ...], words: Words
+    ) -> Result | list[Result] | Iterator[Result]:
         """Segment one picture, a list of pictures, or the pictures of a folder.
 
         Args:
@@ -155,16 +179,17 @@ class Predictor:
         with self._lock:
             self._encoded.clear()
 
-    def _segment(self, source: Any, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Result:
+    def _segment(
+        self, source: PictureSource, vocabulary: Vocabulary, notes: tuple[str, ...]
+    ) -> Result:
         image = read_picture(source)
         with self._lock, torch.no_grad():
             scores = self._score(image, vocabulary)
-            outputs = [self.model.postprocess(part) for part in scores]
+            outputs: list[dict[str, Any]] = [self.model.postprocess(part) for part in scores]
             labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
         axis = split_axis(image)
-        ids, info = None, []
-        if "panoptic_seg" in outputs[0]:
-            ids, info = join_segments([output["panoptic_seg"] for output in outputs], axis)
+        panoptic = [output["panoptic_seg"] for output in outputs if "panoptic_seg" in output]
+        ids, info = join_segments(panoptic, axis) if panoptic else (None, [])
         background = tuple(vocabulary.background_index)
         return Result(
             _fold(join(labels, axis), background),
@@ -200,7 +225,7 @@ class Predictor:
                 )
             return join([_spread(part) for part in parts], 1 + split_axis(image))
 
-    def _encode(self, image: np.ndarray) -> list[tuple[Size, Any]]:
+    def _encode(self, image: np.ndarray) -> Encoded:
         key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() + str(image.shape)
         if key not in self._encoded:
             self._encoded[key] = [
@@ -226,9 +251,10 @@ def _word_notes(model: Segmenter, vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:
-    found = output.get("sem_seg_labels")
-    found = scores.labels() if found is None else found
-    return found.cpu().numpy().astype(np.int32)
+    labels: torch.Tensor | None = output.get("sem_seg_labels")
+    if labels is None:
+        labels = scores.labels()
+    return labels.cpu().numpy().astype(np.int32)
 
 
 def _fold(labels: np.ndarray, background: tuple[int, ...]) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..draw.renderer import render
+from ..draw import render
 from ..errors import UserError
 from ..files.writing import save_picture, write_json
 

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..draw.renderer import legend, palette, sheet
+from ..draw import legend, palette, sheet
 from ..errors import UserError
+from ..files.pictures import read_picture
 from ..files.writing import check_output_dir, save_picture
 from ..words.vocabulary import Vocabulary
 from .predictor import Predictor
@@ -55,9 +56,9 @@ def compare_pictures(
     with tqdm(total=len(methods) * len(pictures), unit="picture", disable=None) as bar:
         for method, file in zip(methods, weights or [""] * len(methods), strict=True):
             predictor = Predictor.from_config(method, weights=file, device=device, options=options)
-            column = []
+            column: list[tuple[np.ndarray, np.ndarray]] = []
             for picture in pictures:
-                result = predictor(picture, vocabulary)
+                result = predictor(read_picture(picture), vocabulary)
                 present[np.unique(result.labels)] = True
                 shown = result.overlay(legend=False)
                 column.append((_cell(result.image, shown.shape), _cell(shown, shown.shape)))
@@ -65,9 +66,9 @@ def compare_pictures(
             columns = columns or [[image for image, _ in column]]
             columns.append([shown for _, shown in column])
     grid = sheet(list(zip(*columns, strict=True)), ["picture", *methods])
-    shown = [i for i in np.flatnonzero(present) if i not in vocabulary.background_index]
-    colors = palette(vocabulary.names)[shown]
-    words = legend([vocabulary.names[i] for i in shown], colors, grid.shape[1], size=16)
+    named = [int(i) for i in np.flatnonzero(present) if i not in vocabulary.background_index]
+    colors = palette(vocabulary.names)[named]
+    words = legend([vocabulary.names[i] for i in named], colors, grid.shape[1], size=16)
     return save_picture(np.vstack([grid, words]), path)
 
 

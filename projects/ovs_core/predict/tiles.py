@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import UserError
 
@@ -44,7 +45,7 @@ def join(maps: Sequence[np.ndarray], axis: int) -> np.ndarray:
 
 
 def join_segments(
-    parts: Sequence[tuple[Any, list[dict[str, Any]]]], axis: int
+    parts: Sequence[tuple[Tensor, list[dict[str, Any]]]], axis: int
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Join Detectron2's ``panoptic_seg`` of the pieces.
 
@@ -55,7 +56,9 @@ def join_segments(
     Returns:
         (H, W) int32 ids and one list. Things are numbered on; stuff of one class stays one segment.
     """
-    maps, joined, stuff = [], [], {}
+    maps: list[np.ndarray] = []
+    joined: list[dict[str, Any]] = []
+    stuff: dict[int, int] = {}  # class -> its one segment
     for ids, info in parts:
         table = np.zeros(max([0, *(segment["id"] for segment in info)]) + 1, np.int32)
         for segment in info:

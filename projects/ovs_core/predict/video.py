@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import UserError
@@ -18,8 +19,6 @@ def count_frames(path: str | Path, every: int = 1) -> int:
     Raises:
         UserError: if the file cannot be read as a video.
     """
-    import cv2
-
     video = _open(path)
     stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.release()
@@ -54,8 +53,7 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndar
         raise UserError(f"{path}: no frame can be decoded")
 
 
-def _open(path: str | Path):
-    import cv2
+def _open(path: str | Path) -> cv2.VideoCapture:
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such video")

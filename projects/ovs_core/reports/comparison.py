@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..data.labels import load_labels
-from ..draw.renderer import legend, overlay, palette, sheet
+from ..draw import legend, overlay, palette, sheet
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter, run
 from ..engine.train_once import train_once

@@ -50,7 +50,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
         return
     yield "devices", find_devices()
     yield "CLIP weights", find_clips()
-    yield "data sets", find_datasets()
+    yield "datasets", find_datasets()
     yield "folders", find_folders()
 
 
@@ -89,7 +89,7 @@ def find_detectron2() -> list[Finding]:
 
 def find_extras() -> list[Finding]:
     """The optional parts of setup.cfg."""
-    found = []
+    found: list[Finding] = []
     try:
         requirements = metadata.requires(NAME) or []
         extras = metadata.metadata(NAME).get_all("Provides-Extra") or []
@@ -151,7 +151,8 @@ def find_datasets() -> list[Finding]:
     from ..data.benchmarks import datasets_root, load_benchmarks, locate
 
     root = datasets_root()
-    found, missing = [Finding("embedded world: drawn on this machine when it is needed")], {}
+    found = [Finding("embedded world: drawn on this machine when it is needed")]
+    missing: dict[str, list[str]] = {}
     for benchmark in load_benchmarks().values():
         for split in benchmark.splits:
             try:
@@ -181,7 +182,8 @@ def find_folders() -> list[Finding]:
 
 
 def _package(requirement: str) -> str:
-    return re.match(r"[\w.-]+", requirement).group()
+    """Name of the package in a line such as ``numpy>=1.26; extra == 'web'``."""
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 
 def _version(name: str) -> str | None:

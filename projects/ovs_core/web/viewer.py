@@ -16,8 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..draw.regions import Regions, find_regions
-from ..draw.renderer import overlay, palette, percent
+from ..draw import PaintedRegions, overlay, palette, percent, regions_to_paint
 from ..predict.result import Result
 from .choices import Choice
 from .room import Outcome
@@ -78,7 +77,7 @@ def _frame(choice: Choice, aside: str, body: str) -> str:
 
 def _result(result: Result) -> str:
     colors = palette(result.names)
-    regions = find_regions(
+    regions = regions_to_paint(
         result.labels, colors, background=result.background, segment_ids=result.segment_ids,
         segments_info=result.segments_info,
     )  # fmt: skip
@@ -90,7 +89,7 @@ def _result(result: Result) -> str:
     return _stage(result, regions, summary) + _legend(words, colors)
 
 
-def _stage(result: Result, regions: Regions, summary: str) -> str:
+def _stage(result: Result, regions: PaintedRegions, summary: str) -> str:
     step = max(1.0, max(result.labels.shape) / LONGEST_SIDE)
     height, width = (max(1, round(side / step)) for side in result.labels.shape)
     photo = Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX)

@@ -9,7 +9,8 @@ from PIL import Image
 from ovs_core import Predictor
 from ovs_core.clip.text_encoder import TextEncoder
 from ovs_core.commands import main
-from ovs_core.predict.folder import find_inputs, segment_files, tasks
+from ovs_core.predict.folder import segment_files
+from ovs_core.predict.reading import find_files, read_inputs
 from ovs_core.words.vocabulary import Vocabulary
 
 METHOD = "cliptrase/tiny_maskclip"
@@ -127,7 +128,7 @@ def test_texts_are_embedded_once(user, monkeypatch):
     monkeypatch.setenv("OVSUITE_CACHE", str(user / "new_cache"))
     predictor = Predictor.from_config(METHOD, device="cpu")
     words = Vocabulary.parse([f"thing {i}" for i in range(150)])
-    work = tasks(find_inputs(["pictures"]))
+    work = read_inputs(find_files(["pictures"]))
     assert segment_files(predictor, words, work, user / "out").done == 3
     assert sum(embedded) == 150 * len(predictor.model.templates)
 

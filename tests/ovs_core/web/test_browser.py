@@ -16,7 +16,7 @@ from PIL import Image
 
 from ovs_core import Predictor
 from ovs_core.data.embedded import render_scene
-from ovs_core.draw.renderer import palette
+from ovs_core.draw import palette
 
 NAMES_OF_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES_OF_CHROMIUM)), "")

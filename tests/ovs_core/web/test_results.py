@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovs_core.draw.renderer import overlay, palette
+from ovs_core.draw import overlay, palette
 from ovs_core.errors import UserError
 from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
