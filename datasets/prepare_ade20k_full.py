@@ -1,21 +1,9 @@
 #!/usr/bin/env python
-"""Prepare ADE20K full: 16-bit labels of 847 classes and pictures at reduced size.
+"""`ovsuite prepare ade20k_full`: the same flags, the same work."""
 
-Example: python datasets/prepare_ade20k_full.py --splits val
-"""
+import sys
 
-from __future__ import annotations
-
-from argparse import Namespace
-
-from ovs_core.data.preparation import ade20k_full, command
-
-
-def main(args: Namespace) -> None:
-    """Prepare the chosen splits."""
-    for summary in ade20k_full.prepare(args.root, args.splits, args.workers):
-        print(summary)
-
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    command.run(main, command.parser(__doc__, ("train", "val")))
+    sys.exit(main(["prepare", "ade20k_full", *sys.argv[1:]]))

@@ -1,22 +1,9 @@
 #!/usr/bin/env python
-"""Prepare Cityscapes: train-id maps and the panoptic annotation, as cityscapesScripts makes them.
+"""`ovsuite prepare cityscapes`: the same flags, the same work."""
 
-Example: python datasets/prepare_cityscapes.py --splits val
-"""
+import sys
 
-from __future__ import annotations
-
-from argparse import Namespace
-
-from ovs_core.data.preparation import cityscapes, command
-
-
-def main(args: Namespace) -> None:
-    """Prepare the chosen splits."""
-    for split in args.splits:
-        print(cityscapes.prepare_train_ids(args.root, split, args.workers))
-        print(cityscapes.prepare_panoptic(args.root, split, args.workers))
-
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    command.run(main, command.parser(__doc__, ("train", "val")))
+    sys.exit(main(["prepare", "cityscapes", *sys.argv[1:]]))

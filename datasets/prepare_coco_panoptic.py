@@ -1,23 +1,9 @@
 #!/usr/bin/env python
-"""Make semantic labels of 133 classes from COCO's panoptic annotation (optional).
+"""`ovsuite prepare coco_panoptic`: the same flags, the same work."""
 
-Panoptic training and evaluation do without them; they add mIoU to the report.
+import sys
 
-Example: python datasets/prepare_coco_panoptic.py --splits val
-"""
-
-from __future__ import annotations
-
-from argparse import Namespace
-
-from ovs_core.data.preparation import coco, command
-
-
-def main(args: Namespace) -> None:
-    """Prepare the chosen splits."""
-    for split in args.splits:
-        print(coco.prepare_panoptic_semantics(args.root, split, args.workers))
-
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    command.run(main, command.parser(__doc__, ("train", "val")))
+    sys.exit(main(["prepare", "coco_panoptic", *sys.argv[1:]]))

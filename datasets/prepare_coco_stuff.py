@@ -1,26 +1,9 @@
 #!/usr/bin/env python
-"""Turn the raw COCO-Stuff maps (stuffthingmaps) into labels of 171 classes.
+"""`ovsuite prepare coco_stuff`: the same flags, the same work."""
 
-COCO-Object and COCO-27 need no files of their own: they read these labels with a rule on top.
+import sys
 
-Example: python datasets/prepare_coco_stuff.py --splits val
-"""
-
-from __future__ import annotations
-
-from argparse import Namespace
-from pathlib import Path
-
-from ovs_core.data.preparation import coco, command
-
-
-def main(args: Namespace) -> None:
-    """Prepare the chosen splits."""
-    for split in args.splits:
-        print(coco.prepare_stuff(args.root, split, raw=args.raw, workers=args.workers))
-
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    options = command.parser(__doc__, ("train", "val"))
-    options.add_argument("--raw", type=Path, help="folder of the raw train2017 and val2017 maps")
-    command.run(main, options)
+    sys.exit(main(["prepare", "coco_stuff", *sys.argv[1:]]))

@@ -1,21 +1,9 @@
 #!/usr/bin/env python
-"""Check Mapillary Vistas v1.2: its archive is used as it is, so nothing is written.
+"""`ovsuite prepare mapillary`: the same flags, the same work."""
 
-Example: python datasets/prepare_mapillary.py --splits val
-"""
+import sys
 
-from __future__ import annotations
-
-from argparse import Namespace
-
-from ovs_core.data.preparation import command, mapillary
-
-
-def main(args: Namespace) -> None:
-    """Count and sum up the chosen splits."""
-    for split in args.splits:
-        print(mapillary.verify(args.root, split, args.workers))
-
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    command.run(main, command.parser(__doc__, ("train", "val")))
+    sys.exit(main(["prepare", "mapillary", *sys.argv[1:]]))

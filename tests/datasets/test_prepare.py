@@ -1,9 +1,8 @@
-"""The preparation scripts on the miniatures: values, restart, and what they leave alone."""
+"""`ovsuite prepare` on the miniatures: values, restart, and what it leaves alone."""
 
 import json
 import os
 import pickle
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovs_core.commands import main, parse
+from ovs_core.commands.prepare import PREPARATIONS
 from ovs_core.data import dataset_dicts
+from ovs_core.data.benchmarks import load_benchmarks
 from ovs_core.data.labels import load_labels, segment_ids_from_color
 from ovs_core.data.preparation import ade20k, ade20k_full, pascal_voc
 from ovs_core.data.preparation import jobs as preparation
@@ -32,17 +34,9 @@ def root(tmp_path, monkeypatch):
     return folder
 
 
-def run(script, *arguments):
-    """Run a script in this process; gives what it exits with."""
-    path = next(p for p in SCRIPTS if p.stem == f"prepare_{script}")
-    previous, sys.argv = sys.argv, [str(path), "--workers", "1", *map(str, arguments)]
-    try:
-        runpy.run_path(str(path), run_name="__main__")
-    except SystemExit as stop:
-        return stop.code
-    finally:
-        sys.argv = previous
-    return 0
+def run(benchmark, *arguments):
+    """Prepare in this process; gives the exit code."""
+    return main(["prepare", benchmark, "--workers", "1", *map(str, arguments)])
 
 
 def first_row(path, step=4):
@@ -80,23 +74,24 @@ def test_restart_keeps_files_and_checksum(root, capsys):
     assert not list(made.glob(".unfinished*"))
 
 
-def test_foreign_files_are_left_alone(root):
+def test_foreign_files_are_left_alone(root, capsys):
     SOURCES["coco_stuff"](root)
     made = root / "coco" / "stuffthingmaps_detectron2" / "val2017"
     made.mkdir(parents=True)
     (made / "000000000139.png").write_bytes(b"precious")
-    message = run("coco_stuff", "--splits", "val")
-    assert "holds files that this command did not make" in message
+    assert run("coco_stuff", "--splits", "val") == 1
+    assert "holds files that this command did not make" in capsys.readouterr().err
     assert (made / "000000000139.png").read_bytes() == b"precious"
     assert len(list(made.iterdir())) == 1
 
 
-def test_surplus_file_in_our_folder_is_reported(root):
+def test_surplus_file_in_our_folder_is_reported(root, capsys):
     SOURCES["coco_stuff"](root)
     run("coco_stuff", "--splits", "val")
     made = root / "coco" / "stuffthingmaps_detectron2" / "val2017"
     (made / "stranger.png").write_bytes(b"")
-    assert "holds files of no picture: stranger.png" in run("coco_stuff", "--splits", "val")
+    assert run("coco_stuff", "--splits", "val") == 1
+    assert "holds files of no picture: stranger.png" in capsys.readouterr().err
 
 
 def test_coco_panoptic(root):
@@ -197,9 +192,10 @@ def test_voc(root, source):
     assert counts == {"train": 2, "trainaug": 5, "val": 3}
 
 
-def test_voc_insists_on_the_published_count(root):
+def test_voc_insists_on_the_published_count(root, capsys):
     SOURCES["voc2012"](root)
-    assert "has 2 + 3 pictures; published are 1464 + 9118" in run("voc2012")
+    assert run("voc2012") == 1
+    assert "has 2 + 3 pictures; published are 1464 + 9118" in capsys.readouterr().err
     with pytest.raises(UserError):
         pascal_voc.check_counts(["a"] * 1465, ["b"] * 9117)
     pascal_voc.check_counts(["a"] * 1464, ["b"] * 9118)
@@ -228,11 +224,12 @@ def test_context_459(root):
     assert labels[0, ::4].tolist() == [65535, 0, 255, 458]
 
 
-def test_context_459_needs_a_split(root):
+def test_context_459_needs_a_split(root, capsys):
     SOURCES["context_459"](root)
     for path in (root / "VOCdevkit/VOC2010/ImageSets/SegmentationContext").iterdir():
         path.unlink()
-    assert "nothing says which pictures are 'train'" in run("context_459")
+    assert run("context_459") == 1
+    assert "nothing says which pictures are 'train'" in capsys.readouterr().err
 
 
 def test_cityscapes(root):
@@ -259,16 +256,26 @@ def test_mapillary_writes_nothing(root, capsys):
     assert "3 files (0 made, 3 were there), 576 pixels, 4 values" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=[p.stem for p in SCRIPTS])
-def test_nothing_there_gives_one_line(root, script):
-    message = run(script.stem.removeprefix("prepare_"))
-    assert isinstance(message, str) and message.startswith("error: ") and str(root) in message
+@pytest.mark.parametrize("benchmark", PREPARATIONS)
+def test_nothing_there_gives_one_error(root, benchmark, capsys):
+    assert run(benchmark) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and str(root) in message
 
 
 def test_every_source_has_a_script_and_a_place_in_the_readme():
     readme = (SCRIPTS[0].parent / "README.md").read_text()
-    assert len(SCRIPTS) == 9
-    assert all(script.name in readme for script in SCRIPTS)
+    assert [script.stem for script in SCRIPTS] == sorted(f"prepare_{n}" for n in PREPARATIONS)
+    assert all(f"`{name}`" in readme or f"`{name} --" in readme for name in PREPARATIONS)
+    assert len(PREPARATIONS) == 9
+
+
+def test_every_benchmark_names_a_preparation():
+    """The advice of an error message is a command line that is understood."""
+    advice = {benchmark.prepare for benchmark in load_benchmarks().values() if benchmark.prepare}
+    assert len(advice) > 9
+    for line in advice:
+        assert parse(["prepare", *line.split()]).command == "prepare"
 
 
 def test_parallel_run_equals_serial_run(root):
@@ -285,8 +292,21 @@ def test_no_job_is_an_error():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=[p.stem for p in SCRIPTS])
-def test_help(script):
+def test_a_script_is_the_command(script):
     done = subprocess.run(
         [sys.executable, script, "-h"], capture_output=True, text=True, check=True
     )
-    assert "--root" in done.stdout and "--splits" in done.stdout
+    benchmark = script.stem.removeprefix("prepare_")
+    assert done.stdout.startswith(f"usage: ovsuite prepare {benchmark} ")
+
+
+def test_preparing_needs_no_torch(root):
+    SOURCES["coco_stuff"](root)
+    code = (
+        "import sys; from ovs_core.commands import main; "
+        "code = main(['prepare', 'coco_stuff', '--splits', 'val', '--workers', '1']); "
+        "sys.exit(code or 'torch' in sys.modules or 'detectron2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "val2017 labels: 3 files (3 made, 0 were there)" in done.stdout

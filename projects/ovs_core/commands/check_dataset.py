@@ -1,4 +1,4 @@
-"""Look data sets over: counts, sizes, label values, classes that never occur."""
+"""Look datasets over: counts, sizes, label values, classes that never occur."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..errors import UserError
+from . import options
 
-SUMMARY = "look a data set over before a long run"
+SUMMARY = "look a dataset over before a long run"
 EXAMPLES = (
     "ovsuite check-dataset embedded_sem_seg_val",
     "ovsuite check-dataset --yaml my_data.yaml",
@@ -19,14 +20,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("names", nargs="*", help="registered names; default: all of --yaml")
     parser.add_argument(
-        "--yaml", action="append", type=Path, default=[], help="file of own data sets"
+        "--yaml", action="append", type=Path, default=[], help="file of own datasets"
     )
     parser.add_argument("--decode", action="store_true", help="decode every picture completely")
-    parser.add_argument("--workers", type=int, default=None, help="default: one per core")
+    options.add_workers(parser)
 
 
 def run(args: Namespace) -> int:
-    """Check the data sets.
+    """Check the datasets.
 
     Returns:
         0 if all are good, else 1.
@@ -36,7 +37,7 @@ def run(args: Namespace) -> int:
 
     names = args.names or register_yaml_datasets(*args.yaml)
     if not names:
-        raise UserError("name a data set, or give --yaml")
+        raise UserError("name a dataset, or give --yaml")
     register_yaml_datasets(*args.yaml)
     reports = [check_dataset(n, decode=args.decode, workers=args.workers) for n in names]
     print("\n\n".join(map(str, reports)))

@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
     "export",
     "methods",
+    "prepare",
     "check-dataset",
     "doctor",
 )

@@ -168,6 +168,13 @@ def add_size(parser: ArgumentParser, default: str | None = None, *, required: bo
     )  # fmt: skip
 
 
+def add_workers(parser: ArgumentParser) -> None:
+    """Add ``--workers``."""
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes; else one per core"
+    )
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:

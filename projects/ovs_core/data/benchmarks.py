@@ -58,7 +58,7 @@ class Benchmark:
         kind: ``semantic``, ``panoptic`` or ``instances``.
         evaluator: Detectron2's ``evaluator_type``.
         counts: published number of pictures per split.
-        prepare: script in ``datasets/`` with its options; "" if nothing needs to be prepared.
+        prepare: what `ovsuite prepare` is given; "" if nothing needs to be prepared.
         aliases: style -> split -> name under which users of other code know it.
         background_rule: ``none``, ``first_class`` or ``last_class``.
         background_words: list of words that stand for the background class, or "".
@@ -249,7 +249,7 @@ def _log_choice(name: str, style: str, source: Source) -> None:
 def _not_found(benchmark: Benchmark, split: str, root: Path, tried: list[str]) -> str:
     state = "" if root.is_dir() else f"{root} does not exist; set DETECTRON2_DATASETS. "
     if benchmark.prepare:
-        mend = f"prepare it with: python datasets/{benchmark.prepare}"
+        mend = f"prepare it with: ovsuite prepare {benchmark.prepare}"
     else:
         mend = "unpack the official archives"
     return (

@@ -3,6 +3,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.miniatures import SOURCES
+
 METHOD = "cliptrase/tiny_maskclip"
 
 
@@ -13,7 +15,7 @@ def session_cache(tmp_path_factory):
 
 @pytest.fixture
 def user(tmp_path, monkeypatch, session_cache):
-    """A person's folder, which is also the current one: pictures, a video, words, a data set."""
+    """A person's folder, which is also the current one: pictures, a video, words, datasets."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OVSUITE_CACHE", str(session_cache))
     rng = np.random.default_rng(0)
@@ -26,6 +28,9 @@ def user(tmp_path, monkeypatch, session_cache):
     (tmp_path / "words.txt").write_text("# mine\ncar|automobile\nsky\n\nbackground: sand\n")
     write_video(tmp_path / "clip.avi", pictures * 4)
     write_dataset(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    for source in ("coco_stuff", "ade20k_150", "voc2012", "sbd"):
+        SOURCES[source](tmp_path)
     return tmp_path
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ovs_core.commands import load_command, main
 
-QUICK = ("segment", "methods", "doctor")
+QUICK = ("segment", "methods", "doctor", "prepare")
 SLOW = ("check-dataset", "compare", "evaluate", "train")
 
 

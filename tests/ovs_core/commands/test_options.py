@@ -8,10 +8,20 @@ from detectron2.engine import default_argument_parser
 from ovs_core.commands import COMMANDS, build_parser, dispatch, parse
 
 
+def parsers_below(parser):
+    """The parsers of subcommands; argparse offers no other way to list them."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
 def actions(name):
-    """The options of a command, by every spelling; argparse offers no other way to list them."""
-    (subparsers,) = build_parser([name])._subparsers._group_actions
-    return subparsers.choices[name]._option_string_actions
+    """The options of a command, by every spelling; those of its own subcommands among them."""
+    parser = dict(parsers_below(build_parser([name])))[name]
+    found = dict(parser._option_string_actions)
+    for _, below in parsers_below(parser):
+        found |= below._option_string_actions
+    return found
 
 
 def facts(action):

@@ -62,7 +62,7 @@ def test_nothing_on_disk_gives_one_helpful_error(root, name, benchmark, split):
     text = str(caught.value)
     assert f"{benchmark.name}_{split}" in text and "Looked for:" in text
     assert text.count("\n  [") == len([la for la in benchmark.layouts if split in la.splits])
-    assert (f"python datasets/{benchmark.prepare}" if benchmark.prepare else "unpack") in text
+    assert (f"ovsuite prepare {benchmark.prepare}" if benchmark.prepare else "unpack") in text
 
 
 def test_missing_root_is_said(tmp_path, monkeypatch):

@@ -1,1 +1,1 @@
-"""Preparing benchmarks: one module per source, and the jobs and the command that they share."""
+"""Preparing benchmarks: one module per source, and the jobs that they share."""

@@ -83,34 +83,32 @@ def read_index(path: Path) -> list[tuple[str, str]]:
         raise UserError(f"{path}: cannot read the index of ADE20K ({error})") from error
 
 
-def prepare(root: Path, splits: list[str], workers: int | None = None) -> list[Summary]:
+def prepare(root: Path, split: str, workers: int | None = None) -> list[Summary]:
     """Write ``images_detectron2`` and ``annotations_detectron2``.
 
     Args:
-        root: folder of the data sets; the archive is unpacked in it.
-        splits: ``train`` and/or ``val``.
+        root: folder of the datasets; the archive is unpacked in it.
+        split: ``train`` or ``val``.
         workers: see ``run_jobs``.
 
     Returns:
-        Per split, the summary of the pictures and of the labels.
+        The summary of the pictures, and that of the labels.
     """
     base = root / ARCHIVE
     entries = read_index(base / "index_ade20k.pkl")
-    summaries = []
-    for split in splits:
-        folder = {"train": "training", "val": "validation"}[split]
-        chosen = [e for e in entries if (e[1].split("_")[1] == "val") == (split == "val")]
-        images, labels = [], []
-        for where, name in chosen:
-            raw, stem = _raw_path(root, where, name), Path(name).stem
-            target = base / "images_detectron2" / folder / f"{stem}.jpg"
-            images.append(Job(target, reduced_image, (str(raw),)))
-            target = base / "annotations_detectron2" / folder / f"{stem}.tif"
-            labels.append(Job(target, reduced_label, (str(raw.with_name(f"{stem}_seg.png")),)))
-        for jobs, what in ((images, "pictures"), (labels, "labels")):
-            title, recipe = f"{folder} {what}", f"ade20k_847 {what}"
-            summaries.append(run_jobs(jobs, title=title, recipe=recipe, workers=workers))
-    return summaries
+    folder = {"train": "training", "val": "validation"}[split]
+    chosen = [e for e in entries if (e[1].split("_")[1] == "val") == (split == "val")]
+    images, labels = [], []
+    for where, name in chosen:
+        raw, stem = _raw_path(root, where, name), Path(name).stem
+        target = base / "images_detectron2" / folder / f"{stem}.jpg"
+        images.append(Job(target, reduced_image, (str(raw),)))
+        target = base / "annotations_detectron2" / folder / f"{stem}.tif"
+        labels.append(Job(target, reduced_label, (str(raw.with_name(f"{stem}_seg.png")),)))
+    return [
+        run_jobs(jobs, title=f"{folder} {what}", recipe=f"ade20k_847 {what}", workers=workers)
+        for jobs, what in ((images, "pictures"), (labels, "labels"))
+    ]
 
 
 def _raw_path(root: Path, folder: str, name: str) -> Path:

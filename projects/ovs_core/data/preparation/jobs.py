@@ -1,4 +1,4 @@
-"""What the scripts in ``datasets/`` share: many small files made in parallel, safely.
+"""What the preparations share: many small files made in parallel, safely.
 
 A file is written under another name and moved into place, so a file that exists is complete and a
 broken run continues where it stopped. A folder that we fill carries a marker; a folder with files

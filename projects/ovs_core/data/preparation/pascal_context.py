@@ -158,5 +158,5 @@ def _split_of_459(base: Path, split: str, listing: Path | None) -> set[str]:
         return set(files_by_key(folder, (".png",)))
     raise UserError(
         f"nothing says which pictures are '{split}'. Looked for:\n  {path}\n  {folder}\n"
-        "Run datasets/prepare_context.py first, or give --list FILE."
+        "Run `ovsuite prepare context` first, or give --list FILE."
     )
