@@ -10,27 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from ovs_core.errors import UserError
-from ovs_core.reports.comparison import Entry, comparison_parser, show_comparison, train_and_compare
-
-ENTRIES = (
-    Entry("frozen CLIP", "cliptrase/tiny_clip"),
-    Entry("ZegCLIP", "sptseg/tiny_zegclip", trained=True),
-    Entry("SPT-SEG", "sptseg/tiny", trained=True),
-)
-
-
-def main() -> None:
-    """Train, compare, and say where the results are."""
-    args = comparison_parser(__doc__, "output/sptseg_comparison").parse_intermixed_args()
-    table = train_and_compare(
-        ENTRIES, args.output, options=args.options, seeds=args.seeds, samples=args.samples
-    )
-    show_comparison(table, args.output)
-
+from ovs_core.reports.table_options import table_tool
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(table_tool("sptseg/tiny", __doc__, output="output/sptseg_comparison"))

@@ -13,8 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from cliptrase.tables import run_table, table_rows
 from ovs_core.errors import UserError
+from ovs_core.reports.table_options import add_table_options, run_and_show, split_names
+from ovs_core.reports.tables import find_table
 
 
 def main() -> int:
@@ -27,15 +28,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("table", choices=("tiny", "224", "336", "ablations"))
-    parser.add_argument("--only", default="", help="data sets or ablations to run, with commas")
-    parser.add_argument("--output", type=Path, help="folder (output/cliptrase/table_<table>)")
-    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
+    parser.add_argument("--only", default="", help="datasets or ablations to run, with commas")
+    add_table_options(parser, "")
     args = parser.parse_intermixed_args()
-    names = [name for name in args.only.split(",") if name]
-    output = args.output or Path("output/cliptrase") / f"table_{args.table}"
-    table, missing = run_table(table_rows(args.table, names), output, args.options)
-    print(f"{table}\n\nwritten to {output / 'table.md'}")
-    return 1 if missing else 0
+    args.output = args.output or Path("output/cliptrase") / f"table_{args.table}"
+    table = find_table(f"cliptrase/{args.table}").choose(split_names(args.only))
+    return run_and_show(table, args)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The table runner, with a stand-in for the evaluation."""
+"""The configs of the paper's tables, and the figures beside them."""
 
 import pytest
 from detectron2.data import MetadataCatalog
 
 from cliptrase.build import method_arguments, uses_cls_product
-from cliptrase.tables import run_table, table_rows
 from ovs_core.data import dataset_dicts  # noqa: F401 - registers the data sets
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
 from ovs_core.methods.projects import config_dir
+from ovs_core.reports.tables import find_table
 from ovs_core.words.dataset_words import dataset_vocabulary
 
 CONFIGS = [n.removeprefix("cliptrase/") for n in list_configs("cliptrase")]
@@ -36,25 +36,12 @@ def test_background_words_replace_the_background_class():
 
 
 def test_tables_2_6_and_7_have_published_figures():
-    rows = table_rows("336", ["ade150"])
-    assert [r.published["mIoU"] for r in rows] == [2.30, 14.76, 17.04]
-    tables = [table_rows(name) for name in ("tiny", "224", "336", "ablations")]
-    assert all(row.config.is_file() for rows in tables for row in rows)
+    rows = find_table("cliptrase/336").choose(["ade150"]).rows
+    assert [row.published["mIoU"] for row in rows] == [2.30, 14.76, 17.04]
+    rows = {row.title: row for row in find_table("cliptrase/ablations").rows}
+    assert rows["modules_scr"].published == {"mIoU": 15.79}
     with pytest.raises(UserError, match="Did you mean 'ade150'"):
-        table_rows("336", ["ade15"])
-
-
-def test_a_row_that_cannot_run_is_listed_and_the_others_run(tmp_path):
-    def evaluate(config, options, eval_only):
-        if "clip" == options[1]:
-            raise UserError("no such data")
-        return {"sem_seg": {"mIoU": 12.345}}
-
-    table, missing = run_table(table_rows("224", ["ade150"]), tmp_path, evaluate=evaluate)
-    assert missing == 1
-    assert "not run: no such data" in table
-    assert "12.35 (16.35)" in table or "12.34 (16.35)" in table
-    assert (tmp_path / "table.md").read_text().strip() == table.strip()
+        find_table("cliptrase/336").choose(["ade15"])
 
 
 @pytest.mark.parametrize(

@@ -58,19 +58,21 @@ def run(args: Namespace) -> int:
 
 def _on_dataset(args: Namespace) -> int:
     from ..methods.configs import find_model
-    from ..reports.comparison import Entry, compare
+    from ..reports.comparison import run_table, show_result
+    from ..reports.tables import Row, Table
 
-    entries = []
+    rows = []
     for name, given in zip(args.methods, _weights(args), strict=True):
         config, found = find_model(name)
         weights = given or found
         pairs = ["MODEL.DEVICE", args.device]
         pairs += ["MODEL.WEIGHTS", weights] if weights else []
         pairs += ["DATASETS.TEST", f"('{args.dataset}',)"] if args.dataset else []
-        entries.append(Entry(name, str(config), (*pairs, *args.opts)))
-    print(compare(entries, args.output, samples=args.samples))
-    print(f"\ntable     {args.output / 'table.md'}\npictures  {args.output / 'sheet.png'}")
-    return 0
+        rows.append(Row(name, str(config), (*pairs, *args.opts)))
+    table = Table("methods side by side", tuple(rows))
+    result = run_table(table, args.output, samples=args.samples)
+    show_result(table, result)
+    return int(result.missing > 0)
 
 
 def _weights(args: Namespace) -> list[str]:

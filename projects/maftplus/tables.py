@@ -1,0 +1,31 @@
+"""FC-CLIP and MAFT+ before and after training."""
+
+from __future__ import annotations
+
+from ovs_core.reports.tables import Row, Table
+
+METHODS = {
+    "FC-CLIP, panoptic": "maftplus/tiny_fcclip",
+    "MAFT+, panoptic": "maftplus/tiny_panoptic",
+    "MAFT+, semantic": "maftplus/tiny",
+}
+# The semantic model too is measured on the panoptic set, whose pictures and labels are the same.
+TEST = ("DATASETS.TEST", '("embedded_panoptic_val",)')
+
+TABLES = {
+    "tiny": Table(
+        summary="FC-CLIP and MAFT+ before and after training, on the embedded world",
+        rows=tuple(
+            row
+            for title, config in METHODS.items()
+            for row in (
+                Row(f"{title}, untrained head", config, TEST),
+                Row(title, config, TEST, trained=True),
+            )
+        ),
+        metrics=("PQ", "PQ_th", "PQ_st", "AP", "AP50", "mIoU", "pACC"),
+        caption="The embedded world, validation set, 28 classes, 20 of them things",
+        note="PQ_th, PQ_st: things, stuff. AP: masks. mIoU: mean over classes with ground truth.\n"
+        "An untrained head has random weights; its CLIP is the shipped one.",
+    )
+}
