@@ -10,9 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError
-
-from .checks import check_choice
+from ovs_core.errors import UserError, check_choice
 
 ADAPTERS = ("decoder", "mlp", "identity")
 KEY = "MODEL.CLIPTEACHER.VLA"

@@ -5,7 +5,7 @@ Letters: B pictures, K classes of the data set, Y x X the common size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.errors import UserError
+from ovs_core.modeling.scores import size_of
 
 from .fused_labels import IGNORE
 
@@ -34,9 +35,9 @@ class Batch:
     labels: Tensor
     padding: Tensor
 
-    def images(self, normalize: Any) -> Tensor:
+    def images(self, normalize: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, 3, Y, X) pictures in a network's statistics, padded right and below with zeros."""
-        size = tuple(self.labels.shape[-2:])
+        size = size_of(self.labels)
         return torch.stack([_pad(normalize(one), size) for one in self.pictures])
 
 

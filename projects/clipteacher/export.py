@@ -25,10 +25,12 @@ from ovs_core.files.writing import atomic_path
 from ovs_core.methods.configs import find_config
 from ovs_core.modeling.build import build_protocol
 from ovs_core.modeling.protocols import InferenceProtocol
+from ovs_core.modeling.scores import Scores, WindowScores, size_of
 
-from .inference import add_unseen_bonus, class_logits
-from .model import CLIPTeacher, fit_protocol
-from .students import Student, build_student
+from .build import build_student
+from .inference import add_unseen_bonus, class_logits, fit_protocol
+from .model import CLIPTeacher
+from .students import Student
 
 FORMAT = "clipteacher-student"
 
@@ -44,6 +46,8 @@ class ExportedStudent(nn.Module):
         gamma: their bonus.
         protocol: how pictures are shown.
     """
+
+    text: Tensor
 
     def __init__(
         self,
@@ -64,8 +68,8 @@ class ExportedStudent(nn.Module):
     @torch.no_grad()
     def forward(self, picture: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """(3, H', W') RGB in 0..255 -> (H, W) int64 class indices; ``size`` is (H, W)."""
-        encoded = self.protocol.encode(self, self.student.normalize(picture.to(self.text.device)))
-        return self.protocol.score(self, encoded, size or tuple(picture.shape[-2:])).labels()
+        encoded = self.protocol.encode(self, self.student.normalize(picture))
+        return self.protocol.score(self, encoded, size or size_of(picture)).labels()
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C', h, w)."""
@@ -78,6 +82,10 @@ class ExportedStudent(nn.Module):
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Logits with the bonus of the unseen classes."""
         return add_unseen_bonus(maps, which, self.unseen, self.gamma)
+
+    def finish_windows(self, windows: WindowScores) -> Scores:
+        """The activated mean of the windows."""
+        return windows
 
 
 def export_student(model: CLIPTeacher, cfg: CfgNode, path: str | Path) -> Path:

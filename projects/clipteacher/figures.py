@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ovs_core.draw import heat_overlay, legend, overlay, palette, sheet
 from ovs_core.errors import UserError
+from ovs_core.modeling.scores import resize, size_of
 
 from .fused_labels import sample_nearest
-from .glm import attention_weights
 from .model import CLIPTeacher
+from .objective import Material
+from .pooling import attention_weights
 
 TITLES = (
     "picture",
@@ -51,13 +52,13 @@ def training_sheet(model: CLIPTeacher, samples: Sequence[dict[str, Any]]) -> np.
     batch = model.batch(samples)
     cls, tokens = model.teacher(batch.images(model.clip.normalize))
     dense = model.student(batch.images(model.student.normalize))
-    valid = ~sample_nearest(batch.padding, tuple(dense.shape[-2:]))
+    valid = ~sample_nearest(batch.padding, size_of(dense))
     attention = attention_weights(dense, cls, valid=valid)
     text = model.text_features()[model.seen]
-    pixels = objective.pixels(dense, cls, tokens, batch.labels, batch.padding, text)
+    pixels = objective.pixels(Material(dense, cls, tokens, batch.labels, batch.padding, text))
     clusters = objective.potential.cluster(tokens, pixels.token_mask)
-    size = tuple(batch.labels.shape[-2:])
-    attention = F.interpolate(attention[:, None], size=size, mode="bilinear")[:, 0]
+    size = size_of(batch.labels)
+    attention = resize(attention, size)
     regions = sample_nearest(clusters.assignment.view_as(pixels.groups), size)
     masks = sample_nearest(pixels.groups, size)
     names = [model.vocabulary.names[index] for index in model.seen]
@@ -122,10 +123,11 @@ def _distinct(count: int) -> np.ndarray:
 
 def _enlarged(maps: Tensor) -> np.ndarray:
     """(H, W) or (3, H, W) -> (H', W') or (H', W', 3), a small one by a whole factor."""
-    factor = max(1, -(-CELL // max(maps.shape[-2:])))
-    size = tuple(side * factor for side in maps.shape[-2:])
-    if not maps.is_floating_point() and maps.ndim == 2:
+    height, width = size_of(maps)
+    factor = max(1, -(-CELL // max(height, width)))
+    size = (height * factor, width * factor)
+    if maps.ndim == 3:
+        return resize(maps.float(), size).permute(1, 2, 0).cpu().numpy()
+    if not maps.is_floating_point():
         return sample_nearest(maps, size).cpu().numpy()
-    smooth = maps.float().view(1, -1, *maps.shape[-2:])
-    smooth = F.interpolate(smooth, size=size, mode="bilinear")[0].cpu().numpy()
-    return smooth[0] if maps.ndim == 2 else smooth.transpose(1, 2, 0)
+    return resize(maps[None], size)[0].cpu().numpy()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ovs_core.modeling.scores import size_of
+
 IGNORE = -1
 
 
@@ -64,7 +66,7 @@ def fuse_labels(
     per_picture = groups.flatten(1).amax(dim=1) + 1
     offsets = (per_picture.cumsum(0) - per_picture)[:, None, None]
     ids = torch.where(groups < 0, IGNORE, groups + offsets + seen)
-    spread = sample_nearest(ids, tuple(labels.shape[-2:]))
+    spread = sample_nearest(ids, size_of(labels))
     full = torch.where((labels < 0) & ~padding, spread, labels)
     small = sample_nearest(full, student_grid)
     visible = torch.zeros(seen + int(per_picture.sum()) + 1, dtype=torch.bool, device=full.device)

@@ -1,7 +1,7 @@
 """Global Learning Module (section 3.2): a picture's CLS token against its pooled features.
 
-Eq. 1-2 pool the student's features by attention, eq. 3 contrasts the pool with CLS tokens of this
-and earlier iterations. As printed, eq. 3 lacks the -log and misplaces a bracket; this is InfoNCE.
+Eq. 3 contrasts the pool (``pooling.py``) with CLS tokens of this and earlier iterations. As
+printed, it lacks the -log and misplaces a bracket; this is InfoNCE.
 
 Letters: B pictures of this process, C channels, h x w student grid, M candidates.
 """
@@ -10,75 +10,23 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError
+from ovs_core.errors import UserError, check_choice
 
-from .checks import check_choice
+from .pooling import POOLS, pool_dense
 
 logger = logging.getLogger(__name__)
 
-POOLS = ("attention", "max", "mean")
 NEGATIVES = ("pool", "bank_and_batch", "bank_only", "batch_only")
 REDUCTIONS = ("mean", "sum")
 KEY = "MODEL.CLIPTEACHER.GLM"
-
-
-def attention_weights(
-    dense: Tensor, cls: Tensor, *, valid: Tensor | None = None, unit_query: bool = False
-) -> Tensor:
-    """Attention of the CLS token over the student's cells, without trained projections (eq. 1).
-
-    Args:
-        dense: (B, C, h, w) student features.
-        cls: (B, C) CLS tokens.
-        valid: (B, h, w) bool, False on padding, whose weight becomes 0; None for no padding.
-        unit_query: make the CLS tokens unit length first.
-
-    Returns:
-        (B, h, w), each picture's weights sum to 1.
-    """
-    query = F.normalize(cls, dim=-1, eps=1e-12) if unit_query else cls
-    logits = torch.einsum("bc,bchw->bhw", query, dense) / cls.shape[-1] ** 0.5
-    if valid is not None:
-        logits = logits.masked_fill(~valid, float("-inf"))
-    return logits.flatten(1).softmax(dim=-1).view_as(logits)
-
-
-def pool_dense(
-    dense: Tensor,
-    cls: Tensor,
-    pool: str = "attention",
-    *,
-    valid: Tensor | None = None,
-    unit_query: bool = False,
-) -> Tensor:
-    """Predict the CLS token from the student features (eq. 2, Table 4).
-
-    Args:
-        dense: (B, C, h, w) student features.
-        cls: (B, C) CLS tokens, the attention's queries.
-        pool: ``attention``, ``max`` (per channel) or ``mean``.
-        valid: (B, h, w) bool, False on padding.
-        unit_query: see ``attention_weights``.
-
-    Returns:
-        (B, C).
-    """
-    if pool == "max":
-        hidden = dense if valid is None else dense.masked_fill(~valid[:, None], float("-inf"))
-        return hidden.amax(dim=(-2, -1))
-    if pool == "mean":
-        if valid is None:
-            return dense.mean(dim=(-2, -1))
-        weights = valid / valid.sum(dim=(-2, -1), keepdim=True)
-    else:
-        weights = attention_weights(dense, cls, valid=valid, unit_query=unit_query)
-    return torch.einsum("bhw,bchw->bc", weights, dense)
 
 
 def contrast_logits(
@@ -185,13 +133,14 @@ class GlobalLearning(nn.Module):
         """What an exact resume needs: the bank, newest block first."""
         return {"bank": [block.cpu() for block in self.bank]}
 
-    def load_run_state(self, state: dict[str, list[Tensor]]) -> None:
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Restore the bank of ``run_state``."""
         if not self.gather and _rank():
             logger.warning(
                 "%s.GATHER False: a checkpoint holds the bank of process 0 only; this one starts "
-                "with an empty bank", KEY,
-            )  # fmt: skip
+                "with an empty bank",
+                KEY,
+            )
             return
         self.bank = deque(state["bank"], maxlen=self.bank_size)
 

@@ -1,4 +1,4 @@
-"""Student features against words, and the bonus of unseen classes (section 3.4).
+"""Test time (section 3.4): views that fit the student, words, and the bonus of unseen classes.
 
 Letters: K classes, C channels, C' channels in front of the student's projection, h x w student
 grid.
@@ -6,14 +6,21 @@ grid.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovs_core.errors import UserError
+from ovs_core.modeling.protocols import InferenceProtocol, MultiScaleFlip, Slide, Whole
 
-def fold(text: Tensor, projection: nn.Module) -> tuple[Tensor, Tensor | None]:
+from .students.last_convolution import Projection
+
+
+def fold(text: Tensor, projection: Projection) -> tuple[Tensor, Tensor | None]:
     """Make one convolution of the student's last one and the words: both are linear (eq. 9).
 
     Args:
@@ -29,7 +36,7 @@ def fold(text: Tensor, projection: nn.Module) -> tuple[Tensor, Tensor | None]:
     return text @ weight, None if bias is None else text @ bias
 
 
-def class_logits(features: Tensor, text: Tensor, projection: nn.Module | None = None) -> Tensor:
+def class_logits(features: Tensor, text: Tensor, projection: Projection | None = None) -> Tensor:
     """Compare features with words; C channels are not made on the way (eq. 9).
 
     Args:
@@ -62,3 +69,29 @@ def add_unseen_bonus(maps: Tensor, which: slice, unseen: Sequence[int], gamma: f
     bonus = torch.zeros(which.stop, dtype=maps.dtype, device=maps.device)
     bonus[[index for index in unseen if index < which.stop]] = gamma
     return maps + bonus[which.start :, None, None]
+
+
+def fit_protocol(protocol: InferenceProtocol, divisor: int) -> InferenceProtocol:
+    """Make a protocol show only sides that the student takes.
+
+    Args:
+        protocol: as configured.
+        divisor: of the student.
+
+    Raises:
+        UserError: if the window of a sliding protocol is no multiple of it.
+    """
+    if isinstance(protocol, MultiScaleFlip):
+        return dataclasses.replace(protocol, base=_fit_view(protocol.base, divisor))
+    return _fit_view(protocol, divisor) if isinstance(protocol, (Whole, Slide)) else protocol
+
+
+def _fit_view(view: Whole | Slide, divisor: int) -> Whole | Slide:
+    if isinstance(view, Whole):
+        return dataclasses.replace(view, divisor=math.lcm(view.divisor, divisor))
+    if view.window % divisor:
+        raise UserError(
+            f"MODEL.OVS.PROTOCOL.WINDOW {view.window} is no multiple of the {divisor} pixels "
+            "that the student needs"
+        )
+    return view

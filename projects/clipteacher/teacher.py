@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ovs_core.clip import ImageEncoder, PositionRule
-
-from .checks import check_choice
+from ovs_core.errors import check_choice
 
 TOKENS = ("proj", "ln_post", "raw")
 POSITIONS = ("bicubic", "bilinear")

@@ -9,9 +9,10 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
+from clipteacher.build import build_student
 from clipteacher.export import export_student, load_student
 from clipteacher.figures import training_sheet
-from clipteacher.students import STUDENT_REGISTRY, build_student
+from clipteacher.students import STUDENT_REGISTRY
 from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError
 
@@ -178,7 +179,7 @@ def test_batch_norms_are_synchronised_over_gpus_only(tiny_cfg, monkeypatch):
 
     cfg = tiny_cfg()
     assert kinds(cfg) == {nn.BatchNorm2d}
-    monkeypatch.setattr("clipteacher.students.registry.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("clipteacher.build.comm.get_world_size", lambda: 2)
     assert kinds(cfg) == {nn.BatchNorm2d}  # torch has it on accelerators only
     cfg.MODEL.DEVICE = "cuda"
     assert kinds(cfg) == {nn.SyncBatchNorm}

@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from clipteacher.glm import GlobalLearning, attention_weights, pool_dense
-from clipteacher.potential import PotentialObjects, fuse_centers
+from clipteacher.glm import GlobalLearning
+from clipteacher.mask_fusion import fuse_centers
+from clipteacher.pooling import attention_weights, pool_dense
+from clipteacher.potential import PotentialObjects
 from clipteacher.teacher import Teacher
 from ovs_core.clip import load_clip
 

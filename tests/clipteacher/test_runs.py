@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.adapter import VisualLanguageAdapter
-from clipteacher.students import build_student
+from clipteacher.build import build_student
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg

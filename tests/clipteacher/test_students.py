@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clipteacher.build import build_student
 from clipteacher.inference import class_logits
-from clipteacher.students import Student, build_student
+from clipteacher.students import Student
 from ovs_core.errors import UserError
 
 

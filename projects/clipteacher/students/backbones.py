@@ -1,20 +1,16 @@
-"""Encoders from timm as modules that give four maps at strides 4, 8, 16, 32; their weights."""
+"""Encoders from timm as modules that give four maps at strides 4, 8, 16, 32."""
 
 from __future__ import annotations
 
-import re
-import sys
 from typing import Any
 
 import timm
+from timm.models._features import FeatureListNet
 from torch import Tensor, nn
 
 from ovs_core.engine.checkpoint import read_checkpoint
-from ovs_core.errors import UserError
 
-from .mix_transformer import IMAGENET, unreachable
-
-Tensors = dict[str, Tensor]
+from .published import IMAGENET, encoder_tensors, load_encoder, timm_names, unreachable
 
 
 class TimmPyramid(nn.Module):
@@ -38,13 +34,13 @@ class TimmPyramid(nn.Module):
         drop_path: float = 0.1,
         stage_norms: bool = False,
         channels_last: bool = False,
-        options: dict | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         options = options or {}
         self.model = _create(name, weights == IMAGENET, drop_path, options)
         if weights and weights != IMAGENET:
-            tensors = _timm_names(encoder_tensors(read_checkpoint(weights)), name, options)
+            tensors = timm_names(encoder_tensors(read_checkpoint(weights)), name, options)
             load_encoder(self.model, tensors, weights)
         self.channels = tuple(self.model.feature_info.channels())
         norms = [nn.LayerNorm(dim) for dim in self.channels] if stage_norms else []
@@ -61,36 +57,9 @@ class TimmPyramid(nn.Module):
         return [one.permute(0, 3, 1, 2) for one in maps]
 
 
-def encoder_tensors(data: dict[str, Any]) -> Tensors:
-    """Take the tensors out of a file's content: maybe under ``state_dict`` or ``model``."""
-    tensors = data.get("state_dict", data.get("model", data))
-    return {name.removeprefix("backbone."): value for name, value in tensors.items()}
-
-
-def load_encoder(module: nn.Module, tensors: Tensors, source: str) -> None:
-    """Fill an encoder; what belongs to a classifier on top of it is left out.
-
-    Args:
-        module: the encoder.
-        tensors: in the encoder's names.
-        source: where they come from, for messages.
-
-    Raises:
-        UserError: if less than all of the encoder's tensors are found.
-    """
-    wanted = module.state_dict()
-    fits = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
-    missing = [k for k in wanted if k not in fits and not k.endswith("num_batches_tracked")]
-    if missing:
-        raise UserError(
-            f"{source}: {len(missing)} of {len(wanted)} tensors of the encoder are not in it or "
-            f"have another shape, first {missing[0]}; check MODEL.CLIPTEACHER.STUDENT.NAME and "
-            "WEIGHTS"
-        )
-    module.load_state_dict(fits, strict=False)
-
-
-def _create(name: str, pretrained: bool, drop_path: float, options: dict) -> nn.Module:
+def _create(
+    name: str, pretrained: bool, drop_path: float, options: dict[str, Any]
+) -> FeatureListNet:
     try:
         return timm.create_model(
             name,
@@ -103,15 +72,3 @@ def _create(name: str, pretrained: bool, drop_path: float, options: dict) -> nn.
         if not pretrained:
             raise
         raise unreachable(name, error) from error
-
-
-def _timm_names(tensors: Tensors, name: str, options: dict) -> Tensors:
-    """Rename the authors' tensors as timm does, then as it does where only features are taken."""
-    whole = timm.create_model(name, **options)
-    convert = sys.modules[type(whole).__module__].checkpoint_filter_fn
-    return {_flat_stage(key): value for key, value in convert(tensors, whole).items()}
-
-
-def _flat_stage(name: str) -> str:
-    """Turn the stage ``stages.0`` of a model into ``stages_0``, as it is called among features."""
-    return re.sub(r"^(stages|layers|stem)\.", r"\1_", name)

@@ -13,12 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (B, C, h, w) to ``size``."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+from ovs_core.modeling.scores import resize, size_of
 
 
 class ConvBlock(nn.Module):
@@ -35,17 +30,23 @@ class ConvBlock(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """What both heads share: dropout of whole channels and the last convolution."""
+    """What all heads share: dropout of whole channels and the last convolution.
+
+    Args:
+        channels: width of the head.
+        out_channels: C of the result.
+        dropout: in front of the last convolution.
+    """
 
     def __init__(self, channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout2d(dropout)
         self.conv_seg = nn.Conv2d(channels, out_channels, 1)
         nn.init.normal_(self.conv_seg.weight, std=0.01)
-        nn.init.zeros_(self.conv_seg.bias)
+        nn.init.zeros_(self.conv_seg.get_parameter("bias"))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps at strides 4, 8, 16, 32 -> (B, C, h, w) at stride 4."""
+        """Maps at strides 4, 8, 16, 32 -> (B, C, h, w)."""
         return self.conv_seg(self.dropout(self.merge(maps)))
 
     def merge(self, maps: Sequence[Tensor]) -> Tensor:
@@ -81,7 +82,7 @@ class SegFormerHead(DenseHead):
         The fusing convolution is linear and 1 x 1, so each map meets its share of the weights on
         its own coarse grid, before it is enlarged: the same sum for a quarter of the work.
         """
-        size, fuse = tuple(maps[0].shape[-2:]), self.fusion_conv
+        size, fuse = size_of(maps[0]), self.fusion_conv
         shares = fuse.conv.weight.chunk(len(self.convs), dim=1)
         parts = [
             resize(F.conv2d(conv(one), share), size)
@@ -125,13 +126,13 @@ class UPerHead(DenseHead):
 
     def merge(self, maps: Sequence[Tensor]) -> Tensor:
         """Bring the pyramid together."""
-        coarse, size = maps[-1], tuple(maps[-1].shape[-2:])
+        coarse, size = maps[-1], size_of(maps[-1])
         pooled = [resize(module(coarse), size) for module in self.psp_modules]
         top = self.bottleneck(torch.cat([coarse, *pooled], dim=1))
         levels = [conv(one) for conv, one in zip(self.lateral_convs, maps, strict=False)] + [top]
         for index in range(len(levels) - 1, 0, -1):
             finer = levels[index - 1]
-            levels[index - 1] = finer + resize(levels[index], tuple(finer.shape[-2:]))
+            levels[index - 1] = finer + resize(levels[index], size_of(finer))
         outputs = [conv(one) for conv, one in zip(self.fpn_convs, levels, strict=False)] + [top]
-        finest = tuple(outputs[0].shape[-2:])
+        finest = size_of(outputs[0])
         return self.fpn_bottleneck(torch.cat([resize(one, finest) for one in outputs], dim=1))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+Projection = nn.Conv2d | nn.Identity  # the last step of a student
+
 
 def take_last_convolution(network: nn.Module, images: Tensor, width: int) -> nn.Conv2d | None:
     """Take a closing 1 x 1 convolution out of a network; it is looked for by running the network.
@@ -37,15 +39,16 @@ def take_last_convolution(network: nn.Module, images: Tensor, width: int) -> nn.
         return None
     name = calls[-1][0]
     last = network.get_submodule(name)
-    if not _is_projection(last, width) or [called for called, _ in calls].count(name) > 1:
+    again = [called for called, _ in calls].count(name) > 1
+    if again or not isinstance(last, nn.Conv2d) or not _is_projection(last, width):
         return None
     network.set_submodule(name, nn.Identity())
     return last
 
 
-def _is_projection(module: nn.Module, width: int) -> bool:
+def _is_projection(module: nn.Conv2d, width: int) -> bool:
     return (
-        type(module) is nn.Conv2d
+        type(module) is nn.Conv2d  # a subclass may do more
         and module.out_channels == width
         and module.kernel_size == (1, 1)
         and module.stride == (1, 1)

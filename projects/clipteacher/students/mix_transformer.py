@@ -1,19 +1,22 @@
-"""SegFormer's encoder from ``transformers``, and the layouts in which its weights are published."""
+"""SegFormer's encoder from ``transformers``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.errors import UserError
 
-IMAGENET = "imagenet"
-KEY = "MODEL.CLIPTEACHER.STUDENT.WEIGHTS"
+from .published import IMAGENET, hub_names, unreachable
+from .registry import KEY
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SegformerConfig
+
 MIT_DEPTHS = {
     "b0": (2, 2, 2, 2),
     "b1": (2, 2, 2, 2),
@@ -22,20 +25,6 @@ MIT_DEPTHS = {
     "b4": (3, 8, 27, 3),
     "b5": (3, 6, 40, 3),
 }
-# mmsegmentation's names -> those of the files on the hub; transformers takes these in any version
-MMSEG_NAMES = (
-    (r"^layers\.(\d)\.0\.projection\.", r"encoder.patch_embeddings.\1.proj."),
-    (r"^layers\.(\d)\.0\.norm\.", r"encoder.patch_embeddings.\1.layer_norm."),
-    (r"^layers\.(\d)\.2\.", r"encoder.layer_norm.\1."),
-    (r"^layers\.(\d)\.1\.(\d+)\.", r"encoder.block.\1.\2."),
-    (r"\.norm([12])\.", r".layer_norm_\1."),
-    (r"\.attn\.attn\.out_proj\.", ".attention.output.dense."),
-    (r"\.attn\.sr\.", ".attention.self.sr."),
-    (r"\.attn\.norm\.", ".attention.self.layer_norm."),
-    (r"\.ffn\.layers\.0\.", ".mlp.dense1."),
-    (r"\.ffn\.layers\.1\.", ".mlp.dwconv.dwconv."),
-    (r"\.ffn\.layers\.4\.", ".mlp.dense2."),
-)
 
 
 class MixTransformer(nn.Module):
@@ -82,48 +71,13 @@ class MixTransformer(nn.Module):
         return self.model(images, output_hidden_states=True).hidden_states
 
 
-def unreachable(source: str, error: Exception) -> UserError:
-    """Word the failure to read or fetch weights."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(
-        f"{KEY}: cannot read '{source}' ({reason}); give a local file or folder, or '' for random "
-        "weights"
-    )
-
-
-def hub_names(data: dict[str, Any]) -> dict[str, Tensor]:
-    """Bring a file's tensors to the names of the hub.
-
-    Args:
-        data: a state dict, maybe under ``state_dict`` or ``model``, in the hub's names or in those
-            of mmsegmentation, whose attention keeps query, key and value in one matrix.
-
-    Returns:
-        Name -> tensor.
-    """
-    tensors = data.get("state_dict", data.get("model", data))
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        name = name.removeprefix("backbone.")
-        for pattern, new in MMSEG_NAMES:
-            name = re.sub(pattern, new, name)
-        stem, joint, kind = name.partition(".attn.attn.in_proj_")
-        if not joint:
-            renamed[name] = tensor
-            continue
-        for part, values in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-            renamed[f"{stem}.attention.self.{part}.{kind}"] = values
-    return {k: _flat(v) if ".mlp.dense" in k else v for k, v in renamed.items()}
-
-
-def _flat(weight: Tensor) -> Tensor:
-    """Make a matrix of a 1 x 1 convolution."""
-    return weight.flatten(1) if weight.ndim == 4 else weight
-
-
 def _pretrained(
-    kind: type, name: str | None, source: str, config: Any, **options: Any
-) -> nn.Module:
+    kind: type[PreTrainedModel],
+    name: str | None,
+    source: str,
+    config: SegformerConfig,
+    **options: Any,
+) -> PreTrainedModel:
     try:
         model, report = kind.from_pretrained(
             name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **options
@@ -133,7 +87,7 @@ def _pretrained(
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise UserError(
-            f"{KEY}: '{source}' lacks {len(wrong)} tensors of this encoder or has them in another "
-            f"shape, first {wrong[0]}; it is of another variant than MODEL.CLIPTEACHER.STUDENT.NAME"
+            f"{KEY}.WEIGHTS: '{source}' lacks {len(wrong)} tensors of this encoder or has them in "
+            f"another shape, first {wrong[0]}; it is of another variant than {KEY}.NAME"
         )
     return model

@@ -1,142 +1,52 @@
-"""The students of the paper's tables, ConvNeXt, and a small one for the embedded world."""
+"""Published weights of encoders: where they are, and their names brought to the encoders' own."""
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
+import timm
 import torch
-from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.errors import UserError
 
-from .backbones import TimmPyramid, encoder_tensors, load_encoder
-from .heads import SegFormerHead, UPerHead
-from .mix_transformer import IMAGENET, MIT_DEPTHS, MixTransformer, unreachable
-from .registry import KEY, STUDENT_REGISTRY, Pyramid, Student
-from .segnext import MSCAN, LightHamburgerHead
+from .registry import KEY
 
-SEGNEXT = {  # channels, depths, width of the head, name of the published file
-    "t": ((32, 64, 160, 256), (3, 3, 5, 2), 256, "mscan_t_20230227-119e8c9f.pth"),
-    "s": ((64, 128, 320, 512), (2, 2, 4, 2), 256, "mscan_s_20230227-f33ccdf2.pth"),
-    "b": ((64, 128, 320, 512), (3, 3, 12, 3), 512, "mscan_b_20230227-3ab7d230.pth"),
-    "l": ((64, 128, 320, 512), (3, 5, 27, 3), 1024, "mscan_l_20230227-cef260d4.pth"),
-}
-SEGNEXT_URL = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext/"
-SWIN = {"t": "tiny", "s": "small", "b": "base"}
-CONVNEXT = {"t": "tiny", "s": "small", "b": "base"}
-
-
-@STUDENT_REGISTRY.register()
-def segformer(cfg: CfgNode, variant: str, dim: int) -> Student:
-    """SegFormer B0-B5: Mix Transformer and all-MLP head, stride 4."""
-    node = cfg.MODEL.CLIPTEACHER.STUDENT
-    _check_variant("segformer", variant, MIT_DEPTHS)
-    encoder = MixTransformer(variant, weights=weights_of(cfg), drop_path=node.DROP_PATH)
-    width = node.HEAD_WIDTH or 256
-    head = SegFormerHead(encoder.channels, width, dim, dropout=node.DROPOUT)
-    return Student(Pyramid(encoder, head), dim)
+IMAGENET = "imagenet"  # stands for the weights that are published under a student's name
+Tensors = dict[str, Tensor]
+# mmsegmentation's names -> those of the files on the hub; transformers takes these in any version
+MMSEG_NAMES = (
+    (r"^layers\.(\d)\.0\.projection\.", r"encoder.patch_embeddings.\1.proj."),
+    (r"^layers\.(\d)\.0\.norm\.", r"encoder.patch_embeddings.\1.layer_norm."),
+    (r"^layers\.(\d)\.2\.", r"encoder.layer_norm.\1."),
+    (r"^layers\.(\d)\.1\.(\d+)\.", r"encoder.block.\1.\2."),
+    (r"\.norm([12])\.", r".layer_norm_\1."),
+    (r"\.attn\.attn\.out_proj\.", ".attention.output.dense."),
+    (r"\.attn\.sr\.", ".attention.self.sr."),
+    (r"\.attn\.norm\.", ".attention.self.layer_norm."),
+    (r"\.ffn\.layers\.0\.", ".mlp.dense1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.dwconv.dwconv."),
+    (r"\.ffn\.layers\.4\.", ".mlp.dense2."),
+)
 
 
-@STUDENT_REGISTRY.register()
-def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
-    """SegNeXt T, S, B, L: MSCAN and light Hamburger head, stride 8."""
-    node = cfg.MODEL.CLIPTEACHER.STUDENT
-    _check_variant("segnext", variant, SEGNEXT)
-    channels, depths, width, file = SEGNEXT[variant]
-    if node.HEAD_WIDTH % 32:
-        raise UserError(f"{KEY}.HEAD_WIDTH {node.HEAD_WIDTH}: SegNeXt's head takes multiples of 32")
-    encoder = MSCAN(channels, depths, drop_path=node.DROP_PATH)
-    weights = weights_of(cfg)
-    if weights:
-        data = _download(SEGNEXT_URL + file) if weights == IMAGENET else read_checkpoint(weights)
-        load_encoder(encoder, encoder_tensors(data), weights)
-    head = LightHamburgerHead(channels[1:], node.HEAD_WIDTH or width, dim, dropout=node.DROPOUT)
-    return Student(Pyramid(encoder, head), dim)
-
-
-@STUDENT_REGISTRY.register()
-def swin(cfg: CfgNode, variant: str, dim: int) -> Student:
-    """Swin T, S, B (window 7) with a UPerNet head, stride 4."""
-    _check_variant("swin", variant, SWIN)
-    name = f"swin_{SWIN[variant]}_patch4_window7_224.ms_in1k"
-    options = {"strict_img_size": False}
-    return _upernet(cfg, name, dim, channels_last=True, options=options)
-
-
-@STUDENT_REGISTRY.register()
-def convnext(cfg: CfgNode, variant: str, dim: int) -> Student:
-    """ConvNeXt T, S, B with a UPerNet head, stride 4."""
-    _check_variant("convnext", variant, CONVNEXT)
-    return _upernet(cfg, f"convnext_{CONVNEXT[variant]}.fb_in1k", dim)
-
-
-@STUDENT_REGISTRY.register()
-def small_convnet(cfg: CfgNode, variant: str, dim: int) -> Student:
-    """A few dilated convolutions at stride 4, for the embedded world and for tests."""
-    return Student(SmallConvNet(cfg.MODEL.CLIPTEACHER.STUDENT.HEAD_WIDTH or 48, dim), dim)
-
-
-class SmallConvNet(nn.Module):
-    """Two strided convolutions, residual blocks of growing dilation, one 1 x 1 convolution.
-
-    Args:
-        width: channels.
-        dim: channels of the result.
-        dilations: one block each.
-    """
-
-    def __init__(self, width: int, dim: int, dilations: tuple[int, ...] = (1, 2, 4, 8)) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 5, stride=2, padding=2, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=step, dilation=step, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            )
-            for step in dilations
-        )
-        self.head = nn.Conv2d(width, dim, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, dim, H / 4, W / 4)."""
-        features = self.stem(images)
-        for block in self.blocks:
-            features = features + block(features)
-        return self.head(features)
-
-
-def weights_of(cfg: CfgNode) -> str:
-    """Encoder weights to start from: none if a whole checkpoint is loaded afterwards."""
-    return "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS
-
-
-def _upernet(
-    cfg: CfgNode, name: str, dim: int, *, channels_last: bool = False, options: dict | None = None
-) -> Student:
-    node = cfg.MODEL.CLIPTEACHER.STUDENT
-    encoder = TimmPyramid(
-        name,
-        weights=weights_of(cfg),
-        drop_path=node.DROP_PATH,
-        stage_norms=True,
-        channels_last=channels_last,
-        options=options,
+def unreachable(source: str, error: Exception) -> UserError:
+    """Word the failure to read or fetch weights."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"{KEY}.WEIGHTS: cannot read '{source}' ({reason}); give a local file or folder, or '' for "
+        "random weights"
     )
-    head = UPerHead(encoder.channels, node.HEAD_WIDTH or 512, dim, dropout=node.DROPOUT)
-    return Student(Pyramid(encoder, head), dim, size_divisibility=32)
 
 
-def _download(url: str) -> dict[str, Any]:
+def download(url: str) -> dict[str, Any]:
+    """Fetch a file of weights, or take it from torch's cache.
+
+    Raises:
+        UserError: if it cannot be fetched.
+    """
     try:
         return torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
@@ -145,7 +55,78 @@ def _download(url: str) -> dict[str, Any]:
         raise unreachable(url, error) from error
 
 
-def _check_variant(family: str, variant: str, known: dict) -> None:
-    if variant not in known:
-        choices = ", ".join(f"{family}_{name}" for name in known)
-        raise UserError(f"{KEY}.NAME: no '{family}_{variant}'; there are {choices}")
+def encoder_tensors(data: dict[str, Any]) -> Tensors:
+    """Take the tensors out of a file's content: maybe under ``state_dict`` or ``model``."""
+    tensors = data.get("state_dict", data.get("model", data))
+    return {name.removeprefix("backbone."): value for name, value in tensors.items()}
+
+
+def load_encoder(module: nn.Module, tensors: Tensors, source: str) -> None:
+    """Fill an encoder; what belongs to a classifier on top of it is left out.
+
+    Args:
+        module: the encoder.
+        tensors: in the encoder's names.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: if less than all of the encoder's tensors are found.
+    """
+    wanted = module.state_dict()
+    fits = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
+    missing = [k for k in wanted if k not in fits and not k.endswith("num_batches_tracked")]
+    if missing:
+        raise UserError(
+            f"{source}: {len(missing)} of {len(wanted)} tensors of the encoder are not in it or "
+            f"have another shape, first {missing[0]}; check MODEL.CLIPTEACHER.STUDENT.NAME and "
+            "WEIGHTS"
+        )
+    module.load_state_dict(fits, strict=False)
+
+
+def hub_names(data: dict[str, Any]) -> dict[str, Tensor]:
+    """Bring a file's tensors to the names of the hub.
+
+    Args:
+        data: a state dict, maybe under ``state_dict`` or ``model``, in the hub's names or in those
+            of mmsegmentation, whose attention keeps query, key and value in one matrix.
+
+    Returns:
+        Name -> tensor.
+    """
+    tensors = data.get("state_dict", data.get("model", data))
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("backbone.")
+        for pattern, new in MMSEG_NAMES:
+            name = re.sub(pattern, new, name)
+        stem, joint, kind = name.partition(".attn.attn.in_proj_")
+        if not joint:
+            renamed[name] = tensor
+            continue
+        for part, values in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+            renamed[f"{stem}.attention.self.{part}.{kind}"] = values
+    return {k: _flat(v) if ".mlp.dense" in k else v for k, v in renamed.items()}
+
+
+def timm_names(tensors: Tensors, name: str, options: dict[str, Any]) -> Tensors:
+    """Rename tensors of a model's authors as timm does, then as it does for features alone.
+
+    Args:
+        tensors: in the authors' names or in timm's.
+        name: timm model.
+        options: further arguments of the timm model.
+    """
+    whole = timm.create_model(name, **options)
+    convert = sys.modules[type(whole).__module__].checkpoint_filter_fn
+    return {_flat_stage(key): value for key, value in convert(tensors, whole).items()}
+
+
+def _flat(weight: Tensor) -> Tensor:
+    """Make a matrix of a 1 x 1 convolution."""
+    return weight.flatten(1) if weight.ndim == 4 else weight
+
+
+def _flat_stage(name: str) -> str:
+    """Turn the stage ``stages.0`` of a model into ``stages_0``, as it is called among features."""
+    return re.sub(r"^(stages|layers|stem)\.", r"\1_", name)

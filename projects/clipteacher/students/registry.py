@@ -1,29 +1,13 @@
-"""Students by name, and the wrapper that makes any dense network one.
-
-Letters: B pictures, C width of the text features, H x W pixels, h x w student grid.
-"""
+"""Students by name."""
 
 from __future__ import annotations
 
-import importlib
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import torch
-from detectron2.config import CfgNode
-from detectron2.utils import comm
 from detectron2.utils.registry import Registry
-from torch import Tensor, nn
 
 from ovs_core.errors import UserError, nearest
 
-from .last_convolution import take_last_convolution
-
-logger = logging.getLogger(__name__)
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB
-IMAGENET_STD = (58.395, 57.12, 57.375)
-PROBE = 64  # pixels, the least side of the picture that a network's output is looked at with
 KEY = "MODEL.CLIPTEACHER.STUDENT"
 
 STUDENT_REGISTRY = Registry("STUDENT")
@@ -31,127 +15,18 @@ STUDENT_REGISTRY.__doc__ = """Students by name. An entry is called as ``entry(cf
 and gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the variant ``b4``."""
 
 
-class Student(nn.Module):
-    """A network of dense features, checked and brought to the text features' width.
-
-    The last step is a 1 x 1 convolution, ``projection``: the network's own if it ends in one of C
-    channels, else one that is added where the widths differ. At test time it is folded into the
-    words, see ``inference.fold``.
+def find_student(name: str) -> tuple[Callable, str]:
+    """Split a student's name into its registered entry and a variant.
 
     Args:
-        network: (B, 3, H, W) normalised pictures -> (B, C', h, w), any h and w. A closing 1 x 1
-            convolution of C channels moves from it to ``projection``.
-        dim: C. If C' differs, a 1 x 1 convolution is added behind the network, and the log says so.
-        pixel_mean: RGB mean in 0..255.
-        pixel_std: RGB deviation in 0..255.
-        size_divisibility: the network takes sides that are multiples of this.
+        name: an entry, or an entry and a variant: ``segformer_b4``.
+
+    Returns:
+        The entry, and the variant or ``""``.
 
     Raises:
-        UserError: if the network does not give one four-dimensional map per picture.
+        UserError: if there is no such entry.
     """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        dim: int,
-        *,
-        pixel_mean: Sequence[float] = IMAGENET_MEAN,
-        pixel_std: Sequence[float] = IMAGENET_STD,
-        size_divisibility: int = 1,
-    ) -> None:
-        super().__init__()
-        self.network, self.dim = network, dim
-        self.size_divisibility = size_divisibility
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            buffer = torch.tensor(tuple(values), dtype=torch.float32).view(3, 1, 1)
-            self.register_buffer(name, buffer, persistent=False)
-        self.projection = self._find_projection()
-
-    def normalize(self, picture: Tensor) -> Tensor:
-        """Bring RGB values in 0..255 to the network's statistics."""
-        return (picture.float() - self.pixel_mean) / self.pixel_std
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised -> (B, C, h, w), neither normalised nor activated.
-
-        Raises:
-            UserError: if the network's output has another rank.
-        """
-        return self.projection(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised -> (B, C', h, w), what ``projection`` gets."""
-        return _checked(self.network(images), self.network)
-
-    def _find_projection(self) -> nn.Module:
-        side = self.size_divisibility * -(-PROBE // self.size_divisibility)
-        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
-        images = torch.zeros(1, 3, side, side, device=device)
-        training = self.network.training
-        self.network.eval()
-        with torch.no_grad():
-            width = self.features(images).shape[1]
-        last = take_last_convolution(self.network, images, self.dim)
-        self.network.train(training)
-        if last is not None:
-            return last
-        if width == self.dim:
-            return nn.Identity()
-        logger.info(
-            "the student gives %d channels, the text features have %d: a trained 1 x 1 "
-            "convolution is put between them", width, self.dim,
-        )  # fmt: skip
-        return nn.Conv2d(width, self.dim, 1)
-
-
-class Pyramid(nn.Module):
-    """An encoder of several maps with a head behind it.
-
-    Args:
-        encoder: pictures -> list or dict of maps.
-        head: maps -> (B, C, h, w).
-    """
-
-    def __init__(self, encoder: nn.Module, head: Callable[[Sequence[Tensor]], Tensor]) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, h, w)."""
-        maps = self.encoder(images)
-        return self.head(list(maps.values()) if isinstance(maps, dict) else maps)
-
-
-def build_student(cfg: CfgNode, dim: int) -> Student:
-    """Build the student of ``MODEL.CLIPTEACHER.STUDENT``.
-
-    Args:
-        cfg: finished config.
-        dim: C, the width of the text features.
-
-    Raises:
-        UserError: for an unknown name, a module of ``IMPORT`` that is not there, or an entry that
-            gives no module.
-    """
-    node = cfg.MODEL.CLIPTEACHER.STUDENT
-    for module in node.IMPORT:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"{KEY}.IMPORT: cannot import '{module}' ({error})") from error
-    entry, variant = _find(node.NAME)
-    student = entry(cfg, variant, dim)
-    if not isinstance(student, nn.Module):
-        raise UserError(f"{KEY}.NAME: '{node.NAME}' built a {type(student).__name__}, no nn.Module")
-    if not isinstance(student, Student):
-        student = Student(student, dim)
-    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda"
-    if node.SYNC_BN and on_gpu and comm.get_world_size() > 1:
-        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
-    return student
-
-
-def _find(name: str) -> tuple[Callable, str]:
     known = [entry for entry, _ in STUDENT_REGISTRY]
     family, _, variant = name.rpartition("_")
     if name in known:
@@ -160,14 +35,4 @@ def _find(name: str) -> tuple[Callable, str]:
         return STUDENT_REGISTRY.get(family), variant
     raise UserError(
         f"{KEY}.NAME: no student '{name}'.{nearest(name, known)} Registered: {', '.join(known)}"
-    )
-
-
-def _checked(features: object, network: nn.Module) -> Tensor:
-    if isinstance(features, Tensor) and features.ndim == 4:
-        return features
-    shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-    raise UserError(
-        f"the student {type(network).__name__} must give one map (B, C, h, w), but gave {shape}; "
-        "take the map out of its result in a small module around it"
     )

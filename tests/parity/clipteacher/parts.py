@@ -11,25 +11,21 @@ from torch import Tensor
 
 from clipteacher.adapter import VisualLanguageAdapter
 from clipteacher.fused_labels import class_centroids, fuse_labels
-from clipteacher.glm import (
-    NEGATIVES,
-    POOLS,
-    REDUCTIONS,
-    GlobalLearning,
-    attention_weights,
-    pool_dense,
-)
+from clipteacher.glm import NEGATIVES, REDUCTIONS, GlobalLearning
 from clipteacher.inference import add_unseen_bonus, class_logits
-from clipteacher.objective import (
+from clipteacher.losses import (
     GENERATE_REDUCTIONS,
     LossSettings,
-    Objective,
     cross_entropy,
     generate_loss,
 )
-from clipteacher.potential import PotentialObjects, fuse_centers
+from clipteacher.mask_fusion import fuse_centers
+from clipteacher.objective import Material, Objective
+from clipteacher.pooling import POOLS, attention_weights, pool_dense
+from clipteacher.potential import PotentialObjects
+from clipteacher.students.hamburger import Factorisation, LightHamburgerHead
 from clipteacher.students.heads import SegFormerHead, UPerHead
-from clipteacher.students.segnext import MSCAN, Factorisation, LightHamburgerHead
+from clipteacher.students.mscan import MSCAN
 from clipteacher.teacher import TOKENS, Teacher
 from ovs_core.evaluation.confusion import count_pairs, semseg_figures, split_figures
 from ovs_core.modeling.label_argmax import argmax_upsample
@@ -226,9 +222,13 @@ def run_step(case: ParityCase) -> Results:
     """Whole steps; only the bank carries over."""
     x, out, config = case.tensors(), {}, case.config
     adapter = VisualLanguageAdapter(
-        config["C"], kind=config["vla"], layers=config["layers"], heads=config["heads"],
-        feedforward=config["ffn"], dropout=config["dropout"],
-    )  # fmt: skip
+        config["C"],
+        kind=config["vla"],
+        layers=config["layers"],
+        heads=config["heads"],
+        feedforward=config["ffn"],
+        dropout=config["dropout"],
+    )
     adapter.load_state_dict(case.tensors("weights"))
     weights = dict(config["loss_weights"])
     glm = GlobalLearning(
@@ -250,14 +250,8 @@ def run_step(case: ParityCase) -> Results:
 def _one_step(objective: Objective, x: dict[str, Tensor], name: str) -> Results:
     dense, cls = x[f"{name}dense"].requires_grad_(), x[f"{name}cls"]
     labels = _seen_labels(x[f"{name}labels"])
-    step = objective(
-        dense,
-        cls,
-        x[f"{name}tokens"],
-        labels=labels,
-        padding=torch.zeros_like(labels, dtype=torch.bool),
-        text=x["text"],
-    )
+    padding = torch.zeros_like(labels, dtype=torch.bool)
+    step = objective(Material(dense, cls, x[f"{name}tokens"], labels, padding, x["text"]))
     total = sum(step.losses.values())
     objective.zero_grad()
     total.backward()
@@ -268,10 +262,13 @@ def _one_step(objective: Objective, x: dict[str, Tensor], name: str) -> Results:
     losses = {
         key: step.losses[key] / weight
         for key, weight in (
-            ("loss_global", weights.glob), ("loss_ce", weights.ce), ("loss_focal", weights.focal),
-            ("loss_dice", weights.dice), ("loss_generate", weights.generate),
+            ("loss_global", weights.glob),
+            ("loss_ce", weights.ce),
+            ("loss_focal", weights.focal),
+            ("loss_dice", weights.dice),
+            ("loss_generate", weights.generate),
         )
-    }  # fmt: skip
+    }
     return {
         **losses,
         **gradients,
@@ -317,10 +314,15 @@ def run_clip_tokens(case: ParityCase) -> Results:
     """CLS and dense tokens of the frozen tower at two grids."""
     config, x, out = case.config, case.tensors(), {}
     visual = VisionTransformer(
-        image_size=config["image_size"], patch_size=config["patch"], width=config["width"],
-        layers=config["layers"], heads=config["heads"], mlp_ratio=4.0,
-        output_dim=config["output_dim"], act_layer=QuickGELU,
-    )  # fmt: skip
+        image_size=config["image_size"],
+        patch_size=config["patch"],
+        width=config["width"],
+        layers=config["layers"],
+        heads=config["heads"],
+        mlp_ratio=4.0,
+        output_dim=config["output_dim"],
+        act_layer=QuickGELU,
+    )
     weights = case.tensors("weights")
     visual.load_state_dict({k.removeprefix("visual."): v for k, v in weights.items()})
     for kind in TOKENS:
@@ -335,31 +337,41 @@ def run_clip_tokens(case: ParityCase) -> Results:
     return out
 
 
+class _Given(Factorisation):
+    """A factorisation whose start bases come from the file."""
+
+    given: Tensor
+
+    def draw_bases(self, points: Tensor) -> Tensor:
+        return self.given
+
+
 @runner("student_segnext")
 def run_segnext(case: ParityCase) -> Results:
     """SegNeXt's encoder and head with given start bases."""
     config, x, out = case.config, case.tensors(), {}
     encoder = MSCAN(config["embed_dims"], config["depths"], ratios=config["mlp_ratios"])
+    factorisation = _Given(
+        config["md_r"], train_steps=config["train_steps"], eval_steps=config["eval_steps"]
+    )
     head = LightHamburgerHead(
         config["embed_dims"][1:],
         config["channels"],
         config["out_channels"],
         groups=config["group_norm_groups"],
-        factorisation=Factorisation(
-            config["md_r"], train_steps=config["train_steps"], eval_steps=config["eval_steps"]
-        ),
+        factorisation=factorisation,
     )
     _load(encoder, case, "backbone.")
     _load(head, case, "decode_head.")
     for index in range(len(config["sizes"])):
-        bases = x[f"bases{index}"]
+        factorisation.given = x[f"bases{index}"]
         with torch.no_grad():
             maps = encoder(x[f"image{index}"])
             out |= {f"stage{stage}_{index}": one for stage, one in enumerate(maps, 1)}
-            out[f"dense{index}"] = head(maps, bases)
-            head.hamburger.ham.train()
-            out[f"dense_train_steps{index}"] = head(maps, bases)
-            head.hamburger.ham.eval()
+            out[f"dense{index}"] = head(maps)
+            factorisation.train()
+            out[f"dense_train_steps{index}"] = head(maps)
+            factorisation.eval()
     return out
 
 
