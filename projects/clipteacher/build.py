@@ -25,7 +25,7 @@ from .teacher import Teacher
 KEY = "MODEL.CLIPTEACHER"
 
 
-def model_parts(cfg: CfgNode) -> dict[str, Any]:
+def clipteacher_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Give the constructor arguments of ``CLIPTeacher``.
 
     Raises:

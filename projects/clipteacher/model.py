@@ -19,7 +19,7 @@ from ovs_core.errors import UserError
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
 from .batch import Batch, make_batch
-from .build import model_parts
+from .build import clipteacher_arguments
 from .inference import add_unseen_bonus, class_logits, fit_protocol
 from .objective import Material, Objective, Step
 from .students import Student
@@ -56,18 +56,13 @@ class CLIPTeacher(Segmenter):
             )
         self.protocol = fit_protocol(self.protocol, student.size_divisibility)
         self.student, self.objective, self.gamma = student, objective, gamma
-        self._teacher = [teacher]  # not a submodule: its tower is already one, as the CLIP's
+        self.teacher = teacher
         self.to(self.device)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build the parts of ``MODEL.CLIPTEACHER``; see ``build``."""
-        return model_parts(cfg)
-
-    @property
-    def teacher(self) -> Teacher:
-        """The frozen teacher."""
-        return self._teacher[0]
+        return clipteacher_arguments(cfg)
 
     @property
     def seen(self) -> list[int]:

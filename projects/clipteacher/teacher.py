@@ -18,14 +18,14 @@ TOKENS = ("proj", "ln_post", "raw")
 POSITIONS = ("bicubic", "bilinear")
 
 
-class Teacher(nn.Module):
-    """CLS token and dense tokens of CLIP, its blocks unchanged.
+class Teacher:
+    """CLS token and dense tokens of CLIP, its blocks unchanged; a view of the tower and no module.
 
     A picture that comes again bit for bit (no random augmentation, or several epochs of a fixed
     crop) is answered from memory; any other crop, flip or colour is another picture.
 
     Args:
-        visual: CLIP's ViT image tower; frozen, not copied.
+        visual: CLIP's ViT image tower; set to evaluation mode, not copied.
         tokens: ``proj`` (after the last norm and the projection), ``ln_post`` (before the
             projection) or ``raw`` (output of the last block).
         positions: how the position table is resized, ``bicubic`` or ``bilinear``.
@@ -40,20 +40,14 @@ class Teacher(nn.Module):
         positions: str = "bicubic",
         cache_mib: int = 0,
     ) -> None:
-        super().__init__()
         check_choice("MODEL.CLIPTEACHER.PLM.TOKENS", tokens, TOKENS)
         check_choice("MODEL.CLIPTEACHER.CLIP.POS_INTERP", positions, POSITIONS)
         self.encoder = ImageEncoder(visual.eval(), positions=PositionRule(mode=positions))
         self.tokens = tokens
         self.cache = TokenCache(cache_mib * 2**20)
-        self.train(False)
-
-    def train(self, mode: bool = True) -> Teacher:
-        """Stay in evaluation mode, whatever the model around does."""
-        return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode pictures, those from memory excepted.
 
         Args:
@@ -66,19 +60,21 @@ class Teacher(nn.Module):
             return self.encode(images)
         keys = [self.cache.key(image) for image in images]
         place = {key: index for index, key in enumerate(keys)}  # each picture of the batch once
-        known = {key: self.cache.get(key) for key in place}
-        new = [key for key, entry in known.items() if entry is None]
+        known = {key: entry for key in place if (entry := self.cache.get(key)) is not None}
+        new = [key for key in place if key not in known]
         if new:
             cls, dense = self.encode(images[[place[key] for key in new]])
-            for key, *entry in zip(new, cls, dense, strict=True):
-                known[key] = tuple(entry)
-                self.cache.put(key, known[key])
-        pairs = [tuple(part.to(images.device) for part in known[key]) for key in keys]
-        cls, dense = zip(*pairs, strict=True)
-        return torch.stack(cls), torch.stack(dense)
+            for key, entry in zip(new, zip(cls, dense, strict=True), strict=True):
+                known[key] = entry
+                self.cache.put(key, entry)
+        entries = [known[key] for key in keys]
+        return (
+            torch.stack([cls.to(images.device) for cls, _ in entries]),
+            torch.stack([dense.to(images.device) for _, dense in entries]),
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """``forward`` without the memory."""
+        """``__call__`` without the memory."""
         embedded, grid = self.encoder.embed(images)
         last, _ = self.encoder.run_blocks(embedded, grid)
         if self.tokens == "proj":
@@ -120,9 +116,9 @@ class TokenCache:
         """Keep tokens, dropping older ones beyond the limit."""
         if key in self._entries:
             return
-        entry = tuple(part.detach().to("cpu", copy=True) for part in entry)
-        self._entries[key] = entry
-        self.used += _size(entry)
+        cls, dense = (part.detach().to("cpu", copy=True) for part in entry)
+        self._entries[key] = (cls, dense)
+        self.used += _size((cls, dense))
         while self.used > self.limit and self._entries:
             self.used -= _size(self._entries.popitem(last=False)[1])
 

@@ -21,7 +21,7 @@ DECODERS = ("spectral", "cross")
 STATISTICS = ("imagenet", "clip")
 
 
-def model_parts(cfg: CfgNode) -> dict[str, Any]:
+def sptseg_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Give the constructor arguments of ``SPTSeg``.
 
     Raises:

@@ -25,7 +25,7 @@ from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import Scores, Size, WindowScores, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
-from .build import model_parts
+from .build import sptseg_arguments
 from .decoder import MaskDecoder
 from .prompts import PromptedEncoder
 from .published import rename_published
@@ -109,7 +109,7 @@ class SPTSeg(Segmenter):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build the parts of ``MODEL.SPTSEG``; see ``build``."""
-        return model_parts(cfg)
+        return sptseg_arguments(cfg)
 
     @property
     def split(self) -> ClassSplit:

@@ -104,12 +104,12 @@ def test_shares_of_a_training_step():
     model = build_model(cfg).train()
     model.set_vocabulary(["cat", "dog", "sky"])
     batch = [benchmark_training.sample((64, 64), 3, unlabelled=0.5) for _ in range(2)]
-    parts = ["teacher.forward", "objective.find_objects"]
+    parts = ["teacher.encode", "objective.find_objects"]
     optimizer = build_optimizer(cfg, model)
     found = benchmark_training.measure(model, optimizer, batch, 1, parts=parts)["parts"]
     assert found.keys() == set(parts) and 0 < sum(found.values()) < 1
-    with pytest.raises(UserError, match="the model has no 'techer.forward'"):
-        benchmark_training.measure(model, optimizer, batch, 1, parts=["techer.forward"])
+    with pytest.raises(UserError, match="the model has no 'techer.encode'"):
+        benchmark_training.measure(model, optimizer, batch, 1, parts=["techer.encode"])
 
 
 def test_rows_of_the_comparison():
