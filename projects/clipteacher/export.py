@@ -16,7 +16,6 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import get_ovs_cfg, load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
@@ -24,6 +23,7 @@ from ovs_core.errors import UserError
 from ovs_core.files.writing import atomic_path
 from ovs_core.methods.configs import find_config
 from ovs_core.modeling.build import build_protocol
+from ovs_core.modeling.checkpoint import read_checkpoint
 from ovs_core.modeling.protocols import InferenceProtocol
 from ovs_core.modeling.scores import Scores, WindowScores, size_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ovs_core.clip.loading import model_config
+from ovs_core.clip.architectures import model_config
 from ovs_core.errors import UserError
 from ovs_core.files.writing import atomic_path
 

@@ -13,8 +13,8 @@ from clipteacher.build import build_student
 from clipteacher.export import export_student, load_student
 from clipteacher.figures import training_sheet
 from clipteacher.students import STUDENT_REGISTRY
-from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import trained_state
 
 ROOT = Path(__file__).parents[2]
 LOSSES = {"loss_global", "loss_ce", "loss_focal", "loss_dice", "loss_generate"}

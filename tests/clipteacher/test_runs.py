@@ -16,7 +16,6 @@ from torch import nn
 from clipteacher.adapter import VisualLanguageAdapter
 from clipteacher.build import build_student
 from ovs_core.data.build import dataset_metadata
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer, parameter_groups
 from ovs_core.engine.run import run
@@ -24,6 +23,7 @@ from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
 from ovs_core.methods.projects import config_dir
 from ovs_core.modeling.build import build_templates
+from ovs_core.modeling.checkpoint import read_checkpoint
 from ovs_core.reports.tables import find_table
 
 ROOT = Path(__file__).parents[2]

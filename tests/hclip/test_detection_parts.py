@@ -78,7 +78,7 @@ def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mo
     given = encoder(images)
     assert torch.equal(given.dense, expected)
     assert (plain.dense - given.dense).abs().max() > 0.01
-    assert encoder.clip.text_fingerprint != model.clip.text_fingerprint
+    assert encoder.clip.identity.text_fingerprint != model.clip.identity.text_fingerprint
     if not model.adaptation.foldable:
         return
     fold(model.adaptation, model.clip)  # what tools/merge_clip.py writes
@@ -245,9 +245,9 @@ def test_adapted_weights_that_do_not_fit(tiny, tmp_path):
         AdaptedEncoder(tiny.clip(), lora.finetune, taps=taps)
     with pytest.raises(UserError, match="no such checkpoint; train a segmentation config"):
         AdaptedEncoder(tiny.clip(), lora.finetune, adapted=path + "x", taps=taps)
-    with pytest.raises(UserError, match="holds no adaptation of FINETUNE hclip"):
+    with pytest.raises(UserError, match="does not fit an adaptation of FINETUNE hclip"):
         AdaptedEncoder(tiny.clip(), tiny.model("hclip").finetune, adapted=path, taps=taps)
-    with pytest.raises(UserError, match="adapts CLIP tiny"):
+    with pytest.raises(UserError, match="was trained on CLIP tiny"):
         AdaptedEncoder(tiny.clip(seed=5), lora.finetune, adapted=path, taps=taps)
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
     with pytest.raises(UserError, match="goes to MODEL.CLIP.PRETRAINED"):

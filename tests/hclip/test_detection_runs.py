@@ -15,12 +15,12 @@ from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.embedded.dataset import SPLITS, Split
 from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
 from ovs_core.engine.trainer import set_test_words, set_training_words
 from ovs_core.errors import UserError
 from ovs_core.methods.projects import config_dir
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 FOLDER = config_dir("hclip") / "detection"
 TINY = FOLDER / "tiny.yaml"

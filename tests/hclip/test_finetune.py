@@ -16,8 +16,8 @@ from hclip.rotation import POPAdaptation
 from hclip.weights import SSF, AttentionTuning, LoRA
 from ovs_core.clip import ImageEncoder, TextEncoder, read_weight_file
 from ovs_core.clip.attention import cls_residual_value_block
-from ovs_core.engine.checkpoint import trained_state
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import trained_state
 from ovs_core.tensor import hyperspherical_energy
 
 FOLDABLE = ("hclip", "oft", "lora", "ssf", "attention", "full")

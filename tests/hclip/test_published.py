@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from hclip.merge import merge
-from ovs_core.engine.checkpoint import OVSCheckpointer, trained_state
+from ovs_core.engine.checkpoint import OVSCheckpointer
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.methods.projects import config_dir
+from ovs_core.modeling.checkpoint import trained_state
 from parity.hclip.build import tiny_model
 from parity.runner import read_case
 
@@ -63,7 +64,7 @@ def test_every_missing_tensor_is_named(released, tmp_path, caplog):
 def test_a_file_of_another_size_is_refused(released, tmp_path):
     _, other, tensors = released
     half = {n: t for n, t in tensors.items() if "layers" not in n}
-    with pytest.raises(UserError, match="fits this model badly"):
+    with pytest.raises(UserError, match="does not fit this config"):
         load(other, half, tmp_path / "half.pth")
 
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run
 from ovs_core.errors import UserError
 from ovs_core.methods.projects import config_dir
+from ovs_core.modeling.checkpoint import read_checkpoint
 from tests.miniatures.stripes import write_stripes
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ from torch import nn
 from hclip import HCLIP, CATSeg
 from hclip.config import aggregation_settings, finetune_settings
 from hclip.counts import parameter_table
-from ovs_core.engine.checkpoint import trained_state
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.projects import config_dir
+from ovs_core.modeling.checkpoint import trained_state
 
 CONFIGS = config_dir("hclip")
 ROWS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("vit*.yaml"))
@@ -28,7 +28,6 @@ class MetaCLIP(nn.Module):
         self.architecture, self.pretrained, self.tokenizer = architecture, "none", None
         self.register_buffer("pixel_mean", torch.zeros(3, 1, 1), persistent=False)
         self.embed_dim = self.model.visual.output_dim
-        self.text_fingerprint = ""
 
     @property
     def visual(self):

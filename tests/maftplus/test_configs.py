@@ -9,8 +9,8 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from ovs_core.clip.architectures import model_config
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.clip.loading import model_config
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer

@@ -11,12 +11,12 @@ from maftplus.build import build_decoder, build_pixel_decoder, training_vocabula
 from maftplus.published import our_name
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
+from ovs_core.clip.architectures import model_config
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.clip.loading import model_config
-from ovs_core.engine.checkpoint import load_published
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
+from ovs_core.modeling.checkpoint import load_published
 from parity.maftplus.names import published_name
 
 DATA = Path(__file__).resolve().parent.parent / "data"

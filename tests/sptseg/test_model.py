@@ -6,8 +6,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from ovs_core.engine.checkpoint import load_published, trained_state
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import load_published, trained_state
 from ovs_core.modeling.scores import WindowScores
 from ovs_core.words.vocabulary import Vocabulary
 from sptseg.published import rename_published
@@ -186,7 +186,7 @@ def test_published_checkpoints_load_through_the_key_map(make, name):
 
 def test_a_published_checkpoint_of_the_other_decoder_is_refused(make):
     published = published_names(make("zegclip_voc_inductive"))
-    with pytest.raises(UserError, match="fits this model badly"):
+    with pytest.raises(UserError, match="does not fit this config"):
         load_published(make("sptseg_voc_inductive"), published, "zegclip.pth")
 
 

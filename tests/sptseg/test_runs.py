@@ -13,12 +13,12 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
 from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [name.removeprefix("sptseg/") for name in list_configs("sptseg")]

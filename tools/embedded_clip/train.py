@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, ImageEncoder, load_clip, read_weight_file
-from ovs_core.clip.loading import EMBEDDED_DIR, model_config
+from ovs_core.clip.architectures import EMBEDDED_DIR, model_config
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.files.cache import cache_dir
 from ovs_core.files.writing import atomic_path

@@ -8,7 +8,7 @@ import timm
 from timm.models._features import FeatureListNet
 from torch import Tensor, nn
 
-from ovs_core.engine.checkpoint import read_checkpoint
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .published import IMAGENET, encoder_tensors, load_encoder, timm_names, unreachable
 

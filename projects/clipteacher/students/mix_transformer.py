@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .published import IMAGENET, hub_names, unreachable
 from .registry import KEY

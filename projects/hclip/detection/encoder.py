@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, ImageEncoder, fingerprint
 from ovs_core.clip.attention import cls_residual_value_block, value_block
-from ovs_core.engine.checkpoint import FORMAT, read_checkpoint, trained_state
 from ovs_core.errors import UserError, nearest
-from ovs_core.load_report import load_report
+from ovs_core.modeling.checkpoint import FORMAT, load_trained, read_checkpoint
 
 from ..finetune import FinetuneSettings, adapt
 from ..once import StepClock
@@ -117,27 +116,23 @@ class AdaptedEncoder(nn.Module):
                 f"MODEL.HCLIP_DET.ADAPTED {path}: no checkpoint of this suite; a merged or other "
                 "plain CLIP goes to MODEL.CLIP.PRETRAINED, with MODEL.CATSEG.FINETUNE freeze"
             )
-        if data["clip"].get("text_fingerprint") != self.clip.text_fingerprint:
-            raise UserError(
-                f"MODEL.HCLIP_DET.ADAPTED {path}: adapts CLIP {data['clip'].get('architecture')} "
-                f"({data['clip'].get('pretrained')}), but the config loads "
-                f"{self.clip.architecture} ({self.clip.pretrained})"
-            )
-        tensors = {k: v for k, v in data["model"].items() if k.startswith(_PREFIXES)}
-        report = load_report(tensors, trained_state(self))
-        if not report.complete:
-            raise UserError(
-                f"MODEL.HCLIP_DET.ADAPTED {path}: holds no adaptation of FINETUNE {mode} with "
-                f"these sizes: {report.summary()}"
-            )
-        self.load_state_dict(tensors, strict=False)
+        load_trained(
+            self,
+            {k: v for k, v in data["model"].items() if k.startswith(_PREFIXES)},
+            clip=self.clip,
+            recorded=data["clip"],
+            source=f"MODEL.HCLIP_DET.ADAPTED {path}",
+            owner=f"an adaptation of FINETUNE {mode} with these sizes",
+            mend="set MODEL.CATSEG and MODEL.HCLIP as in the run that wrote it",
+        )
         self._change_identity(path)
 
     def _change_identity(self, path: str) -> None:
         """Name what a detector stands on: its checkpoint and cached text features belong to it."""
-        names = [n for n in self.state_dict() if not n.startswith("clip.model.visual.")]
-        self.clip.text_fingerprint = fingerprint(self, names)
-        self.clip.pretrained = f"{self.clip.pretrained}, adapted by {path}"
+        state = self.state_dict().items()
+        own = {name: t for name, t in state if not name.startswith("clip.model.visual.")}
+        source = f"{self.clip.identity.pretrained}, adapted by {path}"
+        self.clip.renew_identity(source, text_fingerprint=fingerprint(own))
 
 
 def _check_source(mode: str, adapted: str) -> None:

@@ -6,11 +6,13 @@ Letters: B pictures, L tokens (CLS first), C tower width, H heads, d = C / H.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from .towers import Block
 
-def project_qkv(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+
+def project_qkv(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise a block's input and project it to queries, keys and values.
 
     Args:
@@ -28,7 +30,7 @@ def project_qkv(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Tenso
     return x[0], x[1], x[2]
 
 
-def project_values(block: nn.Module, tokens: Tensor) -> Tensor:
+def project_values(block: Block, tokens: Tensor) -> Tensor:
     """Normalise a block's input and project it to values only.
 
     Args:
@@ -48,7 +50,7 @@ def merge_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-def finish_block(block: nn.Module, residual: Tensor, attended: Tensor) -> Tensor:
+def finish_block(block: Block, residual: Tensor, attended: Tensor) -> Tensor:
     """Complete a block from the attention result on.
 
     Args:
@@ -59,11 +61,12 @@ def finish_block(block: nn.Module, residual: Tensor, attended: Tensor) -> Tensor
     Returns:
         (B, L, C) block output.
     """
-    x = residual + block.ls_1(block.attn.out_proj(attended))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    x: Tensor = residual + block.ls_1(block.attn.out_proj(attended))
+    x = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return x
 
 
-def value_block(block: nn.Module, tokens: Tensor) -> Tensor:
+def value_block(block: Block, tokens: Tensor) -> Tensor:
     """Run a block in which every token attends to itself alone (MaskCLIP).
 
     Args:
@@ -76,7 +79,7 @@ def value_block(block: nn.Module, tokens: Tensor) -> Tensor:
     return finish_block(block, tokens, project_values(block, tokens))
 
 
-def cls_residual_value_block(block: nn.Module, tokens: Tensor) -> Tensor:
+def cls_residual_value_block(block: Block, tokens: Tensor) -> Tensor:
     """Run the value-only block whose residual is the CLS token's input (CAT-Seg, H-CLIP).
 
     Args:

@@ -6,14 +6,16 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
+import torch
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
+from .towers import AttentionPool, ConvNeXtTower, ResNetTower
 
 STAGES = ("res2", "res3", "res4", "res5")
 STRIDES = dict(zip(STAGES, (4, 8, 16, 32), strict=True))
@@ -34,8 +36,9 @@ class ConvEncoder:
     """
 
     def __init__(self, visual: nn.Module) -> None:
-        self.is_resnet = isinstance(visual, ModifiedResNet)
-        if not (self.is_resnet or _is_convnext(visual)):
+        self._resnet: ResNetTower | None = visual if isinstance(visual, ModifiedResNet) else None
+        self._convnext = _convnext_tower(visual)
+        if self._resnet is None and self._convnext is None:
             raise UserError(
                 "this method needs a convolutional image tower, but the CLIP has a "
                 f"{_describe(visual)}; set MODEL.CLIP.ARCHITECTURE to a ConvNeXt "
@@ -45,19 +48,25 @@ class ConvEncoder:
         self.visual = visual
 
     @property
+    def is_resnet(self) -> bool:
+        """Whether the tower is a ResNet, which pools by attention, and not a ConvNeXt."""
+        return self._resnet is not None
+
+    @property
     def channels(self) -> dict[str, int]:
         """Width of ``res2`` .. ``res5``."""
-        if self.is_resnet:
-            widths = [stage[-1].bn3.num_features for stage in self._resnet_stages()]
+        if self._resnet is not None:
+            last = [stage[-1].get_parameter("bn3.weight") for stage in _stages(self._resnet)]
+            widths = [len(scale) for scale in last]
         else:
-            widths = [info["num_chs"] for info in self.visual.trunk.feature_info]
+            widths = [info["num_chs"] for info in self._needed_convnext().trunk.feature_info]
         return dict(zip(STAGES, widths, strict=True))
 
     def trunk_modules(self) -> list[nn.Module]:
         """Give the modules that make the dense features, without the head of the pooled feature."""
-        if self.is_resnet:
+        if self._resnet is not None:
             return [m for name, m in self.visual.named_children() if name != "attnpool"]
-        trunk = self.visual.trunk
+        trunk = self._needed_convnext().trunk
         return [trunk.stem, trunk.stages, trunk.norm_pre]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -70,7 +79,9 @@ class ConvEncoder:
             ``stem`` and ``res2`` .. ``res5`` at strides 4, 8, 16, 32, and ``dense``, the
             un-normalised (B, C, H / 32, W / 32) map that masks are pooled from.
         """
-        return self._resnet(images) if self.is_resnet else self._convnext(images)
+        if self._resnet is not None:
+            return _resnet_features(self._resnet, images)
+        return _convnext_features(self._needed_convnext(), images)
 
     def embed_masks(self, dense: Tensor, masks: Tensor, pool: Pooling) -> Tensor:
         """Embed masks in the joint space.
@@ -84,8 +95,8 @@ class ConvEncoder:
         Returns:
             (B, Q, E), not normalised.
         """
-        if self.is_resnet:
-            return masked_attention_pool(self.visual.attnpool, dense, masks)
+        if self._resnet is not None:
+            return masked_attention_pool(self._resnet.attnpool, dense, masks)
         return self.project(pool(dense, masks))
 
     def project(self, vectors: Tensor) -> Tensor:
@@ -100,42 +111,49 @@ class ConvEncoder:
         Raises:
             UserError: for a ResNet tower, which has attention pooling instead.
         """
-        if self.is_resnet:
-            raise UserError(
-                "a ResNet tower has no projection of single vectors; this method needs a ConvNeXt"
-            )
+        tower = self._needed_convnext()
         flat = vectors.reshape(-1, vectors.shape[-1], 1, 1)
-        out = self.visual.head(self.visual.trunk.forward_head(flat))
+        out = tower.head(tower.trunk.forward_head(flat))
         return out.view(*vectors.shape[:-1], -1)
 
-    def _convnext(self, images: Tensor) -> dict[str, Tensor]:
-        trunk = self.visual.trunk
-        x = trunk.stem(images)
-        features = {"stem": x}
-        for name, stage in zip(STAGES, trunk.stages, strict=True):
-            x = stage(x)
-            features[name] = x
-        features["dense"] = trunk.norm_pre(x)
-        return features
-
-    def _resnet(self, images: Tensor) -> dict[str, Tensor]:
-        visual, x = self.visual, images
-        for i in (1, 2, 3):
-            norm, act = getattr(visual, f"bn{i}"), getattr(visual, f"act{i}")
-            x = act(norm(getattr(visual, f"conv{i}")(x)))
-        features = {"stem": x}
-        x = visual.avgpool(x)
-        for name, stage in zip(STAGES, self._resnet_stages(), strict=True):
-            x = stage(x)
-            features[name] = x
-        features["dense"] = x
-        return features
-
-    def _resnet_stages(self) -> list[nn.Module]:
-        return [getattr(self.visual, f"layer{i}") for i in (1, 2, 3, 4)]
+    def _needed_convnext(self) -> ConvNeXtTower:
+        if self._convnext is None:
+            raise UserError(
+                "a ResNet tower has no projection of single vectors; this method needs a ConvNeXt; "
+                "set MODEL.CLIP.ARCHITECTURE (convnext_base_w_320, embedded-convnext, ...)"
+            )
+        return self._convnext
 
 
-def masked_attention_pool(pool: AttentionPool2d, dense: Tensor, masks: Tensor) -> Tensor:
+def _convnext_features(tower: ConvNeXtTower, images: Tensor) -> dict[str, Tensor]:
+    trunk = tower.trunk
+    stem = trunk.stem(images)
+    maps = _stage_outputs(stem, trunk.stages)
+    return {"stem": stem, **maps, "dense": trunk.norm_pre(maps["res5"])}
+
+
+def _resnet_features(tower: ResNetTower, images: Tensor) -> dict[str, Tensor]:
+    x = images
+    for i in (1, 2, 3):
+        norm, act = getattr(tower, f"bn{i}"), getattr(tower, f"act{i}")
+        x = act(norm(getattr(tower, f"conv{i}")(x)))
+    maps = _stage_outputs(tower.avgpool(x), _stages(tower))
+    return {"stem": x, **maps, "dense": maps["res5"]}
+
+
+def _stages(tower: ResNetTower) -> list[nn.Sequential]:
+    return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
+
+
+def _stage_outputs(x: Tensor, stages: Iterable[nn.Module]) -> dict[str, Tensor]:
+    found = {}
+    for name, stage in zip(STAGES, stages, strict=True):
+        x = stage(x)
+        found[name] = x
+    return found
+
+
+def masked_attention_pool(pool: AttentionPool, dense: Tensor, masks: Tensor) -> Tensor:
     """Pool with CLIP's attention, each mask seeing its own cells only.
 
     The query is the same for all masks (mean of the map plus the class position); a mask without a
@@ -152,15 +170,14 @@ def masked_attention_pool(pool: AttentionPool2d, dense: Tensor, masks: Tensor) -
     tokens = dense.flatten(2).transpose(1, 2)
     table = pool.positional_embedding
     query = tokens.mean(dim=1, keepdim=True) + table[0]
-    keys = tokens + _fit_positions(table[1:], tuple(dense.shape[-2:]))
+    keys = tokens + _fit_positions(table[1:], (dense.shape[-2], dense.shape[-1]))
     q, k, v = (
-        linear(x).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
+        torch.unflatten(linear(x), -1, (pool.num_heads, -1)).transpose(1, 2)
         for linear, x in ((pool.q_proj, query), (pool.k_proj, keys), (pool.v_proj, keys))
     )
     seen = (masks.flatten(2) > 0).unsqueeze(1)
-    scores = (q @ k.transpose(-1, -2)) * q.shape[
-        -1
-    ] ** -0.5  # (B, heads, 1, hw), same for all masks
+    # (B, heads, 1, hw), the same for all masks
+    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
     weights = scores.masked_fill(~seen, float("-inf")).softmax(-1).nan_to_num(0.0)
     return pool.c_proj((weights @ v).transpose(1, 2).flatten(2))
 
@@ -169,17 +186,17 @@ def _fit_positions(grid: Tensor, size: tuple[int, int]) -> Tensor:
     side = int(len(grid) ** 0.5)
     if (side, side) == size:
         return grid
-    maps = grid.t().unflatten(1, (side, side))[None]
+    maps = torch.unflatten(grid.t(), 1, (side, side))[None]
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0].flatten(1).t()
 
 
-def _is_convnext(visual: nn.Module) -> bool:
+def _convnext_tower(visual: nn.Module) -> ConvNeXtTower | None:
     needed = ("stem", "stages", "norm_pre", "forward_head", "feature_info")
-    return (
-        isinstance(visual, TimmModel)
-        and all(hasattr(visual.trunk, name) for name in needed)
-        and len(visual.trunk.stages) == len(STAGES)
-    )
+    if not isinstance(visual, TimmModel):
+        return None
+    has_parts = all(hasattr(visual.trunk, name) for name in needed)
+    tower: ConvNeXtTower = visual
+    return tower if has_parts and len(tower.trunk.stages) == len(STAGES) else None
 
 
 def _describe(visual: nn.Module) -> str:

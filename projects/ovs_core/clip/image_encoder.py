@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
-from .positions import PositionRule
+from .positions import Grid, PositionRule, Positions
+from .towers import Block, VisionTower
 
-Grid = tuple[int, int]
-BlockFunction = Callable[[nn.Module, Tensor], Tensor]
+BlockFunction = Callable[[Block, Tensor], Tensor]
 TokenEdit = Callable[[int, Tensor, Grid], Tensor]
 
 
@@ -48,21 +48,21 @@ class ImageEncoder:
 
     Args:
         visual: open_clip ``VisionTransformer`` with a CLS token, not copied.
-        positions: how the position table is fitted to the grid.
+        positions: how the position table is fitted to the grid; default ``PositionRule()``.
 
     Raises:
         UserError: if the tower is no plain ViT with a CLS token.
     """
 
-    def __init__(self, visual: nn.Module, *, positions: PositionRule | None = None) -> None:
-        _check_tower(visual)
-        self.visual = visual
-        self.positions = positions or PositionRule()
+    def __init__(self, visual: nn.Module, *, positions: Positions | None = None) -> None:
+        self.visual = _vision_tower(visual)
+        self.positions: Positions = positions or PositionRule()
 
     @property
     def patch_size(self) -> Grid:
         """Patch height and width in pixels."""
-        return tuple(self.visual.patch_size)
+        rows, columns = self.visual.patch_size
+        return rows, columns
 
     @property
     def num_blocks(self) -> int:
@@ -109,10 +109,10 @@ class ImageEncoder:
             (B, L, C) tokens after ``ln_pre``, and the grid (h, w).
         """
         visual = self.visual
-        grid = self.grid(tuple(images.shape[-2:]))
+        grid = self.grid((images.shape[-2], images.shape[-1]))
         patches = visual.conv1(images).flatten(2).transpose(1, 2)
         cls = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
-        table = self.positions(visual.positional_embedding, tuple(visual.grid_size), grid)
+        table = self.positions(visual.positional_embedding, visual.grid_size, grid)
         tokens = torch.cat([cls, patches], dim=1) + table.to(patches.dtype)
         return visual.ln_pre(tokens), grid
 
@@ -185,15 +185,15 @@ class ImageEncoder:
     def split(tokens: Tensor, grid: Grid, taps: dict[int, Tensor] | None = None) -> ImageTokens:
         """Separate CLS (first) and patches (last h * w); tokens between them are dropped."""
         count = grid[0] * grid[1]
-        patches = tokens[:, -count:].transpose(1, 2).unflatten(2, grid)
+        patches = torch.unflatten(tokens[:, -count:].transpose(1, 2), 2, grid)
         return ImageTokens(cls=tokens[:, 0], patches=patches, taps=taps or {})
 
 
-def _run_block(block: nn.Module, tokens: Tensor) -> Tensor:
+def _run_block(block: Block, tokens: Tensor) -> Tensor:
     return block(tokens)
 
 
-def _check_tower(visual: nn.Module) -> None:
+def _vision_tower(visual: nn.Module) -> VisionTower:
     if not isinstance(visual, VisionTransformer):
         raise UserError(
             f"this method needs a ViT image tower, but the CLIP has a {type(visual).__name__}; "
@@ -207,5 +207,8 @@ def _check_tower(visual: nn.Module) -> None:
         )
     if not isinstance(visual.transformer.resblocks[0], ResidualAttentionBlock):
         raise UserError(
-            "this CLIP's blocks are of a custom type, which dense encoding does not know"
+            "this CLIP's blocks are of a custom type, which dense encoding does not know; choose "
+            "another MODEL.CLIP.ARCHITECTURE"
         )
+    tower: VisionTower = visual
+    return tower

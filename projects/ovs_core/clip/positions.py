@@ -5,6 +5,7 @@ Every published method does it in its own way and their figures depend on it, so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+
+Grid = tuple[int, int]  # rows and columns
+# (1 + N, C) table, its grid, wanted grid (h, w) -> (1 + h * w, C)
+Positions = Callable[[Tensor, Grid, Grid], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class PositionRule:
     offset: float = 0.0
     keep_same_count: bool = False
 
-    def __call__(self, table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    def __call__(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         """Fit the table.
 
         Args:
@@ -59,7 +64,7 @@ class PositionRule:
         patches = image.flatten(2)[0].T.to(table.dtype)
         return torch.cat([table[:1], patches])
 
-    def _resize(self, image: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    def _resize(self, image: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         if not self.offset:
             return F.interpolate(image, size=grid, mode=self.mode, align_corners=False)
         factors = tuple((n + self.offset) / m for n, m in zip(grid, table_grid, strict=True))

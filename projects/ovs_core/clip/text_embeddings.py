@@ -87,7 +87,7 @@ class TextEmbedder:
         return torch.where(single, sums, F.normalize(sums, dim=-1))
 
     def _known(self, templates: Sequence[str]) -> _Known:
-        key = (self.encoder.clip.text_fingerprint, tuple(templates))
+        key = (self.encoder.clip.identity.text_fingerprint, tuple(templates))
         if key not in self._memory:
             store = None if self.folder is None else TextStore(self.folder, key)
             self._memory[key] = _Known(store)

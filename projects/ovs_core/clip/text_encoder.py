@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .loading import CLIP
+from .model import CLIP
+from .tokenizer import count_tokens
+from .towers import TextTower
 
 logger = logging.getLogger(__name__)
 
@@ -66,20 +68,22 @@ class TextEncoder:
             (P, D) features, not normalised.
         """
         self._num_computed += len(tokens)
-        model = self.clip.model
-        if not isinstance(model, open_clip.CLIP) or model.text_pool_type != "argmax":
-            return model.encode_text(tokens)
+        tower = _plain_tower(self.clip.model)
+        if tower is None:
+            return self.clip.parts.encode_text(tokens)
         end = tokens.argmax(dim=-1)
         length = int(end.max()) + 1
-        x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
-        mask = model.attn_mask
-        x = model.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
-        x = model.ln_final(x[torch.arange(len(x), device=x.device), end])
-        if model.text_projection is None:
-            return x
-        if isinstance(model.text_projection, nn.Linear):
-            return model.text_projection(x)
-        return x @ model.text_projection
+        table = tower.positional_embedding[:length]
+        x: Tensor = tower.token_embedding(tokens[:, :length]) + table
+        mask = tower.attn_mask
+        x = tower.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        x = tower.ln_final(x[torch.arange(len(x), device=x.device), end])
+        projection = tower.text_projection
+        if isinstance(projection, nn.Linear):
+            x = projection(x)
+        elif projection is not None:
+            x = x @ projection
+        return x
 
     @torch.no_grad()
     def encode(
@@ -98,7 +102,7 @@ class TextEncoder:
         tokens = self.tokenize(prompts)
         order = torch.argsort(tokens.argmax(dim=-1))
         out = tokens.new_empty((len(tokens), self.clip.embed_dim), dtype=torch.float32)
-        batches = order.split(batch_size)
+        batches = torch.split(order, batch_size)
         show = progress and len(batches) > 8
         for rows in tqdm(batches, desc="text embeddings", unit="batch", disable=not show):
             out[rows] = F.normalize(self(tokens[rows]).float(), dim=-1)
@@ -115,21 +119,26 @@ class TextEncoder:
             Those that are too long in at least one template, in their order.
         """
         room = self.clip.tokenizer.context_length - 2  # start and end
-        around = max(self._length(template.format("")) for template in templates)
+        tokenizer = self.clip.tokenizer
+        around = max(count_tokens(tokenizer, template.format("")) for template in templates)
         # A token has at least one byte, so that most texts need not be tokenised.
         long = [text for text in texts if len(text.encode()) + around > room]
-        return [text for text in long if self._length(text) + around > room]
-
-    def _length(self, text: str) -> int:
-        tokenizer = self.clip.tokenizer
-        return len(getattr(tokenizer, "tokenizer", tokenizer).encode(text))  # Hugging Face's inside
+        return [text for text in long if count_tokens(tokenizer, text) + around > room]
 
     def _report_cut_prompts(self, prompts: Sequence[str], tokens: Tensor) -> None:
         full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
         room = tokens.shape[1] - 2
-        cut = [i for i in full if len(self.clip.tokenizer.encode(prompts[i])) > room]
+        cut = [i for i in full if count_tokens(self.clip.tokenizer, prompts[i]) > room]
         if cut:
             logger.info(
                 "%d prompt(s) are longer than the text tower's %d tokens and were cut, first: %r",
                 len(cut), room, prompts[cut[0]][:80],
             )  # fmt: skip
+
+
+def _plain_tower(model: nn.Module) -> TextTower | None:
+    """Give open_clip's own text tower if it reads its feature at the end token."""
+    if not isinstance(model, open_clip.CLIP) or model.text_pool_type != "argmax":
+        return None
+    tower: TextTower = model
+    return tower

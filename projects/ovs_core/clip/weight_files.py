@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import UserError
+from ..load_report import find_tensors
 from .torchscript_archive import is_torchscript_archive, read_torchscript_tensors
 
 # Scalars that OpenAI's archives keep beside the weights.
@@ -50,50 +53,55 @@ def read_weight_file(path: str | Path) -> WeightFile:
         raise UserError(f"{path}: no such weight file; check MODEL.CLIP.PRETRAINED")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    with _errors_of(path):
+        is_archive = is_torchscript_archive(path)
+        tensors = read_torchscript_tensors(path) if is_archive else {}
+    if not is_archive:
+        tensors = _plain_tensors(read_torch_file(path), path)
+    kept = {k: v for k, v in tensors.items() if k not in _OPENAI_EXTRAS}
+    return WeightFile(kept, {}, is_openai_archive=is_archive)
+
+
+def read_torch_file(path: Path) -> object:
+    """Read what ``torch.save`` wrote, tensors and plain data alone, onto the CPU.
+
+    Raises:
+        UserError: if the file is truncated, of another kind, or would have to run code.
+    """
+    with _errors_of(path):
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file."""
     try:
-        if is_torchscript_archive(path):
-            tensors = read_torchscript_tensors(path)
-            kept = {k: v for k, v in tensors.items() if k not in _OPENAI_EXTRAS}
-            return WeightFile(kept, {}, is_openai_archive=True)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        yield
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: refused, because reading it would run code or it is no weight file; "
+            f"{path}: refused, because reading it would run code or it holds no weights; "
             "save the tensors alone, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: damaged or truncated weight file; fetch it again ({error})"
-        ) from error
-    return WeightFile(_unwrap(loaded, path), {}, is_openai_archive=False)
+    except (
+        SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
+        raise UserError(f"{path}: damaged or truncated; fetch it again ({error})") from error
 
 
 def _read_safetensors(path: Path) -> WeightFile:
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return WeightFile(_strip_prefix(tensors), dict(file.metadata() or {}), False)
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: damaged or truncated weight file; fetch it again ({error})"
-        ) from error
+    with _errors_of(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return WeightFile(_strip_prefix(tensors), dict(file.metadata() or {}), False)
 
 
-def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(loaded, dict) and loaded.get("format") == "ovsuite":
+def _plain_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, dict) and content.get("format") == "ovsuite":
         raise UserError(
             f"{path}: a checkpoint of this suite, which holds only what was trained, is no CLIP; "
             "give it as MODEL.WEIGHTS"
         )
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not loaded:
-        raise UserError(f"{path}: holds no state dict (found {type(loaded).__name__})")
-    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise UserError(f"{path}: its state dict holds no tensor")
-    return _strip_prefix({k: v for k, v in tensors.items() if k not in _OPENAI_EXTRAS})
+    return _strip_prefix(find_tensors(content, path))
 
 
 def _strip_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:

@@ -28,12 +28,15 @@ class OpenVocabularyModel(nn.Module):
     Attributes:
         clip: the CLIP it stands on; its identity is written into checkpoints.
         trains: whether it has weights of its own to train.
+        published_whole: whether a published checkpoint must match to the last tensor; else most of
+            the trained ones are enough, and strange ones are left out.
         unseen: indices of the current classes that have no training pixels.
         outside: indices of the current classes that take no part.
     """
 
     clip: CLIP
     trains: ClassVar[bool] = False
+    published_whole: ClassVar[bool] = False
     unseen: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
     _vocabulary: Vocabulary | None = None

@@ -58,11 +58,6 @@ def apply_block_diagonal(weight: Tensor, blocks: Tensor, *, side: str) -> Tensor
     return (columns @ blocks).transpose(-3, -2).flatten(-2)
 
 
-def block_diagonal(blocks: Tensor) -> Tensor:
-    """Build the dense matrix diag(R_1, ..., R_b): (b, q, q) -> (n, n). For tests and pictures."""
-    return torch.block_diag(*blocks)
-
-
 def orthogonality_defect(blocks: Tensor) -> Tensor:
     """Largest entry of |R^T R - I| per matrix: (..., q, q) -> (...)."""
     eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)

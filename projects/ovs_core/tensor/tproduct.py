@@ -1,10 +1,11 @@
 """The T-product of tensors of order three and higher, and its form for any invertible transform.
 
-H-CLIP motivates its cross-layer communication with these products (Eqs 2 to 4 and 10 to 18). A
-tensor of order p is (n1, n2, n3, ..., np): n1 x n2 matrices, "frontal slices", over the tube axes
-3..p. Modes are numbered from 1 as in the paper. Every function accepts real or complex tensors of
-any precision (half precision is widened where PyTorch has no kernel for it) and is differentiable;
-``torch.vmap`` runs it over a batch.
+The definitions by which H-CLIP motivates its cross-layer communication (Eqs 2 to 4 and 10 to 18),
+pinned by reference vectors; the network itself needs ``mode_product`` alone. A tensor of order p is
+(n1, n2, n3, ..., np): n1 x n2 matrices, "frontal slices", over the tube axes 3..p. Modes are
+numbered from 1 as in the paper. Every function accepts real or complex tensors of any precision
+(half precision is widened where PyTorch has no kernel for it) and is differentiable; ``torch.vmap``
+runs it over a batch.
 """
 
 from __future__ import annotations
@@ -154,37 +155,6 @@ def transform_product(a: Tensor, b: Tensor, matrices: Sequence[Tensor]) -> Tenso
         solved = torch.linalg.solve(matrix.to(product.dtype), moved.flatten(1))
         product = solved.view_as(moved).movedim(0, mode - 1)
     return product.to(_result_type(a, b, *matrices))
-
-
-def t_transpose(a: Tensor) -> Tensor:
-    """Transpose for the T-product: each slice transposed, slices 2..n of each tube reversed."""
-    flipped = a.transpose(0, 1)
-    for axis in range(2, a.dim()):
-        flipped = flipped.flip(axis).roll(1, axis)
-    return flipped
-
-
-def identity_tensor(
-    n: int,
-    tubes: Sequence[int],
-    *,
-    dtype: torch.dtype | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Neutral element of the T-product: slice (1, .., 1) is the identity, all others are zero.
-
-    Args:
-        n: extent of the first two axes.
-        tubes: extents n3..np.
-        dtype: of the result.
-        device: of the result.
-
-    Returns:
-        (n, n, n3, ..., np).
-    """
-    result = torch.zeros(n, n, *tubes, dtype=dtype, device=device)
-    result[(slice(None), slice(None), *[0] * len(tubes))] = torch.eye(n, dtype=dtype, device=device)
-    return result
 
 
 def _result_type(*tensors: Tensor) -> torch.dtype:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..clip.loading import EMBEDDED, find_weights
+from ..clip.architectures import EMBEDDED
+from ..clip.loading import find_weights
 from ..engine.config import load_cfg
 from ..errors import UserError
 from ..methods.configs import find_config, find_model, list_configs

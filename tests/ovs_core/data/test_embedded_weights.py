@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from embedded_clip.probe import mask_accuracy
 from ovs_core.clip import load_clip
-from ovs_core.clip.loading import EMBEDDED_DIR  # also makes the small ConvNeXt known to timm
+from ovs_core.clip.architectures import EMBEDDED_DIR  # also makes the small ConvNeXt known to timm
 from ovs_core.data.embedded import render_object, render_scene
 from ovs_core.data.embedded.vocabulary import LARGE_NAMES, THINGS, unseen_pairs
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 TOY = Path(__file__).with_name("toy.py")
 

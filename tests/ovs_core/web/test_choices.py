@@ -1,6 +1,6 @@
 import pytest
 
-from ovs_core.clip.loading import EMBEDDED
+from ovs_core.clip.architectures import EMBEDDED
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config, list_configs

@@ -23,8 +23,9 @@ from cliptrase.tower import RecoveryTower, TowerRule
 from cliptrase.views import View
 from cliptrase.voting import majority_vote
 from ovs_core.clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
+from ovs_core.clip.architectures import model_config
 from ovs_core.clip.attention import project_qkv
-from ovs_core.clip.loading import build_tokenizer, model_config
+from ovs_core.clip.tokenizer import build_tokenizer
 from ovs_core.evaluation import count_pairs, smoothed_figures
 from ovs_core.modeling.scores import GridScores
 from ovs_core.words.vocabulary import Vocabulary
