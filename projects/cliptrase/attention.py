@@ -9,10 +9,11 @@ Letters: B pictures, H heads, L tokens (CLS first), d head width, C = H * d.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip.attention import finish_block, merge_heads, project_qkv
+from ovs_core.clip.towers import Block
 from ovs_core.errors import UserError, nearest
 
 from .correlation import correlation
@@ -69,7 +70,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None
     return merge_heads(mixed / 3 if mode == "softmax_mean" else mixed)
 
 
-def rewired_block(block: nn.Module, tokens: Tensor, mode: str, allowed: Tensor | None) -> Tensor:
+def rewired_block(block: Block, tokens: Tensor, mode: str, allowed: Tensor | None) -> Tensor:
     """Run a block with another attention; residual and MLP stay.
 
     Args:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import merge_heads, project_qkv, value_block
+from ovs_core.clip.towers import Block
 
 from .tower import Dense
 
@@ -37,7 +38,7 @@ class MaskClipTower:
         images = F.pad(images, (0, -width % columns, 0, -height % rows))
         found: list[Tensor] = []
 
-        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+        def run(block: Block, tokens: Tensor) -> Tensor:
             if self.keys:
                 _, k, _ = project_qkv(block, tokens)
                 found.append(block.attn.out_proj(merge_heads(k))[:, 1:])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import finish_block, project_qkv
+from ovs_core.clip.towers import Block
 
 from .attention import attend
 from .tower import Dense
@@ -38,7 +39,7 @@ class SurgeryTower:
         """Encode (B, 3, H, W) normalised pictures; ``allowed`` has no meaning here."""
         paths: list[Tensor] = []
 
-        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+        def run(block: Block, tokens: Tensor) -> Tensor:
             q, k, v = project_qkv(block, tokens)
             path = paths.pop() if paths else tokens
             paths.append(path + block.ls_1(block.attn.out_proj(attend(q, k, v, "vv"))))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import finish_block, project_qkv
 from ovs_core.clip.image_encoder import BlockFunction
+from ovs_core.clip.towers import Block
 
 from .attention import attend, check_mode
 from .correlation import correlation
@@ -122,7 +123,7 @@ class RecoveryTower:
         mode = self.rule.attention if index == self._rewired else "vanilla"
         mask = allowed if index == self._rewired else None
 
-        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+        def run(block: Block, tokens: Tensor) -> Tensor:
             q, k, v = project_qkv(block, tokens)
             if taken is not None and index == self._correlated:
                 taken.append(self._correlation(q, k, v))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovs_core.clip import CLIP, ImageEncoder
 from ovs_core.clip.attention import (
@@ -18,6 +18,7 @@ from ovs_core.clip.attention import (
     value_block,
 )
 from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.clip.towers import Block
 from ovs_core.data.embedded.scenes import render_object, render_scene
 from ovs_core.data.embedded.vocabulary import (
     COLOURS,
@@ -151,7 +152,7 @@ def as_pixels(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
 
 
-def _self_self_block(block: nn.Module, tokens: Tensor) -> Tensor:
+def _self_self_block(block: Block, tokens: Tensor) -> Tensor:
     q, k, v = project_qkv(block, tokens)
     weight = self_similarity(q) + self_similarity(k)
     return finish_block(block, tokens, merge_heads(weight @ v))
