@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode
 
+from ovs_core.clip import ClipIdentity
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
@@ -21,6 +23,7 @@ from ovs_core.words.dataset_words import dataset_vocabulary
 from ovs_core.words.vocabulary import Vocabulary
 
 from .mask_segmenter import DIVISOR, Tasks
+from .published import load_teacher
 from .transfer import ContentTransfer
 
 
@@ -46,7 +49,7 @@ def maftplus_arguments(cfg: CfgNode) -> dict[str, Any]:
             norm=node.CDT_NORM,
             layout=node.CDT_LAYOUT,
         ),
-        "build_teacher": lambda: ConvEncoder(build_clip(cfg).visual),
+        "build_teacher": partial(build_teacher, cfg),
         "compensation_weight": node.RC_WEIGHT,
         "mask_aware_weight": node.MASK_AWARE_WEIGHT,
         "drop_path": node.DROP_PATH,
@@ -75,6 +78,25 @@ def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
         "trained_words": training_vocabulary(cfg),
         "tasks": build_tasks(cfg),
     }
+
+
+def build_teacher(cfg: CfgNode, student: ClipIdentity) -> ConvEncoder:
+    """Build the trunk that training started from, which representation compensation stays near.
+
+    It is that of the config's CLIP; if the model took its CLIP from a published checkpoint
+    (``MODEL.CLIP.PRETRAINED random``), it is the teacher's in that file.
+
+    Args:
+        cfg: finished config.
+        student: the CLIP that the model stands on.
+
+    Raises:
+        UserError: if the checkpoint holds no teacher.
+    """
+    clip = build_clip(cfg)
+    if clip.identity.text_fingerprint != student.text_fingerprint:
+        load_teacher(clip.visual, cfg.MODEL.WEIGHTS)
+    return ConvEncoder(clip.visual)
 
 
 def training_vocabulary(cfg: CfgNode) -> Vocabulary:

@@ -106,6 +106,8 @@ class MaskSegmenter(Segmenter):
         segmenter: arguments of ``Segmenter``; the CLIP has a convolutional image tower.
     """
 
+    published_whole = True
+
     def __init__(
         self,
         *,
@@ -117,19 +119,13 @@ class MaskSegmenter(Segmenter):
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter)
-        # Holds no weights of its own: the tower belongs to the CLIP.
-        self._encoder = [ConvEncoder(self.clip.visual)]
+        self.encoder = ConvEncoder(self.clip.visual)
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
         self.criterion = criterion
         self.trained_words = trained_words
         self.tasks = tasks or Tasks()
         self.text_rows = TextRows(self.clip.embed_dim)
-
-    @property
-    def encoder(self) -> ConvEncoder:
-        """The image tower."""
-        return self._encoder[0]
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -256,7 +252,5 @@ class MaskSegmenter(Segmenter):
         )
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Translate a published checkpoint and refuse one of another model."""
-        return rename_published(
-            self, tensors, queries=self.decoder.num_queries, classes=len(self.trained_words)
-        )
+        """Translate a published checkpoint; refuse one of other classes or of another CLIP."""
+        return rename_published(self, tensors, classes=len(self.trained_words))

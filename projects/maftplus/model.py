@@ -15,6 +15,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
+from ovs_core.clip import ClipIdentity
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.errors import UserError, check_choice
 
@@ -34,8 +35,8 @@ class MAFTPlus(MaskSegmenter):
 
     Args:
         transfer: content-dependent transfer of the text rows.
-        build_teacher: gives the image tower of the original CLIP; called when training begins, so
-            that evaluation never loads a second CLIP.
+        build_teacher: gives the image tower of the CLIP that training started from; called when
+            training begins, so that evaluation never loads a second CLIP.
         compensation_weight: factor on the representation compensation.
         mask_aware_weight: factor on the mask-aware loss.
         drop_path: whose stochastic depth is active in training: ``none``, ``teacher`` or ``both``.
@@ -47,7 +48,7 @@ class MAFTPlus(MaskSegmenter):
         self,
         *,
         transfer: ContentTransfer,
-        build_teacher: Callable[[], ConvEncoder],
+        build_teacher: Callable[[ClipIdentity], ConvEncoder],
         compensation_weight: float = 0.1,
         mask_aware_weight: float = 1.0,
         drop_path: str = "none",
@@ -62,7 +63,7 @@ class MAFTPlus(MaskSegmenter):
             )
         self.transfer = transfer
         self._build_teacher = build_teacher
-        self._teacher: list[ConvEncoder] = []  # not a submodule: frozen, and no part of checkpoints
+        self._teacher: ConvEncoder | None = None
         self.compensation_weight = compensation_weight
         self.mask_aware_weight = mask_aware_weight
         self.drop_path = drop_path
@@ -77,17 +78,16 @@ class MAFTPlus(MaskSegmenter):
     @property
     def teacher(self) -> ConvEncoder:
         """The frozen original trunk, loaded when first asked for."""
-        if not self._teacher:
-            teacher = self._build_teacher()
-            tower = teacher.visual.to(self.device).requires_grad_(False)
+        if self._teacher is None:
+            self._teacher = self._build_teacher(self.clip.identity)
+            tower = self._teacher.visual.to(self.device).requires_grad_(False)
             tower.train(self.drop_path != "none")
-            self._teacher.append(teacher)
-        return self._teacher[0]
+        return self._teacher
 
     @property
     def has_teacher(self) -> bool:
         """Whether the second CLIP is in memory."""
-        return bool(self._teacher)
+        return self._teacher is not None
 
     def train(self, mode: bool = True) -> MAFTPlus:
         """Switch the mode; the trunk is stochastic only with ``drop_path`` both."""

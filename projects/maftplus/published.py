@@ -1,4 +1,4 @@
-"""Published FC-CLIP and MAFT+ checkpoints: names, and how they are read strictly.
+"""Published FC-CLIP and MAFT+ checkpoints: their names, classes, CLIP and teacher.
 
 Every rule is a pair (published, ours) with ``{}`` for a number or a tail; rules are tried in order
 and work in both directions.
@@ -6,18 +6,17 @@ and work in both directions.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ovs_core.clip.loading import RANDOM
+from ovs_core.clip import RANDOM
 from ovs_core.errors import UserError
+from ovs_core.load_report import find_tensors, load_weights
+from ovs_core.modeling.checkpoint import read_checkpoint
 from ovs_core.modeling.segmenter import Segmenter
-
-logger = logging.getLogger(__name__)
 
 _IMAGE, _CLIP, _TEACHER = "clip.model.visual.", "clip.model.", "teacher."
 # Tables that open_clip builds itself and some versions store.
@@ -94,58 +93,54 @@ def translate(name: str, rules: Sequence[tuple[str, str]]) -> str:
 
 
 def rename_published(
-    model: Segmenter, tensors: Mapping[str, Tensor], *, queries: int, classes: int
+    model: Segmenter, tensors: Mapping[str, Tensor], *, classes: int
 ) -> dict[str, Tensor]:
     """Translate a published state dict into this suite's names.
 
-    The teacher's CLIP and the class weights of the loss are left out: the teacher is the CLIP that
-    the config loads, and the weights follow from the config. Text weights equal to those of the
-    loaded CLIP are left out too.
+    The teacher and the class weights of the loss are left out: the teacher is wanted in training
+    alone (``load_teacher``), and the weights follow from the config. Text weights equal to those of
+    the loaded CLIP are left out too.
 
     Args:
         model: the model that will get them.
         tensors: the published state dict.
-        queries: how many the model has; named in messages.
         classes: how many the model is trained on.
 
     Returns:
         Our name -> tensor.
 
     Raises:
-        UserError: if a trained tensor is missing, or shapes or the CLIP differ.
+        UserError: if the checkpoint was trained on other classes or stands on another CLIP.
     """
     renamed = rename(tensors)
-    class_weights = renamed.pop("criterion.empty_weight", None)
-    teacher = [name for name in renamed if name.startswith(_TEACHER)]
-    for name in (*teacher, *(n for n in _DERIVED if n in renamed)):
-        del renamed[name]
-    if teacher:
-        logger.info(
-            "published checkpoint: %d tensors of the teacher CLIP are not needed", len(teacher)
-        )
-    state = model.state_dict()
-    _check_fit(model, renamed, state, queries)
-    _check_classes(class_weights, classes)
-    return _settle_text_tower(model, renamed, state)
+    _check_classes(renamed.pop("criterion.empty_weight", None), classes)
+    kept = {
+        name: value
+        for name, value in renamed.items()
+        if not name.startswith(_TEACHER) and name not in _DERIVED
+    }
+    known = _known_text(model, kept)
+    return {name: value for name, value in kept.items() if name not in known}
 
 
-def _check_fit(
-    model: Segmenter, renamed: dict[str, Tensor], state: dict[str, Tensor], queries: int
-) -> None:
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    missing = sorted(trained - renamed.keys())
-    shapes = sorted(n for n in renamed.keys() & state.keys() if renamed[n].shape != state[n].shape)
-    strange = sorted(n for n in renamed if n.startswith(_IMAGE) and n not in state)
-    if not (missing or shapes or strange):
-        return
-    problems = []
-    for words, names in (("missing", missing), ("of other shape", shapes), ("unknown", strange)):
-        if names:
-            problems.append(f"{len(names)} tensors {words} (first: {names[0]})")
-    raise UserError(
-        f"the checkpoint does not belong to a {type(model).__name__} on CLIP "
-        f"{model.clip.architecture} with {queries} queries: {'; '.join(problems)}. Choose the "
-        "config whose name fits the checkpoint"
+def load_teacher(visual: nn.Module, path: str) -> None:
+    """Give an image tower the weights of the teacher in a published MAFT+ checkpoint.
+
+    Args:
+        visual: image tower of the teacher's architecture.
+        path: the checkpoint.
+
+    Raises:
+        UserError: if it holds no teacher.
+    """
+    prefix = f"{_TEACHER}visual."
+    tensors = rename(find_tensors(read_checkpoint(path), path))
+    load_weights(
+        visual,
+        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)},
+        source=path,
+        owner="the original CLIP that MAFT+ trains against",
+        mend="set MODEL.CLIP.PRETRAINED to the published tag",
     )
 
 
@@ -158,24 +153,23 @@ def _check_classes(weights: Tensor | None, classes: int) -> None:
         )
 
 
-def _settle_text_tower(
-    model: Segmenter, renamed: dict[str, Tensor], state: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    text = [n for n in renamed if n.startswith(_CLIP) and not n.startswith(_IMAGE) and n in state]
+def _known_text(model: Segmenter, renamed: dict[str, Tensor]) -> set[str]:
+    """Name the text weights that the loaded CLIP has already, up to rounding."""
+    state, identity = model.state_dict(), model.clip.identity
+    text = {n for n in renamed if n.startswith(_CLIP) and not n.startswith(_IMAGE) and n in state}
+    if any(renamed[n].shape != state[n].shape for n in text):
+        return set()  # refused by whoever loads them
     differing = [
         n for n in text if not torch.allclose(renamed[n].float(), state[n].cpu().float(), atol=1e-4)
     ]
-    if not differing:
-        return {name: value for name, value in renamed.items() if name not in set(text)}
-    if model.clip.pretrained != RANDOM:
+    if differing and identity.pretrained != RANDOM:
         raise UserError(
-            f"the checkpoint stands on another CLIP than {model.clip.architecture} "
-            f"({model.clip.pretrained}): {len(differing)} of {len(text)} text weights differ; set "
+            f"the checkpoint stands on another CLIP than {identity.architecture} "
+            f"({identity.pretrained}): {len(differing)} of {len(text)} text weights differ; set "
             f"MODEL.CLIP.PRETRAINED to the published tag, or to '{RANDOM}' to take CLIP from the "
             "checkpoint"
         )
-    model.clip.__dict__.pop("text_fingerprint", None)  # of the random weights
-    return renamed
+    return set() if differing else text
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

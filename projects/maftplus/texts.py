@@ -62,7 +62,8 @@ class TextRows(nn.Module):
     def _texts(
         self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder
     ) -> tuple[Tensor, tuple[int, ...]]:
-        key = (words, tuple(templates), embedder, self.void.weight.device)
+        clip = embedder.encoder.clip.identity
+        key = (words, tuple(templates), embedder, clip, self.void.weight.device)
         if self._last is None or self._last[0] != key:
             # Kept for later steps, so no inference tensor, which training could not use.
             with torch.inference_mode(False), torch.no_grad():

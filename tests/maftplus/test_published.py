@@ -11,12 +11,15 @@ from maftplus.build import build_decoder, build_pixel_decoder, training_vocabula
 from maftplus.published import our_name
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
+from ovs_core.clip import TextEmbedder, TextEncoder
 from ovs_core.clip.architectures import model_config
 from ovs_core.clip.conv_encoder import ConvEncoder
+from ovs_core.engine.checkpoint import OVSCheckpointer
 from ovs_core.engine.config import load_cfg
+from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
-from ovs_core.modeling.checkpoint import load_published
+from ovs_core.modeling.checkpoint import load_published, read_checkpoint
 from parity.maftplus.names import published_name
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -86,6 +89,80 @@ def test_another_number_of_classes_is_refused(make):
     model = make("fcclip")
     with pytest.raises(UserError, match="trained on 7 classes"):
         load_published(model, published(model, classes=7), "x.pth")
+
+
+def test_a_file_of_another_method_with_more_parts_is_refused(make):
+    with pytest.raises(UserError, match="unexpected .*transfer"):
+        load_published(make("fcclip"), published(make("maftplus")), "x.pth")
+
+
+def on_random_clip(make, method="fcclip"):
+    """A model whose CLIP is random and encodes words by itself."""
+    model = make(method)
+    model.clip.tokenizer = lambda texts: torch.tensor([[1, 2 + len(t) % 25, 31, 0] for t in texts])
+    model.clip.renew_identity("random")
+    model.text_embedder = TextEmbedder(TextEncoder(model.clip), folder="")
+    return model.eval()
+
+
+def other_clip(model):
+    """A published checkpoint of a model, on a CLIP with other text weights."""
+    data = published(model)
+    for name, value in data["model"].items():
+        if name.startswith("backbone.clip_model.") and value.is_floating_point():
+            data["model"][name] = value + 0.1 * torch.randn(value.shape)
+    return data
+
+
+def test_a_random_clip_becomes_that_of_the_file_and_stays_it(make, tmp_path):
+    source, target = on_random_clip(make), on_random_clip(make)
+    data, before = other_clip(source), target.rows()[0]
+    load_published(target, data, "x.pth")
+    text = {n: v for n, v in data["model"].items() if n.startswith("backbone.clip_model.")}
+    source.clip.model.load_state_dict({n.split(".", 2)[2]: v for n, v in text.items()})
+    source.clip.renew_identity("x.pth")
+    expected = source.rows()[0]
+    assert not torch.equal(before, expected) and torch.equal(target.rows()[0][:-1], expected[:-1])
+    assert target.clip.identity.text_fingerprint == source.clip.identity.text_fingerprint
+
+    OVSCheckpointer(target, str(tmp_path)).save("model_final")
+    again = on_random_clip(make)
+    OVSCheckpointer(again).load(str(tmp_path / "model_final.pth"))
+    assert again.clip.identity == target.clip.identity
+    assert torch.equal(again.rows()[0], target.rows()[0])
+    state = again.state_dict()
+    assert all(torch.equal(state[n], value) for n, value in target.state_dict().items())
+
+
+def test_a_checkpoint_on_the_config_s_clip_does_not_carry_it(make, tmp_path):
+    model = make("fcclip")
+    state = {published_name(n): v.clone() for n, v in model.state_dict().items()}
+    load_published(model, {"model": state}, "x.pth")
+    OVSCheckpointer(model, str(tmp_path)).save("model_final")
+    kept = read_checkpoint(tmp_path / "model_final.pth")["model"]
+    assert not any(n.startswith("clip.") for n in kept)
+
+
+@pytest.mark.parametrize("with_teacher", [True, False])
+def test_the_teacher_of_a_file_with_its_own_clip_is_the_file_s(with_teacher, tmp_path):
+    options = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.WEIGHTS", str(tmp_path / "maft.pth")]
+    cfg = load_cfg(find_config("maftplus/tiny"), options)
+    plain = load_cfg(find_config("maftplus/tiny"), options[:2])
+    data = other_clip(build_segmenter(plain))
+    data["model"].pop("criterion.empty_weight")
+    teacher = {n: v for n, v in data["model"].items() if n.startswith("backbone_t.")}
+    for name in teacher:
+        data["model"].pop(name)
+        if with_teacher:
+            data["model"][name] = teacher[name] + 0.5
+    torch.save(data, tmp_path / "maft.pth")
+    model = build_segmenter(cfg)
+    if not with_teacher:
+        with pytest.raises(UserError, match=r"maft\.pth: .*original CLIP.*MODEL\.CLIP\.PRETRAINED"):
+            model.teacher  # noqa: B018
+        return
+    for name, value in model.teacher.visual.state_dict().items():
+        assert torch.equal(value, teacher[f"backbone_t.clip_model.visual.{name}"] + 0.5), name
 
 
 def test_another_text_tower_is_refused(make):

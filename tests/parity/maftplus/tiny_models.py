@@ -145,7 +145,7 @@ def tiny_segmenter(
     else:
         model = MAFTPlus(
             transfer=tiny_transfer(config),
-            build_teacher=lambda: ConvEncoder(tiny_clip(config["clip"]).visual),
+            build_teacher=lambda _: ConvEncoder(tiny_clip(config["clip"]).visual),
             **shared,
         )
     texts = RecordedTexts(clip, recorded_texts(config, inputs)) if inputs else model.text_encoder
