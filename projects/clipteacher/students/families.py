@@ -7,8 +7,8 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ovs_core.engine.checkpoint import read_checkpoint
 from ovs_core.errors import UserError
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .backbones import TimmPyramid
 from .hamburger import LightHamburgerHead

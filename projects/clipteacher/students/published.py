@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
-from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .registry import KEY
 
