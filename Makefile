@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-minimal lint constraints clean
+.PHONY: help install demo test test-fast test-minimal lint docs constraints clean
 
 PYTHON ?= python3
 # auto, git or pypi: see INSTALL.md
@@ -31,6 +31,7 @@ help:
 	@echo "make test-fast     the tests that take seconds"
 	@echo "make test-minimal  the same in .venv-minimal, on the lowest versions that setup.cfg states"
 	@echo "make lint     lint and format"
+	@echo "make docs     build the site of the documents and the API in build/site"
 	@echo "make constraints   write the versions of .venv to tools/constraints.txt"
 	@echo "make clean    remove .venv, caches and build leftovers; outputs and data stay"
 	@echo "Settings: PYTHON=$(PYTHON)  DETECTRON2=$(DETECTRON2) (auto|git|pypi)  JOBS=$(JOBS)"
@@ -64,6 +65,12 @@ test-minimal:
 lint: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check --quiet .
+
+# Warnings are errors: dead links, docstrings that do not fit their functions. (--quiet would hide them.)
+docs: install
+	@$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || $(PINNED) $(PIP) install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --config-file docs/site/mkdocs.yml
+	@echo "build/site/index.html is the site; to search it too: $(BIN)/python -m http.server --directory build/site"
 
 # What Detectron2's installer brings is among them; Detectron2 has its own pin there.
 constraints: install

@@ -18,10 +18,8 @@ logger = logging.getLogger(__name__)
 class OVSCheckpointer(DetectionCheckpointer):
     """Save trained tensors atomically, load them strictly.
 
-    Args:
-        model: the model, maybe wrapped for distribution.
-        save_dir: folder of the checkpoints.
-        checkpointables: objects with a state, such as the trainer.
+    It is made as Detectron2's is: of the model, maybe wrapped for distribution, the folder of the
+    checkpoints, and objects with a state, such as the trainer.
     """
 
     def save(self, name: str, **extra: Any) -> None:

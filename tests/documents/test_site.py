@@ -1,0 +1,25 @@
+"""The site has a page for every document, every room of the core and every method."""
+
+import re
+
+from ovs_core.methods.projects import project_names
+
+from .reading import DOCUMENTS, ROOT, read
+
+CORE = ROOT / "projects" / "ovs_core"
+
+
+def navigation():
+    return re.findall(r"^ +- [^:]+: (\S+\.md)$", read("docs/site/mkdocs.yml"), flags=re.M)
+
+
+def test_every_room_and_method_has_a_reference():
+    rooms = {f"ovs_core.{p.parent.name}" for p in CORE.glob("*/__init__.py")}
+    rooms |= {f"ovs_core.{p.stem}" for p in CORE.glob("[a-z]*.py")}
+    pages = [name for name in navigation() if name.startswith("reference/")]
+    assert sorted(pages) == sorted(f"reference/{name}.md" for name in rooms | set(project_names()))
+
+
+def test_every_document_has_a_page():
+    pages = [name for name in navigation() if not name.startswith("reference/")]
+    assert sorted(pages) == sorted(DOCUMENTS)
