@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
@@ -116,7 +117,7 @@ def settle_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _merge(cfg: CfgNode, merge, source: str) -> None:
+def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
     try:
         merge()
     except (KeyError, ValueError, AssertionError) as error:
@@ -133,16 +134,23 @@ def _merge(cfg: CfgNode, merge, source: str) -> None:
 
 def nearest_key(cfg: CfgNode, key: str) -> str:
     """Give a "did you mean" clause for an unknown dotted key."""
-    return nearest(key, _all_keys(cfg))
+    return nearest(key, (known for known, _ in dotted_keys(cfg)))
 
 
-def _all_keys(node: CfgNode, prefix: str = "") -> list[str]:
-    keys = []
+def dotted_keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk a config, or the dict of its file.
+
+    Args:
+        node: name -> value or inner node.
+        prefix: of every key, such as ``MODEL.``.
+
+    Yields:
+        Dotted key and value; an inner node comes before what it holds.
+    """
     for name, value in node.items():
-        keys.append(prefix + name)
-        if isinstance(value, CfgNode):
-            keys += _all_keys(value, f"{prefix}{name}.")
-    return keys
+        yield prefix + name, value
+        if isinstance(value, Mapping):
+            yield from dotted_keys(value, f"{prefix}{name}.")
 
 
 def _one_line(error: Exception) -> str:

@@ -105,7 +105,7 @@ def _first_host(nodes: str) -> str:
     if not nodes:
         return "127.0.0.1"
     match = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", nodes)
-    return match.group(1) + (match.group(2) or "")
+    return match[1] + (match[2] or "") if match else nodes
 
 
 def _join(place: Place) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,9 @@ NORMS = (
     nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm, nn.RMSNorm,
 )  # fmt: skip
+ADAMS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
+
+Group = dict[str, Any]  # ``params``, ``names``, ``lr``, ``weight_decay``
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -38,22 +42,19 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             "use --eval-only, or switch a trained part on"
         )
     solver = cfg.SOLVER
+    check_choice("SOLVER.OPTIMIZER", solver.OPTIMIZER, (*ADAMS, "SGD"))
     if solver.OPTIMIZER == "SGD":
-        optimizer = torch.optim.SGD(
-            groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+        return clip_gradients(
+            cfg,
+            torch.optim.SGD(
+                groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+            ),
         )
-    elif solver.OPTIMIZER in ("AdamW", "Adam"):
-        kind = getattr(torch.optim, solver.OPTIMIZER)
-        optimizer = kind(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
-    else:
-        known = ("AdamW", "Adam", "SGD")
-        raise UserError(
-            f"SOLVER.OPTIMIZER: '{solver.OPTIMIZER}' is unknown.{nearest(solver.OPTIMIZER, known)}"
-        )
-    return clip_gradients(cfg, optimizer)
+    adam = ADAMS[solver.OPTIMIZER]
+    return clip_gradients(cfg, adam(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS)))
 
 
-def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
+def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[Group]:
     """Sort trained parameters into groups of equal rate and decay.
 
     Args:
@@ -67,7 +68,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
         UserError: if an entry of ``PARAM_MULTIPLIERS`` is malformed.
     """
     multipliers = _multipliers(cfg.SOLVER.PARAM_MULTIPLIERS)
-    groups: dict[tuple[float, float], dict] = {}
+    groups: dict[tuple[float, float], Group] = {}
     for name, parameter, owner in _trained(model):
         rate, decay = _settings(cfg, owner, name, multipliers)
         group = groups.setdefault(
@@ -88,10 +89,11 @@ def clip_gradients(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.opti
     """Add clipping to ``step``: Detectron2's per-parameter kinds, or ``full_model``."""
     settings = cfg.SOLVER.CLIP_GRADIENTS
     if not (settings.ENABLED and settings.CLIP_TYPE == "full_model"):
-        return maybe_add_gradient_clipping(cfg, optimizer)
+        clipped: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, optimizer)
+        return clipped
     limit, order = settings.CLIP_VALUE, settings.NORM_TYPE
 
-    def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+    def clip(optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, limit, norm_type=order)
 
@@ -123,7 +125,7 @@ def _settings(
     return solver.BASE_LR * rate_factor, decay * decay_factor
 
 
-def _multipliers(stated: Sequence) -> list[tuple[str, float, float]]:
+def _multipliers(stated: Sequence[Sequence[Any]]) -> list[tuple[str, float, float]]:
     entries = []
     for entry in stated:
         if len(entry) not in (2, 3) or not isinstance(entry[0], str):

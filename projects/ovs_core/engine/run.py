@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
+from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from ..errors import UserError
@@ -14,12 +15,12 @@ from .checkpoint import OVSCheckpointer
 from .config import load_cfg
 from .run_folder import open_run_folder
 from .train_loader import seed_everything
-from .trainer import Trainer
+from .trainer import Results, Trainer
 
 
 def run(
     config_file: str, options: Sequence[str] = (), *, resume: bool = False, eval_only: bool = False
-) -> dict:
+) -> Results:
     """Train or evaluate as a config file says.
 
     Args:
@@ -46,19 +47,29 @@ def run(
         return evaluate(cfg, resume=resume)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
-    return trainer.train() or getattr(trainer, "_last_eval_results", {}) or {}
+    return trainer.train()
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
+def evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
     """Evaluate a model on ``DATASETS.TEST``.
 
     Args:
         cfg: finished config.
         resume: take the newest checkpoint of ``OUTPUT_DIR`` instead of ``MODEL.WEIGHTS``.
+
+    Returns:
+        Results of the main process.
+
+    Raises:
+        UserError: if no dataset is named.
+        SystemExit: if a figure differs from ``TEST.EXPECTED_RESULTS``.
     """
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty; name the dataset to evaluate on")
-    return dict(Trainer.test(cfg, build_segmenter(cfg, resume=resume)))
+    results = Trainer.test(cfg, build_segmenter(cfg, resume=resume))
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
 
 
 def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> OpenVocabularyModel:

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
 
 DETECTRON2 = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 POLY = "WarmupPolyLR"
@@ -30,14 +30,10 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSchedule
     """
     solver = cfg.SOLVER
     name = solver.LR_SCHEDULER_NAME
-    if name != POLY and name not in DETECTRON2:
-        known = (*DETECTRON2, POLY)
-        raise UserError(
-            f"SOLVER.LR_SCHEDULER_NAME: '{name}' is unknown.{nearest(name, known)} "
-            f"Known: {', '.join(known)}"
-        )
+    check_choice("SOLVER.LR_SCHEDULER_NAME", name, (*DETECTRON2, POLY))
     if name in DETECTRON2:
-        return build_lr_scheduler(cfg, optimizer)
+        schedule: LRScheduler = build_lr_scheduler(cfg, optimizer)
+        return schedule
     if solver.WARMUP_METHOD != "linear":
         raise UserError(
             f"SOLVER.WARMUP_METHOD: {POLY} warms up linearly, but the config says "
@@ -78,7 +74,7 @@ def poly_rate(
             return peak * (warmup_factor + (1 - warmup_factor) * iteration / max(warmup - 1, 1))
         iteration, iterations, warmup = iteration - warmup, iterations - 1 - warmup, 0
     left = max(0.0, 1 - iteration / max(iterations, 1))
-    rate = (peak - floor) * left**power + floor
+    rate: float = (peak - floor) * left**power + floor
     if iteration < warmup:
         rate *= 1 - (1 - iteration / warmup) * (1 - warmup_factor)
     return rate

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,15 @@ from detectron2.config import CfgNode
 from detectron2.data import build_batch_data_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.utils import comm
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import UserError
 
+Sample = dict[str, Any]  # a Detectron2 dataset dict, or what a mapper makes of it
+Mapper = Callable[[Sample], Sample]
 
-class Draws(Dataset):
+
+class Draws(Dataset[Sample]):
     """Endless shuffled passes over a dataset, addressed by the number of the draw.
 
     Args:
@@ -30,7 +34,7 @@ class Draws(Dataset):
         seed: of the order and of the augmentations.
     """
 
-    def __init__(self, dicts: Sequence[dict], mapper: Callable[[dict], dict], seed: int) -> None:
+    def __init__(self, dicts: Sequence[Sample], mapper: Mapper, seed: int) -> None:
         self.dicts, self.mapper, self.seed = dicts, mapper, seed
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -46,13 +50,13 @@ class Draws(Dataset):
             self._order = (epoch, generator.permutation(len(self.dicts)))
         return int(self._order[1][position])
 
-    def __getitem__(self, draw: int) -> dict:
+    def __getitem__(self, draw: int) -> Sample:
         """Map draw number ``draw``."""
         with fixed_randomness(self.seed, draw):
             return self.mapper(dict(self.dicts[self.index(draw)]))
 
 
-class DrawSampler(Sampler):
+class DrawSampler(Sampler[int]):
     """The draw numbers of one process, from any iteration on.
 
     Args:
@@ -98,8 +102,8 @@ def seed_everything(*seed: int) -> None:
 
 
 def build_train_loader(
-    cfg: CfgNode, dicts: Sequence[dict], mapper: Callable[[dict], dict]
-) -> tuple[torch.utils.data.DataLoader, DrawSampler]:
+    cfg: CfgNode, dicts: Sequence[Sample], mapper: Mapper
+) -> tuple[DataLoader[list[Sample]], DrawSampler]:
     """Build the loader of ``SOLVER.IMS_PER_BATCH`` pictures per iteration.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 
 from ..errors import UserError
 from ..methods.configs import find_config
-from .config import load_cfg
+from .config import dotted_keys, load_cfg
 from .run import run
 
 PLACES = {"OUTPUT_DIR", "CONFIG_FILE", "MODEL.DEVICE"}  # say where a run was made, not what it is
@@ -49,19 +49,12 @@ def _check_same_settings(cfg: CfgNode, folder: Path) -> None:
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{folder}: holds weights but no config.yaml; choose another folder")
-    kept, wanted = (dict(_leaves(yaml.safe_load(text))) for text in (file.read_text(), cfg.dump()))
+    kept, wanted = (dict(dotted_keys(yaml.safe_load(t))) for t in (file.read_text(), cfg.dump()))
     for key in sorted((kept.keys() & wanted.keys()) - PLACES):
+        inner = isinstance(wanted[key], dict)  # its own keys follow
         drawn = key == "SEED" and wanted[key] < 0
-        if kept[key] != wanted[key] and not drawn:
+        if kept[key] != wanted[key] and not (inner or drawn):
             raise UserError(
                 f"{folder}: holds a training with {key} {kept[key]}, not {wanted[key]}; choose "
                 "another folder, or delete this one to train again"
             )
-
-
-def _leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import UserError
+from ..errors import check_choice
 from ..modeling.contract import OpenVocabularyModel, bare
-from .train_loader import seed_everything
+from .train_loader import Sample, seed_everything
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,7 +38,7 @@ class TrainStep(SimpleTrainer):
         self,
         cfg: CfgNode,
         model: nn.Module,
-        data_loader: Iterable,
+        data_loader: Iterable[list[Sample]],
         optimizer: torch.optim.Optimizer,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
@@ -44,8 +46,8 @@ class TrainStep(SimpleTrainer):
         self.seed = cfg.SEED
         self.device_type = torch.device(cfg.MODEL.DEVICE).type
         amp = cfg.SOLVER.AMP
-        if amp.ENABLED and amp.DTYPE not in DTYPES:
-            raise UserError(f"SOLVER.AMP.DTYPE: '{amp.DTYPE}' is none of {', '.join(DTYPES)}")
+        if amp.ENABLED:
+            check_choice("SOLVER.AMP.DTYPE", amp.DTYPE, DTYPES)
         self.dtype = DTYPES[amp.DTYPE] if amp.ENABLED else None
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
 
@@ -69,7 +71,7 @@ class TrainStep(SimpleTrainer):
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Add the gradient scaler and what the model remembers."""
         return {
             **super().state_dict(),
@@ -77,7 +79,7 @@ class TrainStep(SimpleTrainer):
             "model_run": self._bare.run_state(),
         }
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the optimiser, the gradient scaler and the model's memory."""
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
@@ -87,11 +89,14 @@ class TrainStep(SimpleTrainer):
     def _bare(self) -> OpenVocabularyModel:
         return bare(self.model)
 
-    def _forward(self, data: list[dict]) -> dict[str, torch.Tensor]:
+    def _forward(self, data: list[Sample]) -> dict[str, torch.Tensor]:
         with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):
             losses = self.model(data)
         return {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
 
-    def _without_sync(self, part: int):
+    def _without_sync(self, part: int) -> AbstractContextManager[None]:
+        """Leave the exchange of gradients between processes to the last part of a step."""
         last = part == self.accumulate - 1
-        return nullcontext() if last or not hasattr(self.model, "no_sync") else self.model.no_sync()
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()

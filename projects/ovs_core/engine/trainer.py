@@ -7,20 +7,22 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
-from detectron2.engine.train_loop import TrainerBase
+from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils import comm
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
 from ..evaluation import build_evaluator
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
@@ -28,10 +30,13 @@ from .checkpoint import OVSCheckpointer
 from .optimizer import build_optimizer
 from .run_folder import remove_stale_files
 from .schedules import build_schedule
-from .train_loader import build_train_loader
+from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
 
 logger = logging.getLogger(__name__)
+
+# Key of a result -> metric -> value; one level more, by dataset, for several.
+Results = OrderedDict[str, Any]
 
 
 class Trainer(DefaultTrainer):
@@ -61,6 +66,17 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())
+        self._last_eval_results: Results = OrderedDict()  # Detectron2 compares it with the expected
+
+    def train(self) -> Results:
+        """Train to the last iteration.
+
+        Returns:
+            What the evaluation at the end gave; empty if there was none, and on other processes
+            than the main one.
+        """
+        super().train()
+        return self._last_eval_results
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on with the newest checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``."""
@@ -74,13 +90,9 @@ class Trainer(DefaultTrainer):
         Raises:
             UserError: for an unknown ``MODEL.META_ARCHITECTURE``.
         """
-        name, known = cfg.MODEL.META_ARCHITECTURE, [n for n, _ in META_ARCH_REGISTRY]
-        if name not in known:
-            raise UserError(
-                f"MODEL.META_ARCHITECTURE: '{name}' is registered by no project."
-                f"{nearest(name, known)}"
-            )
-        model = build_model(cfg)
+        known = [name for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabularyModel)]
+        check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, known)
+        model = bare(build_model(cfg))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         logger.info(
@@ -101,13 +113,14 @@ class Trainer(DefaultTrainer):
         return build_schedule(cfg, optimizer)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader[list[Sample]]:
         """Build the loader of a test set: one picture at a time, each once over all processes."""
-        return build_detection_test_loader(
+        loader: DataLoader[list[Sample]] = build_detection_test_loader(
             dataset=dataset_dicts([dataset_name]),
             mapper=build_mapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
+        return loader
 
     @classmethod
     def build_evaluator(
@@ -130,14 +143,14 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: None = None) -> OrderedDict:
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: None = None) -> Results:
         """Evaluate on every set of ``DATASETS.TEST`` with that set's words.
 
         Returns:
             Task -> metric -> value for one set; set name -> task -> ... for several. Empty on other
             processes than the main one.
         """
-        results: OrderedDict = OrderedDict()
+        results: Results = OrderedDict()
         for name in cfg.DATASETS.TEST:
             loader = cls.build_test_loader(cfg, name)
             set_test_words(cfg, bare(model), name)
@@ -146,14 +159,14 @@ class Trainer(DefaultTrainer):
         comm.synchronize()
         return next(iter(results.values())) if len(results) == 1 else results
 
-    def build_hooks(self) -> list:
+    def build_hooks(self) -> list[HookBase]:
         """Use Detectron2's hooks; after an evaluation the training words are put back."""
         kept = [hook for hook in super().build_hooks() if not isinstance(hook, EvalHook)]
         writer = kept.pop() if isinstance(kept[-1], PeriodicWriter) else None
         kept.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
         return kept + ([writer] if writer is not None else [])
 
-    def _evaluate(self) -> OrderedDict:
+    def _evaluate(self) -> Results:
         self._last_eval_results = self.test(self.cfg, self.model)
         set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results

@@ -1,6 +1,6 @@
 import pytest
 
-from ovs_core.engine.config import load_cfg
+from ovs_core.engine.config import dotted_keys, load_cfg
 from ovs_core.errors import UserError
 
 
@@ -38,3 +38,10 @@ def test_mistakes_name_file_key_and_mend(tmp_path, text, options, message):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such config file"):
         load_cfg(tmp_path / "none.yaml")
+
+
+def test_a_config_is_walked_with_its_inner_nodes():
+    keys = {"A": 1, "B": {"C": {"D": 2}}}
+    assert list(dotted_keys(keys)) == [
+        ("A", 1), ("B", {"C": {"D": 2}}), ("B.C", {"D": 2}), ("B.C.D", 2)
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_trained_model_is_better_and_loads_elsewhere(world, tmp_path):
     options = ["OUTPUT_DIR", str(tmp_path / "b"), "MODEL.WEIGHTS", final]
     after = run(config, options, eval_only=True)
     assert after["sem_seg"]["mIoU"] > before["sem_seg"]["mIoU"] + 20
+
+
+def test_expected_results_decide_over_training_and_evaluation(world, tmp_path):
+    config, final = str(world / "toy.yaml"), str(tmp_path / "run" / "model_final.pth")
+    found = run(config)["sem_seg"]["mIoU"]
+    options = ["OUTPUT_DIR", str(tmp_path / "other"), "MODEL.WEIGHTS", final]
+    for difference, ends in ((0, False), (1, True)):
+        expected = str([["sem_seg", "mIoU", found + difference, 0.01]])
+        with pytest.raises(SystemExit) if ends else nullcontext():
+            run(config, [*options, "TEST.EXPECTED_RESULTS", expected], eval_only=True)
+    with pytest.raises(SystemExit):
+        run(config, ["OUTPUT_DIR", str(tmp_path / "again"), "TEST.EXPECTED_RESULTS", expected])
 
 
 def test_resume_after_a_planned_stop_is_exact(world, tmp_path):
@@ -176,6 +189,7 @@ def test_a_folder_that_cannot_be_written(world, tmp_path):
         (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float8"], "float8"),
         (["MODEL.WEIGHTS", "/none.pth"], "no such checkpoint"),
         (["MODEL.META_ARCHITECTURE", "Tyo"], "Did you mean 'Toy'"),
+        (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "ARCHITECTURE: 'GeneralizedRCNN' is unk"),
     ],
 )
 def test_mistakes_stop_a_run_before_it_starts(world, options, message):
