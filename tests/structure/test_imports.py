@@ -72,6 +72,15 @@ def test_rooms_form_no_circle():
     assert not circle(graph)
 
 
+def test_modules_form_no_circle():
+    graph = defaultdict(set)
+    for path in files():
+        here = module_name(path)
+        # The core's own front door hands names on when they are asked for.
+        graph[here] |= {m for m, _ in imported_modules(path)} - {here, "ovs_core"}
+    assert not circle(graph)
+
+
 def test_the_core_imports_no_method():
     wrong = [
         f"{place(path, node)}: {target}"
@@ -89,5 +98,20 @@ def test_no_method_imports_another():
         for target, node in imported_modules(path)
         if (home := module_name(path).split(".")[0]) in METHODS
         and target.split(".")[0] not in (home, "ovs_core")
+    ]
+    expect_none(wrong)
+
+
+def test_no_model_imports_the_engine():
+    """Nor does what a model is made of: only commands, figures and comparisons train."""
+    above = {room for room, floor in FLOOR.items() if floor >= FLOOR["engine"]}
+    allowed = {"figures", "tables", "comparison", "analysis", "export"}
+    wrong = [
+        f"{place(path, node)}: {target}"
+        for path in files()
+        for target, node in imported_modules(path)
+        if (parts := module_name(path).split("."))[0] in METHODS
+        and not allowed & set(parts)
+        and room_of(target) in above
     ]
     expect_none(wrong)
