@@ -34,6 +34,7 @@ from ovs_core.errors import UserError
 from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
+from ovs_core.words.label_space import IGNORE
 from ovs_core.words.vocabulary import Vocabulary
 
 
@@ -69,12 +70,12 @@ def sample(size: tuple[int, int], words: int, unlabelled: float = 0.0) -> dict:
     Args:
         size: (H, W).
         words: number of classes.
-        unlabelled: share of the squares that have no label (255).
+        unlabelled: share of the squares that have no label.
     """
     height, width = size
     few = torch.randperm(words)[:8]
     squares = few[torch.randint(0, len(few), (height // 64 + 1, width // 64 + 1))]
-    squares[torch.rand(squares.shape) < unlabelled] = 255
+    squares[torch.rand(squares.shape) < unlabelled] = IGNORE
     labels = squares.repeat_interleave(64, 0).repeat_interleave(64, 1)[:height, :width]
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
     return {"image": image, "sem_seg": labels.contiguous()}

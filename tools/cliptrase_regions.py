@@ -28,6 +28,7 @@ from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
+from ovs_core.words.label_space import label_space
 
 
 def main() -> None:
@@ -73,8 +74,9 @@ def _samples(cfg: CfgNode, dataset: str, limit: int) -> Iterator[tuple[dict[str,
     if limit and limit < len(records):
         chosen = np.linspace(0, len(records) - 1, limit).astype(int)
         records = [records[i] for i in chosen]
+    space = label_space(dataset)
     for record in records:
-        yield mapper(record), load_labels(record).astype(np.int64)
+        yield mapper(record), load_labels(record, space)
 
 
 def _parse() -> argparse.Namespace:

@@ -18,7 +18,6 @@ from detectron2.config import CfgNode
 
 from clipteacher.figures import training_sheet
 from ovs_core.data.build import build_mapper, dataset_dicts
-from ovs_core.data.mapper import label_space
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.train_loader import seed_everything
@@ -26,6 +25,7 @@ from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
+from ovs_core.words.label_space import IGNORE
 
 TRIES = 25  # samples looked at for each row
 
@@ -69,9 +69,8 @@ def choose(cfg: CfgNode, count: int) -> list[dict]:
     """
     dicts, mapper = dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
     tried = np.linspace(0, len(dicts) - 1, min(len(dicts), TRIES * count)).astype(int)
-    ignored = label_space(cfg.DATASETS.TRAIN[0]).ignore_label
     samples = (mapper(dict(dicts[index])) for index in tried)
-    telling = (one for one in samples if 0.2 < (one["sem_seg"] == ignored).float().mean() < 0.8)
+    telling = (one for one in samples if 0.2 < (one["sem_seg"] == IGNORE).float().mean() < 0.8)
     chosen = list(islice(telling, count))
     if not chosen:
         raise UserError(

@@ -24,6 +24,7 @@ from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
 from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
+from ovs_core.words.label_space import label_space
 from sptseg.figures import filter_sheet, filters_of, mask_sheet, seen_unseen_sheet
 
 
@@ -61,7 +62,8 @@ def draw(cfg: CfgNode, output: Path, samples: int) -> list[Path]:
     mapper = build_mapper(cfg, is_train=False)
     inputs = [mapper(dict(record)) for record in chosen]
     originals = [np.asarray(Image.open(r["file_name"]).convert("RGB")) for r in chosen]
-    truths = [load_labels(record) for record in chosen]
+    space = label_space(name)
+    truths = [load_labels(record, space) for record in chosen]
     written = [
         save_picture(
             seen_unseen_sheet(model, inputs, originals, truths), output / "seen_unseen.png"

@@ -1,6 +1,6 @@
 """From Detectron2's list of samples to tensors of one size, labels in the order of seen classes.
 
-Letters: B pictures, K classes of the data set, Y x X the common size.
+Letters: B pictures, K classes of the dataset, Y x X the common size.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError
 from ovs_core.modeling.scores import size_of
+from ovs_core.words.label_space import IGNORE, ClassSplit
 
-from .fused_labels import IGNORE
-
-DATASET_IGNORE = 255
+from .fused_labels import NO_CLASS
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def make_batch(
         UserError: for a sample without labels, or a label out of range.
     """
     if any("sem_seg" not in one for one in samples):
-        raise UserError("a training sample has no sem_seg; take a data set with semantic labels")
+        raise UserError("a training sample has no sem_seg; take a dataset with semantic labels")
     pictures = [one["image"].to(device) for one in samples]
     size = tuple(
         divisor * -(-max(one.shape[axis] for one in pictures) // divisor) for axis in (-2, -1)
@@ -71,36 +70,11 @@ def make_batch(
     for one in samples:
         truth = one["sem_seg"].to(device).long()
         outside = one.get("padding_mask", torch.zeros_like(truth, dtype=torch.bool)).to(device)
-        labels.append(_pad(truth, size, DATASET_IGNORE))
+        labels.append(_pad(truth, size, IGNORE))
         padding.append(_pad(outside, size, True))
-    stacked = seen_labels(torch.stack(labels), classes, unseen)
-    outside = torch.stack(padding)
-    return Batch(pictures, stacked.masked_fill(outside, IGNORE), outside)
-
-
-def seen_labels(labels: Tensor, classes: int, unseen: Sequence[int]) -> Tensor:
-    """Number the seen classes 0..N-1; unseen classes and unlabelled pixels become -1.
-
-    Args:
-        labels: (...) class indices, 255 or -1 for unlabelled pixels.
-        classes: K.
-        unseen: indices of the unseen classes.
-
-    Raises:
-        UserError: if a label is none of these.
-    """
-    void = (labels == IGNORE) | ((labels == DATASET_IGNORE) & (classes <= DATASET_IGNORE))
-    wrong = ~void & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        raise UserError(
-            f"label {int(labels[wrong][0])} is neither one of the {classes} classes nor "
-            f"{DATASET_IGNORE} (unlabelled); check the data set's label files"
-        )
-    hidden = set(unseen)
-    seen = [index for index in range(classes) if index not in hidden]
-    table = torch.full((classes,), IGNORE, device=labels.device)
-    table[seen] = torch.arange(len(seen), device=labels.device)
-    return torch.where(void, IGNORE, table[labels.masked_fill(void, 0)])
+    split = ClassSplit.from_unseen(unseen, classes)
+    seen, outside = split.relabel(torch.stack(labels), hidden=IGNORE), torch.stack(padding)
+    return Batch(pictures, seen.masked_fill((seen == IGNORE) | outside, NO_CLASS), outside)
 
 
 def _pad(maps: Tensor, size: tuple[int, int], value: float = 0.0) -> Tensor:

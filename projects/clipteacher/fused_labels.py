@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ovs_core.modeling.scores import size_of
 
-IGNORE = -1
+NO_CLASS = -1  # ids of potential classes have no bound that a larger number could keep to
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def fuse_labels(
     """
     per_picture = groups.flatten(1).amax(dim=1) + 1
     offsets = (per_picture.cumsum(0) - per_picture)[:, None, None]
-    ids = torch.where(groups < 0, IGNORE, groups + offsets + seen)
+    ids = torch.where(groups < 0, NO_CLASS, groups + offsets + seen)
     spread = sample_nearest(ids, size_of(labels))
     full = torch.where((labels < 0) & ~padding, spread, labels)
     small = sample_nearest(full, student_grid)
     visible = torch.zeros(seen + int(per_picture.sum()) + 1, dtype=torch.bool, device=full.device)
     visible[small.flatten() + 1] = True
     visible[: seen + 1] = True  # "no class" and the seen classes keep their numbers
-    table = torch.where(visible, visible.long().cumsum(0) - 2, IGNORE)
+    table = torch.where(visible, visible.long().cumsum(0) - 2, NO_CLASS)
     owner = torch.repeat_interleave(torch.arange(len(labels), device=full.device), per_picture)
     kept = torch.zeros_like(per_picture).index_add(0, owner, visible[seen + 1 :].long())
     return FusedLabels(full=table[full + 1], small=table[small + 1], kept=kept)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.scores import resize, size_of
 
-from .fused_labels import IGNORE
+from .fused_labels import NO_CLASS
 
 GENERATE_REDUCTIONS = ("mean", "sum", "elements")
 KEY = "MODEL.CLIPTEACHER.LOSS"
@@ -76,7 +76,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, all_pixels: bool = False) -
     total = logits.sum() * 0.0
     for one, truth in zip(logits, labels, strict=True):
         total = total + checkpoint(_picture_entropy, one, truth, use_reentrant=False)
-    count = labels.numel() if all_pixels else (labels != IGNORE).sum()
+    count = labels.numel() if all_pixels else (labels != NO_CLASS).sum()
     return total / max(int(count), 1)
 
 
@@ -98,4 +98,4 @@ def generate_loss(prototypes: Tensor, text: Tensor, reduction: str = "mean") -> 
 
 def _picture_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     maps = resize(logits[None], size_of(labels))
-    return F.cross_entropy(maps, labels[None], ignore_index=IGNORE, reduction="sum")
+    return F.cross_entropy(maps, labels[None], ignore_index=NO_CLASS, reduction="sum")

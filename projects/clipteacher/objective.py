@@ -15,7 +15,7 @@ from ovs_core.modeling.losses import MaskLoss
 from ovs_core.modeling.scores import size_of
 
 from .adapter import VisualLanguageAdapter
-from .fused_labels import IGNORE, FusedLabels, class_centroids, fuse_labels, sample_nearest
+from .fused_labels import NO_CLASS, FusedLabels, class_centroids, fuse_labels, sample_nearest
 from .glm import GlobalLearning
 from .losses import LossSettings, cross_entropy, generate_loss
 from .potential import PotentialObjects
@@ -148,7 +148,7 @@ class Objective(nn.Module):
         """Ignored tokens and their groups, both (B, H, W); no group without a finder."""
         grid = size_of(tokens)
         if self.potential is None:
-            nothing = labels.new_full((len(labels), *grid), IGNORE)
+            nothing = labels.new_full((len(labels), *grid), NO_CLASS)
             return torch.zeros_like(nothing, dtype=torch.bool), nothing
         mask = self.potential.token_mask(labels < 0, padding, grid)
         return mask, self.potential(tokens, mask)[0]

@@ -14,6 +14,7 @@ from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.labels import load_labels
 from ovs_core.data.mapper import read_picture
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import label_space
 
 from .square_crop import crop_labels, square_crop
 
@@ -27,6 +28,7 @@ class SquareCropMapper:
         side: S.
         with_labels: whether the cropped labels are given too, for the ground-truth ablation. The
             evaluator reads them itself.
+        dataset_name: label space of records that do not carry a ``dataset_name``.
         exif: turn pictures as their EXIF tag says.
 
     Raises:
@@ -35,12 +37,19 @@ class SquareCropMapper:
 
     @configurable
     def __init__(
-        self, is_train: bool = False, *, side: int, with_labels: bool = False, exif: bool = True
+        self,
+        is_train: bool = False,
+        *,
+        side: int,
+        with_labels: bool = False,
+        dataset_name: str = "",
+        exif: bool = True,
     ) -> None:
         if is_train:
             raise UserError("INPUT.MAPPER SquareCropMapper: the square protocol is for --eval-only")
         self.side = side
         self.with_labels = with_labels
+        self.dataset_name = dataset_name
         self.exif = exif
 
     @classmethod
@@ -51,6 +60,7 @@ class SquareCropMapper:
             "is_train": is_train,
             "side": node.IMAGE_SIZE,
             "with_labels": node.SCR.GT_RESTRICTED,
+            "dataset_name": cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "",
             "exif": cfg.INPUT.EXIF,
         }
 
@@ -62,7 +72,7 @@ class SquareCropMapper:
 
         Returns:
             The record's entries with ``image`` (3, S, S) uint8 and S as ``height`` and ``width``;
-            ``sem_seg`` (S, S) int64 if labels were asked for.
+            ``sem_seg`` (S, S) int64, ``IGNORE`` where nothing counts, if labels were asked for.
         """
         mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
         picture = Image.fromarray(read_picture(record["file_name"], "RGB", exif=self.exif))
@@ -70,6 +80,7 @@ class SquareCropMapper:
         mapped["image"] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
         mapped["height"] = mapped["width"] = self.side
         if self.with_labels:
-            labels = crop_labels(load_labels(record), self.side)
+            space = label_space(record.get("dataset_name") or self.dataset_name)
+            labels = crop_labels(load_labels(record, space), self.side)
             mapped["sem_seg"] = torch.from_numpy(labels.astype(np.int64))
         return mapped

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ovs_core.data.labels import load_labels
+from ovs_core.data.labels import stored_labels
 from ovs_core.errors import UserError
 from ovs_core.evaluation.build import register_evaluator
 from ovs_core.evaluation.confusion import SemSegFigures, smoothed_figures
@@ -52,7 +52,7 @@ class CLIPtraseEvaluator(OVSSemSegEvaluator):
 
     def read_truth(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray | None:
         """Read, crop and remap the ground truth; see ``published_truth``."""
-        labels = load_labels(record)
+        labels = stored_labels(record)
         height, width = prediction.shape
         if labels.shape != (height, width):
             if height != width:

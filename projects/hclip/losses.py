@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovs_core.words.label_space import IGNORE
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor, ignore_label: int) -> Tensor:
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy of every class at every pixel, mean over all B * K * H * W.
 
     Ignored pixels count as negatives of every class, as in released CAT-Seg. With one positive
@@ -14,31 +16,29 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, ignore_label: int) -> 
 
     Args:
         logits: (B, K, H, W).
-        targets: (B, H, W) classes.
-        ignore_label: label without a class.
+        targets: (B, H, W) classes, or ``IGNORE``.
 
     Returns:
         Scalar.
     """
-    labelled = targets != ignore_label
+    labelled = targets != IGNORE
     index = targets.where(labelled, 0)
     positive = logits.gather(1, index[:, None])[:, 0].where(labelled, 0.0)
     return (F.softplus(logits).sum() - positive.sum()) / logits.numel()
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, ignore_label: int) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy over classes, mean over labelled pixels.
 
     Args:
         logits: (B, K, H, W).
-        targets: (B, H, W) classes.
-        ignore_label: label without a class.
+        targets: (B, H, W) classes, or ``IGNORE``.
 
     Returns:
         Scalar; 0 if no pixel is labelled.
     """
-    labelled = (targets != ignore_label).sum().clamp(min=1)
-    loss = F.cross_entropy(logits, targets, ignore_index=ignore_label, reduction="sum")
+    labelled = (targets != IGNORE).sum().clamp(min=1)
+    loss = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
     return loss / labelled
 
 

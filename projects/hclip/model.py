@@ -25,6 +25,7 @@ from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.cost_aggregation import AggregationSettings, CostAggregation
 from ovs_core.modeling.protocols import InferenceProtocol
 from ovs_core.modeling.segmenter import Segmenter
+from ovs_core.words.label_space import IGNORE, ClassSplit
 
 from .config import aggregation_settings, finetune_settings
 from .finetune import FinetuneSettings, adapt
@@ -59,7 +60,6 @@ class CATSeg(Segmenter):
         guidance_layers: two image blocks whose outputs guide the upsampling.
         size_divisor: training pictures are padded to a multiple of this before they are resized.
         loss: ``"bce"`` (released) or ``"ce"`` (as the H-CLIP paper names it).
-        ignore_label: label without a class.
         seen_only: train with the words of the seen classes alone, if the words have unseen ones;
             pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
@@ -79,7 +79,6 @@ class CATSeg(Segmenter):
         guidance_layers: Sequence[int] = (3, 7),
         size_divisor: int = 32,
         loss: str = "bce",
-        ignore_label: int = 255,
         seen_only: bool = False,
         checkpointing: bool = False,
         protocol: InferenceProtocol | None = None,
@@ -95,7 +94,7 @@ class CATSeg(Segmenter):
         self._image_encoder = (encoder,)
         self.image_size, self.size_divisor = image_size, size_divisor
         self.guidance_layers = tuple(encoder.block_index(i) for i in guidance_layers)
-        self.loss, self.ignore_label, self.seen_only = loss, ignore_label, seen_only
+        self.loss, self.seen_only = loss, seen_only
         self.finetune = finetune
         self.clock = StepClock()
         self.adaptation = adapt(clip, finetune, self.clock)
@@ -120,7 +119,6 @@ class CATSeg(Segmenter):
             "guidance_layers": tuple(node.GUIDANCE_LAYERS),
             "size_divisor": node.SIZE_DIVISOR,
             "loss": node.LOSS,
-            "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             "seen_only": node.SEEN_ONLY,
             "checkpointing": node.GRADIENT_CHECKPOINTING,
         }
@@ -141,11 +139,11 @@ class CATSeg(Segmenter):
         images = [self.normalize(one["image"]) for one in batched_inputs]
         padded = ImageList.from_tensors(images, self.size_divisor).tensor
         targets = [one["sem_seg"].to(self.device) for one in batched_inputs]
-        targets = ImageList.from_tensors(targets, pad_value=self.ignore_label).tensor
-        text, targets = self._trained_classes(self.text_features(), targets.long())
+        targets = ImageList.from_tensors(targets, pad_value=IGNORE).tensor
+        text, targets = self._trained_classes(self.text_features(), targets)
         logits = self._decode(self.encode(padded), text).float()
         logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear")
-        return {"loss_sem_seg": LOSSES[self.loss](logits, targets, self.ignore_label)}
+        return {"loss_sem_seg": LOSSES[self.loss](logits, targets)}
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""
@@ -215,13 +213,9 @@ class CATSeg(Segmenter):
 
     def _trained_classes(self, text: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Leave out unseen classes: (K, P, E) features and labels -> (S, P, E), labels below S."""
-        unseen = set(self.unseen) if self.seen_only else set()
-        if not unseen:
-            return text, targets
-        seen = [i for i in range(len(text)) if i not in unseen]
-        table = targets.new_full((max(len(text), self.ignore_label + 1),), self.ignore_label)
-        table[torch.tensor(seen, device=self.device)] = torch.arange(len(seen), device=self.device)
-        return text[seen], table[targets]
+        split = ClassSplit.from_unseen(self.unseen if self.seen_only else (), len(text))
+        seen = text[list(split.seen)] if split.unseen else text
+        return seen, split.relabel(targets, hidden=IGNORE)
 
     def _pool(self, rows: Tensor) -> Tensor:
         """(E * P, D) prompt features -> (K, P, D): mean over the synonyms of a class."""

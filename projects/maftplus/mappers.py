@@ -17,6 +17,7 @@ from ovs_core.data.jitter import large_scale_jitter
 from ovs_core.data.labels import segment_ids_from_color
 from ovs_core.data.mapper import SemanticDatasetMapper, read_picture
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE, UNSEEN
 
 VOID_ID = 0
 
@@ -30,17 +31,16 @@ def segments(labels: list[int], masks: Tensor) -> Instances:
     return result
 
 
-def segments_of_labels(labels: Tensor, ignore_label: int) -> Instances:
+def segments_of_labels(labels: Tensor) -> Instances:
     """One segment per class that is present.
 
     Args:
-        labels: (h, w) classes.
-        ignore_label: value of pixels that belong to none.
+        labels: (h, w) classes; pixels of ``IGNORE`` and ``UNSEEN`` belong to none.
 
     Returns:
         Segments in the order of the classes; none for a picture without labels.
     """
-    present = [c for c in labels.unique().tolist() if c != ignore_label and c >= 0]
+    present = [c for c in labels.unique().tolist() if c not in (IGNORE, UNSEEN)]
     index = torch.tensor(present, dtype=labels.dtype).view(-1, 1, 1)
     return segments(present, labels == index)
 
@@ -53,8 +53,7 @@ class MaskSemanticMapper(SemanticDatasetMapper):
         """Map one record; in training adds ``instances``."""
         mapped = super().__call__(record)
         if self.is_train:
-            ignore_label = self._space(record).ignore_label
-            mapped["instances"] = segments_of_labels(mapped["sem_seg"], ignore_label)
+            mapped["instances"] = segments_of_labels(mapped["sem_seg"])
         return mapped
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ovs_core.draw import legend, overlay, palette, sheet
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE
 
 from .model import SPTSeg
 from .spectral import SpectralFilter
-from .split import IGNORE
 
 SIDES = ("seen", "unseen")
 SIDE_COLORS = np.array([[70, 120, 190], [245, 140, 30]], dtype=np.uint8)
@@ -36,7 +36,7 @@ def seen_unseen_sheet(
         model: in eval mode, with words.
         samples: test inputs, one per row.
         originals: pictures at the size of the labels.
-        truths: (H, W) class indices, 255 unlabelled.
+        truths: (H, W) class indices, ``IGNORE`` where unlabelled.
     """
     names = model.vocabulary.names
     colors, side = palette(names), np.zeros(len(names) + 1, dtype=np.int64)

@@ -24,12 +24,13 @@ from ovs_core.modeling.losses import MaskLoss
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import Scores, Size, WindowScores, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
+from ovs_core.words.label_space import IGNORE, UNSEEN
 
 from .build import sptseg_arguments
 from .decoder import MaskDecoder
 from .prompts import PromptedEncoder
 from .published import rename_published
-from .split import IGNORE, MODES, UNSEEN, ClassSplit
+from .split import MODES, TrainedSplit
 from .window_scores import ProbabilityWindows, seen_biased
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class SPTSeg(Segmenter):
         self.empty_batch_negatives = empty_batch_negatives
         self.accuracy_period = accuracy_period
         self.to(self.device)
-        self._split: ClassSplit | None = None
+        self._split: TrainedSplit | None = None
         self._said_unseen = False
 
     @classmethod
@@ -112,14 +113,14 @@ class SPTSeg(Segmenter):
         return sptseg_arguments(cfg)
 
     @property
-    def split(self) -> ClassSplit:
+    def split(self) -> TrainedSplit:
         """Seen and unseen classes of the current words."""
         if self._split is None:
             names = self.vocabulary.names
             if self.stated_seen or self.stated_unseen:
-                self._split = ClassSplit.from_names(names, self.stated_seen, self.stated_unseen)
+                self._split = TrainedSplit.from_names(names, self.stated_seen, self.stated_unseen)
             else:
-                self._split = ClassSplit.from_unseen(self.unseen, len(names))
+                self._split = TrainedSplit.from_unseen(self.unseen, len(names))
         return self._split
 
     def set_vocabulary(
@@ -194,9 +195,10 @@ class SPTSeg(Segmenter):
         hidden = labels == UNSEEN
         if not self._said_unseen and bool(hidden.any()):
             logger.warning(
-                "training labels hold pixels of unseen classes (%d in this batch); inductive "
-                "training ignores them",
+                "training labels hold pixels of unseen classes (%d in this batch); %s training "
+                "ignores them",
                 int(hidden.sum()),
+                self.mode,
             )
             self._said_unseen = True
         return labels.masked_fill(hidden, IGNORE)
@@ -206,7 +208,7 @@ class SPTSeg(Segmenter):
         return rename_published(tensors)
 
     def _batch(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-        """Normalise, then pad right and below to one size: pictures with 0, labels with 255."""
+        """Normalise, pad right and below to one size: pictures with 0, labels with ``IGNORE``."""
         sides = [one["image"].shape[-2:] for one in batched_inputs]
         height, width = (max(self.crop, *(side[i] for side in sides)) for i in range(2))
         images, labels = [], []
@@ -227,7 +229,7 @@ class SPTSeg(Segmenter):
 
 @torch.no_grad()
 def pixel_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Percent of labelled pixels (not 255) whose best mask is their label's; NaN without any."""
+    """Percent of labelled pixels whose best mask is their label's; NaN without any."""
     found = argmax_upsample(logits, size_of(labels))
     labelled = labels != IGNORE
     return 100 * ((found == labels) & labelled).sum() / labelled.sum()

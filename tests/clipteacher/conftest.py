@@ -6,6 +6,7 @@ from detectron2.modeling import build_model
 
 from ovs_core.engine.config import load_cfg
 from ovs_core.methods.projects import config_dir
+from ovs_core.words.label_space import IGNORE
 
 WORDS = ["cat", "dog", "sky", "grass"]
 
@@ -39,7 +40,7 @@ def samples():
             image = torch.randint(0, 256, (3, *size), generator=draw, dtype=torch.uint8)
             labels = torch.randint(0, 3, (size[0] // 16, size[1] // 16), generator=draw)
             labels = labels.repeat_interleave(16, 0).repeat_interleave(16, 1)
-            labels[:, : size[1] // 2] = 255
+            labels[:, : size[1] // 2] = IGNORE
             made.append({"image": image, "sem_seg": labels})
         return made
 

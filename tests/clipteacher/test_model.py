@@ -15,6 +15,7 @@ from clipteacher.figures import training_sheet
 from clipteacher.students import STUDENT_REGISTRY
 from ovs_core.errors import UserError
 from ovs_core.modeling.checkpoint import trained_state
+from ovs_core.words.label_space import IGNORE
 
 ROOT = Path(__file__).parents[2]
 LOSSES = {"loss_global", "loss_ce", "loss_focal", "loss_dice", "loss_generate"}
@@ -60,7 +61,7 @@ def test_without_pixel_losses_nothing_is_clustered(tiny_model, samples, monkeypa
     assert all(p.grad is not None for p in model.objective.adapter.parameters())
 
 
-@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("value", [0, IGNORE])
 def test_all_labelled_and_nothing_labelled(tiny_model, samples, value):
     model, given = tiny_model().train(), samples()
     for one in given:
@@ -68,8 +69,8 @@ def test_all_labelled_and_nothing_labelled(tiny_model, samples, value):
     pixels = model.step(model.batch(given)).pixels
     losses = model(given)
     assert all(value.isfinite() for value in losses.values())
-    assert bool(pixels.labels.kept.sum()) == (value == 255)
-    if value == 255:
+    assert bool(pixels.labels.kept.sum()) == (value == IGNORE)
+    if value == IGNORE:
         assert losses["loss_generate"] == 0
 
 

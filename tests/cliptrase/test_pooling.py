@@ -10,6 +10,7 @@ from cliptrase.pooling import mask_average_pool, masks_on_grid, spherical_kmeans
 from cliptrase.query_init import make_queries, save_queries
 from cliptrase.unsupervised import collect, evaluate, match_clusters
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE
 from tests.cliptrase.helpers import blocky_picture, build_model
 
 
@@ -65,7 +66,7 @@ def test_unsupervised_scoring_end_to_end(clip):
         picture = blocky_picture(56, 64, seed)
         truth = np.zeros((56, 64), dtype=np.int64)
         truth[:, 32:] = 1
-        truth[:2] = 255
+        truth[:2] = IGNORE
         samples.append(({"image": picture}, truth))
     pictures = collect(model, samples, num_classes=2)
     figures, matched = evaluate(pictures, 2)

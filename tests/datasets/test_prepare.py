@@ -15,7 +15,7 @@ from ovs_core.commands import main, parse
 from ovs_core.commands.prepare import PREPARATIONS
 from ovs_core.data import dataset_dicts
 from ovs_core.data.benchmarks import load_benchmarks
-from ovs_core.data.labels import load_labels, segment_ids_from_color
+from ovs_core.data.labels import segment_ids_from_color, stored_labels
 from ovs_core.data.preparation import ade20k, ade20k_full, pascal_voc
 from ovs_core.data.preparation import jobs as preparation
 from ovs_core.errors import UserError
@@ -98,7 +98,7 @@ def test_coco_panoptic(root):
     SOURCES["coco_panoptic"](root)
     assert run("coco_panoptic") == 0
     record = dataset_dicts(["coco_133_panoptic_val"])[0]
-    assert load_labels(record)[0, ::4].tolist() == [0, 132, 16, 255]
+    assert stored_labels(record)[0, ::4].tolist() == [0, 132, 16, 255]
     assert run("coco_panoptic") == 0  # the labels now on disk do not disturb a second run
 
 
@@ -155,11 +155,11 @@ def test_ade20k_full(root):
     assert run("ade20k_full") == 0
     records = {r["image_id"]: r for r in dataset_dicts(["ade20k_847_val"])}
     assert len(records) == 3 and len(dataset_dicts(["ade20k_847_train"])) == 3
-    labels = load_labels(records["ADE_val_00000001"])
+    labels = stored_labels(records["ADE_val_00000001"])
     assert labels.dtype == np.uint16 and labels[0, [0, 7, 15]].tolist() == [0, 65535, 846]
     with Image.open(records["ADE_val_00000003"]["file_name"]) as picture:
         assert picture.size == (640, 512)
-    assert load_labels(records["ADE_val_00000003"]).shape == (512, 640)
+    assert stored_labels(records["ADE_val_00000003"]).shape == (512, 640)
 
 
 def test_ade20k_index_may_not_run_code(tmp_path):
@@ -214,13 +214,13 @@ def test_context_59(root, caplog):
     # aeroplane left, wood painted later over columns 6..11, nothing on the right
     assert first_row(base / "2008_000008.png", 1) == [0] * 6 + [58] * 6 + [255] * 4
     assert "4 in the annotation, 3 in" in caplog.text
-    assert load_labels(dataset_dicts(["context_60_val"])[0])[0, [0, 6, 15]].tolist() == [1, 59, 0]
+    assert stored_labels(dataset_dicts(["context_60_val"])[0])[0, [0, 6, 15]].tolist() == [1, 59, 0]
 
 
 def test_context_459(root):
     SOURCES["context_459"](root)
     assert run("context_459") == 0
-    labels = load_labels(dataset_dicts(["context_459_val"])[0])
+    labels = stored_labels(dataset_dicts(["context_459_val"])[0])
     assert labels[0, ::4].tolist() == [65535, 0, 255, 458]
 
 
@@ -245,7 +245,7 @@ def test_cityscapes(root):
     with Image.open(record["pan_seg_file_name"]) as picture:
         colours = np.asarray(picture)
     assert np.array_equal(colours[0, 4], segment_colours(np.array([[24001]]))[0, 0])
-    assert load_labels(record)[0, [0, 4, 8, 11, 14]].tolist() == [0, 11, 13, 255, 255]
+    assert stored_labels(record)[0, [0, 4, 8, 11, 14]].tolist() == [0, 11, 13, 255, 255]
 
 
 def test_mapillary_writes_nothing(root, capsys):

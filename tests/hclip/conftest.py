@@ -7,6 +7,7 @@ import torch
 from hclip import CATSeg, FinetuneSettings, POPSettings
 from ovs_core.clip import CLIP
 from ovs_core.modeling.cost_aggregation import AggregationSettings
+from ovs_core.words.label_space import IGNORE
 
 WORDS = ["cat", "dog", "tree", "sky", "wall"]
 
@@ -73,7 +74,7 @@ def batch(count=2, classes=5, seed=0):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (count, 3, 24, 24), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, classes, (count, 24, 24), generator=generator)
-    labels[:, :3] = 255
+    labels[:, :3] = IGNORE
     return [{"image": i, "sem_seg": t} for i, t in zip(images, labels, strict=True)]
 
 

@@ -11,6 +11,7 @@ from ovs_core.engine.checkpoint import OVSCheckpointer
 from ovs_core.errors import UserError
 from ovs_core.modeling.cost_aggregation import DROPPED, CostAggregation
 from ovs_core.modeling.protocols import Slide, Whole
+from ovs_core.words.label_space import IGNORE
 
 
 @torch.no_grad()
@@ -129,18 +130,18 @@ def test_labels_are_the_argmax_of_scores(tiny):
 
 def test_binary_cross_entropy_counts_ignored_pixels_as_negatives():
     maps, targets = torch.randn(2, 4, 5, 5), torch.randint(0, 4, (2, 5, 5))
-    targets[0, 0] = 255
-    one_hot = F.one_hot(targets.where(targets != 255, 4), 5)[..., :4].permute(0, 3, 1, 2).float()
+    targets[0, 0] = IGNORE
+    one_hot = F.one_hot(targets.where(targets != IGNORE, 4), 5)[..., :4].permute(0, 3, 1, 2).float()
     expected = F.binary_cross_entropy_with_logits(maps, one_hot)
-    torch.testing.assert_close(binary_cross_entropy(maps, targets, 255), expected)
+    torch.testing.assert_close(binary_cross_entropy(maps, targets), expected)
 
 
 def test_cross_entropy_leaves_ignored_pixels_out():
     maps, targets = torch.randn(2, 4, 5, 5), torch.randint(0, 4, (2, 5, 5))
-    targets[0, 0] = 255
-    expected = F.cross_entropy(maps, targets, ignore_index=255)
-    torch.testing.assert_close(cross_entropy(maps, targets, 255), expected)
-    assert cross_entropy(maps, torch.full_like(targets, 255), 255) == 0
+    targets[0, 0] = IGNORE
+    expected = F.cross_entropy(maps, targets, ignore_index=IGNORE)
+    torch.testing.assert_close(cross_entropy(maps, targets), expected)
+    assert cross_entropy(maps, torch.full_like(targets, IGNORE)) == 0
 
 
 def test_training_with_seen_words_alone(tiny):
@@ -152,7 +153,7 @@ def test_training_with_seen_words_alone(tiny):
     other = tiny.model("freeze").train()
     other.load_state_dict(model.state_dict())
     other.set_vocabulary([tiny.words[i] for i in (0, 2, 4)])
-    table = torch.full((256,), 255)
+    table = torch.full((IGNORE + 1,), IGNORE)
     table[torch.tensor([0, 2, 4])] = torch.arange(3)
     for one in data:
         one["sem_seg"] = table[one["sem_seg"]]

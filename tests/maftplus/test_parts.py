@@ -12,6 +12,7 @@ from maftplus.transfer import ContentTransfer
 from ovs_core.engine.config import get_ovs_cfg
 from ovs_core.errors import UserError
 from ovs_core.modeling.mask2former import MaskTargets
+from ovs_core.words.label_space import IGNORE, UNSEEN
 
 
 def test_compensation_of_a_map_with_itself_is_zero():
@@ -57,11 +58,11 @@ def test_mask_aware_loss_without_targets_is_zero_with_a_graph():
 
 
 def test_segments_of_labels():
-    labels = torch.tensor([[3, 3, 255], [1, 255, 3]])
-    found = segments_of_labels(labels, 255)
+    labels = torch.tensor([[3, 3, IGNORE], [1, UNSEEN, 3]])
+    found = segments_of_labels(labels)
     assert found.gt_classes.tolist() == [1, 3]
     assert found.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [1, 3]
-    assert len(segments_of_labels(torch.full((2, 2), 255), 255)) == 0
+    assert len(segments_of_labels(torch.full((2, 2), IGNORE))) == 0
 
 
 def panoptic_record(tmp_path, segments):

@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 from ovs_core.errors import UserError
 from ovs_core.modeling.checkpoint import load_published, trained_state
 from ovs_core.modeling.scores import WindowScores
+from ovs_core.words.label_space import IGNORE
 from ovs_core.words.vocabulary import Vocabulary
 from sptseg.published import rename_published
 from sptseg.window_scores import ProbabilityWindows
@@ -70,24 +71,24 @@ def test_inductive_masks_are_those_of_seen_classes_and_unseen_pixels_are_ignored
     with caplog.at_level(logging.WARNING):
         seen = model.targets(labels, logits)
     assert "pixels of unseen classes" in caplog.text and "ignores them" in caplog.text
-    assert torch.equal(seen == 255, labels == 3)
+    assert torch.equal(seen == IGNORE, labels == 3)
 
 
 def test_a_batch_without_labels_has_zero_loss_and_zero_gradients(make):
     model = make().train()
-    losses = model(batch(torch.full((32, 32), 255)))
+    losses = model(batch(torch.full((32, 32), IGNORE)))
     sum(losses.values()).backward()
     assert sum(losses.values()) == 0
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     as_published = make("vitb16", "MODEL.SPTSEG.LOSS.EMPTY_BATCH_NEGATIVES", "True").train()
-    assert sum(as_published(batch(torch.full((32, 32), 255))).values()) > 0
+    assert sum(as_published(batch(torch.full((32, 32), IGNORE))).values()) > 0
 
 
 def test_small_training_pictures_are_padded_with_zeros_and_ignored(make):
     model = make().train()
     images, labels = model._batch(batch(size=(20, 30)))
     assert images.shape[-2:] == labels.shape[-2:] == (32, 32)
-    assert images[..., 20:, :].abs().max() == 0 and (labels[:, :, 30:] == 255).all()
+    assert images[..., 20:, :].abs().max() == 0 and (labels[:, :, 30:] == IGNORE).all()
 
 
 @pytest.mark.parametrize("size", [(40, 57), (20, 70), (20, 25), (32, 32)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.registry import Registry
@@ -29,14 +29,25 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]
     """Build the mapper that the config names.
 
     Raises:
-        UserError: for an unknown name.
+        UserError: for an unknown name, or an ignore value, which is the dataset's to state.
     """
     key = "MAPPER" if is_train else "TEST_MAPPER"
     name = cfg.INPUT[key]
     known = [entry for entry, _ in DATASET_MAPPER_REGISTRY]
     if name not in known:
         raise UserError(f"INPUT.{key}: unknown mapper '{name}'.{nearest(name, known)}")
+    _refuse_ignore_value(cfg)
     return DATASET_MAPPER_REGISTRY.get(name)(cfg, is_train)
+
+
+def _refuse_ignore_value(cfg: CfgNode) -> None:
+    stated, default = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, get_cfg().MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    if stated != default:
+        raise UserError(
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {stated}, but which value of a label file does "
+            "not count is stated by its dataset (ignore_label of the metadata, ignore of an own "
+            "dataset's YAML); take the key out"
+        )
 
 
 def dataset_dicts(names: Sequence[str]) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..words.class_lists import load_class_list
+from ..words.label_space import LabelSpace, label_space
 from .benchmarks import load_benchmarks
 from .build import dataset_dicts
-from .labels import load_labels, segment_ids_from_color
-from .mapper import LabelSpace, label_space, read_picture
+from .labels import segment_ids_from_color, stored_labels
+from .mapper import read_picture
 from .sources import first_ten
 
 _MESSAGES = 10  # of one kind; the rest is counted
@@ -122,20 +123,15 @@ def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -
     report = Report(name)
     try:
         records = dataset_dicts([name])
+        has_labels = any("sem_seg_file_name" in record for record in records)
+        space = label_space(name) if has_labels else None
     except UserError as error:
         report.errors.append(str(error))
         return report
     metadata = MetadataCatalog.get(name)
-    has_labels = any("sem_seg_file_name" in record for record in records)
-    space = label_space(name) if has_labels else None
     report.names = _names(metadata, has_labels)
     report.unit = "pixels" if has_labels else "segments"
     report.histogram = np.zeros(len(report.names), np.int64)
-    if space is not None and space.ignore_label < space.num_classes:
-        report.errors.append(
-            f"ignore value {space.ignore_label} is one of the {space.num_classes} class indices"
-        )
-        return report
     _check_ids(records, report)
     findings = _scan(records, partial(inspect_record, space=space, decode=decode), workers)
     _sum_up(report, findings, space)
@@ -208,7 +204,7 @@ def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) ->
 
 def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace) -> None:
     path = record["sem_seg_file_name"]
-    labels = load_labels(record)
+    labels = stored_labels(record)
     with Image.open(path) as picture:
         bits = 8 * np.asarray(picture).dtype.itemsize
         found.label_format = f"{picture.mode} {bits} bit"
@@ -221,10 +217,9 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
         )
     found.values, found.counts = np.unique(labels, return_counts=True)
     inside = (found.values >= 0) & (found.values < space.num_classes)
-    wrong = found.values[~inside & (found.values != space.ignore_label)]
-    if wrong.size:
+    if wrong := space.strangers(found.values):
         found.errors.append(
-            f"{path}: values {first_ten(wrong.tolist())} are neither in 0..{space.num_classes - 1} "
+            f"{path}: values {first_ten(wrong)} are neither in 0..{space.num_classes - 1} "
             f"nor the ignore value {space.ignore_label}"
         )
     if not inside.any():

@@ -1,4 +1,4 @@
-"""Config keys of data sets and mappers."""
+"""Config keys of datasets and mappers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_data_config(cfg: CfgNode) -> None:
     # DetectionDatasetMapper: "jitter", or "resize" for Detectron2's own resize, crop and flip.
     cfg.INPUT.BOX_AUGMENTATION = "jitter"
     _add_mmseg_keys(cfg)
-    cfg.DATASETS.YAML = []  # files that describe own data sets; their names then work everywhere
+    cfg.DATASETS.YAML = []  # files that describe own datasets; their names then work everywhere
     # Training: pixels of unseen classes: "keep", "ignore" (as unlabelled) or "mark" (value -1).
     # Boxes of unseen classes: "keep" or "ignore" (left out).
     cfg.DATASETS.UNSEEN_LABELS = "keep"

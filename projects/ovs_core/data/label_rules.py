@@ -7,7 +7,7 @@ the result, and the loaders of files that were not prepared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -176,21 +176,3 @@ def convert_labels(raw: np.ndarray, *rules: str) -> np.ndarray:
             f"{' > '.join(rules)}, which reads 0 to {len(table) - 1}"
         )
     return table[raw]
-
-
-def seen_map(labels: np.ndarray, seen: Sequence[int], unseen: Sequence[int]) -> np.ndarray:
-    """Number the seen classes 0..S-1 in their order and mark the unseen ones by -1.
-
-    Args:
-        labels: (H, W) class indices.
-        seen: indices of the S seen classes.
-        unseen: indices of the unseen classes.
-
-    Returns:
-        (H, W) int32; other values (ignore) stay.
-    """
-    size = 1 + max(int(labels.max(initial=0)), *seen, *unseen)
-    table = np.arange(size, dtype=np.int32)
-    table[list(seen)] = np.arange(len(seen))
-    table[list(unseen)] = -1
-    return table[labels]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
 from .label_rules import convert_labels
+
+if TYPE_CHECKING:  # preparing datasets needs no torch
+    from ..words.label_space import LabelSpace
 
 
 def object_ids_from_color(rgb: np.ndarray) -> np.ndarray:
@@ -55,8 +59,7 @@ def read_label_file(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: if the file is missing or broken, holds colours instead of ids, or is a grey
-            picture
-            whose palette hides its values.
+            picture whose palette hides its values.
     """
     try:
         with Image.open(path) as picture:
@@ -68,8 +71,7 @@ def read_label_file(path: str | Path) -> np.ndarray:
     elif picture.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):
         raise UserError(
             f"{path}: holds {picture.mode} colours where one class id per pixel is expected; "
-            "convert "
-            "the colours to ids (one-channel PNG, or 16-bit TIFF beyond 255 classes)"
+            "convert the colours to ids (one-channel PNG, or 16-bit TIFF beyond 255 classes)"
         )
     return np.asarray(picture)
 
@@ -91,17 +93,36 @@ def _check_palette(picture: Image.Image, path: str | Path) -> None:
         )
 
 
-def load_labels(record: Mapping[str, Any]) -> np.ndarray:
-    """Read the ground truth of a dataset record and bring it to class indices.
+def load_labels(record: Mapping[str, Any], space: LabelSpace) -> NDArray[np.int64]:
+    """Read the ground truth of a dataset record.
 
     Mappers and evaluators read labels here, and nowhere else, so that both see the same values.
 
     Args:
         record: Detectron2 dataset dict with ``sem_seg_file_name`` and, if the files need one, a
             ``label_rule`` (names of rules).
+        space: label space of the record's dataset.
 
     Returns:
-        (H, W) integers; the metadata's ``ignore_label`` marks what does not count.
+        (H, W) class indices, ``IGNORE`` where nothing counts.
+
+    Raises:
+        UserError: if the file cannot be read as labels, or holds a value that is none.
+    """
+    return space.canonical(stored_labels(record), path=record["sem_seg_file_name"])
+
+
+def stored_labels(record: Mapping[str, Any]) -> np.ndarray:
+    """Read the ground truth of a dataset record with the dataset's own ignore value.
+
+    For checks of the files and for metrics that are defined on the stored values; all else takes
+    ``load_labels``.
+
+    Args:
+        record: as in ``load_labels``.
+
+    Returns:
+        (H, W) integers as stored, or as the ``label_rule`` turns them.
 
     Raises:
         UserError: if the file cannot be read as labels.
@@ -112,28 +133,3 @@ def load_labels(record: Mapping[str, Any]) -> np.ndarray:
         return convert_labels(raw, *record.get("label_rule", ()))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def check_label_range(
-    labels: np.ndarray, num_classes: int, ignore_label: int, *, path: str | Path
-) -> None:
-    """Refuse values that are neither a class nor ignored.
-
-    Args:
-        labels: (H, W) integers.
-        num_classes: C; valid are 0..C-1.
-        ignore_label: the one other value allowed.
-        path: named in the message.
-
-    Raises:
-        UserError: with the offending values.
-    """
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
-    wrong = np.unique(wrong[wrong != ignore_label])
-    if wrong.size:
-        shown = ", ".join(map(str, wrong[:5])) + (", ..." if wrong.size > 5 else "")
-        raise UserError(
-            f"{path}: label value {shown} is outside 0..{num_classes - 1} and is not the ignore "
-            "value "
-            f"{ignore_label}; are these raw labels, or labels of another class list?"
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +10,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import Image, ImageOps
 
-from ..errors import UserError, nearest
-from ..words.class_lists import load_class_list
-from .labels import check_label_range, load_labels
+from ..errors import UserError, check_choice
+from ..words.label_space import IGNORE, UNSEEN, ClassSplit, LabelSpace, label_space
+from .labels import load_labels
 
 PADDING_GREY = 128
-UNSEEN_CHOICES = ("keep", "ignore", "mark")
+HIDDEN_VALUES = {"ignore": IGNORE, "mark": UNSEEN}  # of DATASETS.UNSEEN_LABELS
+UNSEEN_CHOICES = ("keep", *HIDDEN_VALUES)
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
-
-
-@dataclass(frozen=True)
-class LabelSpace:
-    """What the values of a label map mean.
-
-    Attributes:
-        num_classes: C, indices 0..C-1.
-        ignore_label: value of pixels that do not count.
-        seen: indices of the seen classes, empty if there is no split.
-        unseen: indices of the unseen classes.
-    """
-
-    num_classes: int
-    ignore_label: int
-    seen: tuple[int, ...] = ()
-    unseen: tuple[int, ...] = ()
-
-    def table(self, unseen: str, renumber: bool) -> np.ndarray | None:
-        """Give the new value of each label value, or None if all stay.
-
-        Args:
-            unseen: ``keep``, ``ignore`` or ``mark`` (-1) pixels of unseen classes.
-            renumber: number the seen classes 0..S-1 in their order.
-        """
-        if unseen == "keep" and not renumber:
-            return None
-        table = np.arange(max(self.num_classes, self.ignore_label + 1), dtype=np.int64)
-        if unseen != "keep":
-            table[list(self.unseen)] = -1 if unseen == "mark" else self.ignore_label
-        if renumber:
-            table[list(self.seen)] = np.arange(len(self.seen))
-        return table
-
-
-def label_space(dataset_name: str) -> LabelSpace:
-    """Read the label space of a registered data set.
-
-    Raises:
-        UserError: if the data set is unknown or has no semantic classes.
-    """
-    if dataset_name not in MetadataCatalog:
-        known = MetadataCatalog.list()
-        raise UserError(f"unknown data set '{dataset_name}'.{nearest(dataset_name, known)}")
-    metadata = MetadataCatalog.get(dataset_name)
-    if other := metadata.get("label_class_list"):
-        names: Sequence[str] = load_class_list(other).names
-    else:
-        names = metadata.get("stuff_classes") or ()
-    if not names:
-        raise UserError(f"data set '{dataset_name}' has no semantic classes (stuff_classes)")
-    seen, unseen = metadata.get("seen_classes") or (), metadata.get("unseen_classes") or ()
-    return LabelSpace(len(names), metadata.get("ignore_label", 255), tuple(seen), tuple(unseen))
 
 
 def read_picture(path: str | Path, image_format: str = "RGB", *, exif: bool = True) -> np.ndarray:
@@ -103,12 +49,11 @@ def read_picture(path: str | Path, image_format: str = "RGB", *, exif: bool = Tr
         raise UserError(f"{path}: cannot decode the picture ({error})") from error
 
 
-def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentation]:
+def training_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Build the augmentations of training: resize, crop, colour, flip, in this order.
 
     Args:
         cfg: reads ``INPUT.{MIN,MAX}_SIZE_TRAIN*``, ``CROP``, ``COLOR_AUG_SSD``, ``RANDOM_FLIP``.
-        ignore_label: does not count as a class when a crop is judged.
     """
     size = T.ResizeShortestEdge(
         cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
@@ -118,7 +63,7 @@ def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentati
     if crop.ENABLED:
         augmentations.append(
             T.RandomCrop_CategoryAreaConstraint(
-                crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_label
+                crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, IGNORE
             )
         )
     if cfg.INPUT.COLOR_AUG_SSD:
@@ -144,7 +89,7 @@ class SemanticDatasetMapper:
         image_format: ``RGB`` or ``BGR``.
         dataset_name: label space of records that do not carry a ``dataset_name``.
         size_divisibility: pad to a multiple of this side; -1 does not pad.
-        unseen: ``keep``, ``ignore`` or ``mark`` (-1) pixels of unseen classes.
+        unseen: ``keep``, ``ignore`` or ``mark`` (``UNSEEN``) pixels of unseen classes.
         renumber_seen: number the seen classes 0..S-1.
         exif: turn pictures as their EXIF tag says.
     """
@@ -162,10 +107,11 @@ class SemanticDatasetMapper:
         renumber_seen: bool = False,
         exif: bool = True,
     ) -> None:
-        if unseen not in UNSEEN_CHOICES:
+        check_choice("DATASETS.UNSEEN_LABELS", unseen, UNSEEN_CHOICES)
+        if renumber_seen and unseen == "keep":
             raise UserError(
-                f"DATASETS.UNSEEN_LABELS is '{unseen}'.{nearest(unseen, UNSEEN_CHOICES)} "
-                f"Choices: {', '.join(UNSEEN_CHOICES)}"
+                "DATASETS.RENUMBER_SEEN needs UNSEEN_LABELS ignore or mark: with keep, the indices "
+                "of unseen classes would be those of other, renumbered classes"
             )
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -175,8 +121,8 @@ class SemanticDatasetMapper:
         self.unseen = unseen
         self.renumber_seen = renumber_seen
         self.exif = exif
-        if is_train and dataset_name and (unseen != "keep" or renumber_seen):
-            _require_split(dataset_name)
+        if is_train and dataset_name and unseen != "keep":
+            _require_split(dataset_name, label_space(dataset_name))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -184,8 +130,7 @@ class SemanticDatasetMapper:
         names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
         first = names[0] if names else ""
         if is_train:
-            ignore = label_space(first).ignore_label if first else 255
-            augmentations = training_augmentations(cfg, ignore)
+            augmentations = training_augmentations(cfg)
         else:
             augmentations = utils.build_augmentation(cfg, False)
         return {
@@ -207,8 +152,8 @@ class SemanticDatasetMapper:
 
         Returns:
             The record's entries with ``height`` and ``width`` of the stored picture, ``image``
-            (3, h, w) uint8; in training also ``sem_seg`` (h, w) int64 and, where pictures are
-            padded, ``padding_mask`` (h, w) bool, True on padding.
+            (3, h, w) uint8; in training also ``sem_seg`` (h, w) int64, ``IGNORE`` where nothing
+            counts, and, where pictures are padded, ``padding_mask`` (h, w) bool, True on padding.
 
         Raises:
             UserError: if picture and labels cannot be used together.
@@ -232,7 +177,7 @@ class SemanticDatasetMapper:
         if labels is not None:
             mapped["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
         if self.size_divisibility > 0:
-            self._pad(mapped, self._space(record).ignore_label if labels is not None else None)
+            self._pad(mapped)
         return mapped
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -241,18 +186,20 @@ class SemanticDatasetMapper:
         self.augmentations(inputs)
         return inputs.image
 
-    def _space(self, record: Mapping[str, Any]) -> LabelSpace:
-        return label_space(record.get("dataset_name") or self.dataset_name)
-
     def _labels(self, record: Mapping[str, Any]) -> np.ndarray:
-        space = self._space(record)
-        labels = load_labels(record)
-        path = record["sem_seg_file_name"]
-        check_label_range(labels, space.num_classes, space.ignore_label, path=path)
-        table = space.table(self.unseen, self.renumber_seen)
-        return labels if table is None else table[labels]
+        dataset = record.get("dataset_name") or self.dataset_name
+        space = label_space(dataset)
+        labels = load_labels(record, space)
+        if self.unseen == "keep":
+            return labels
+        split = _require_split(dataset, space)
+        hidden = HIDDEN_VALUES[self.unseen]
+        changed = split.relabel(
+            torch.from_numpy(labels), hidden=hidden, renumber=self.renumber_seen
+        )
+        return changed.numpy()
 
-    def _pad(self, mapped: dict[str, Any], ignore_label: int | None) -> None:
+    def _pad(self, mapped: dict[str, Any]) -> None:
         height, width = mapped["image"].shape[-2:]
         side = self.size_divisibility
         margins = (0, -width % side, 0, -height % side)
@@ -260,16 +207,17 @@ class SemanticDatasetMapper:
         mapped["padding_mask"] = F.pad(
             torch.zeros(height, width, dtype=torch.bool), margins, value=True
         )
-        if ignore_label is not None:
-            mapped["sem_seg"] = F.pad(mapped["sem_seg"], margins, value=ignore_label)
+        if "sem_seg" in mapped:
+            mapped["sem_seg"] = F.pad(mapped["sem_seg"], margins, value=IGNORE)
 
 
-def _require_split(dataset_name: str) -> None:
-    if not label_space(dataset_name).unseen:
+def _require_split(dataset_name: str, space: LabelSpace) -> ClassSplit:
+    if (split := space.split) is None:
         raise UserError(
-            f"DATASETS.UNSEEN_LABELS and RENUMBER_SEEN need seen and unseen classes, but data set "
+            "DATASETS.UNSEEN_LABELS and RENUMBER_SEEN need seen and unseen classes, but dataset "
             f"'{dataset_name}' has no such split; set them back to 'keep' and False"
         )
+    return split
 
 
 def _stored_size(path: str) -> tuple[int, int]:
@@ -285,8 +233,7 @@ def _check_stated_size(record: Mapping[str, Any], height: int, width: int) -> No
     if stated != (height, width):
         raise UserError(
             f"{record['file_name']}: is {height} x {width} pixels high and wide, but the "
-            "annotation "
-            f"file says {stated[0]} x {stated[1]}"
+            f"annotation file says {stated[0]} x {stated[1]}"
         )
 
 
@@ -300,6 +247,5 @@ def _check_size(record: Mapping[str, Any], labels: Sequence[int], image: tuple[i
         )
     raise UserError(
         f"{record['sem_seg_file_name']}: is {labels[0]} x {labels[1]} pixels high and wide, but "
-        "its "
-        f"picture {record['file_name']} is {image[0]} x {image[1]}{hint}"
+        f"its picture {record['file_name']} is {image[0]} x {image[1]}{hint}"
     )

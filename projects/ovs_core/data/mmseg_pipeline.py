@@ -15,7 +15,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from ..errors import UserError
-from .mapper import SemanticDatasetMapper, label_space
+from ..words.label_space import IGNORE
+from .mapper import SemanticDatasetMapper
 
 CROP_TRIES = 10
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
@@ -40,7 +41,6 @@ def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
             f"INPUT.MMSEG: SCALE {list(node.SCALE)} and RATIO {list(node.RATIO)} must be positive, "
             "RATIO ascending"
         )
-    names = cfg.DATASETS.TRAIN
     augmentation = TrainingAugmentation(
         crop=node.CROP,
         scale=node.SCALE,
@@ -48,7 +48,6 @@ def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         max_class_share=node.MAX_CLASS_SHARE,
         flip=node.FLIP,
         photometric=node.PHOTOMETRIC,
-        ignore_label=label_space(names[0]).ignore_label if names else 255,
     )
     return [_Training(augmentation)]
 
@@ -96,7 +95,6 @@ class TrainingAugmentation:
             labelled pixels, or it shows one class only; 1 for never.
         flip: probability of mirroring.
         photometric: whether colours are changed.
-        ignore_label: does not count as a class when a crop is judged.
     """
 
     def __init__(
@@ -108,18 +106,16 @@ class TrainingAugmentation:
         max_class_share: float = 0.75,
         flip: float = 0.5,
         photometric: bool = True,
-        ignore_label: int = 255,
     ) -> None:
         self.crop, self.scale, self.ratio = crop, tuple(scale), tuple(ratio)
         self.max_class_share, self.flip, self.photometric = max_class_share, flip, photometric
-        self.ignore_label = ignore_label
 
     def __call__(self, picture: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Augment a picture and its labels alike.
 
         Args:
             picture: (H, W, 3) uint8.
-            labels: (H, W).
+            labels: (H, W); ``IGNORE`` does not count as a class when a crop is judged.
 
         Returns:
             Picture and labels of at most ``crop`` x ``crop`` pixels.
@@ -143,7 +139,7 @@ class TrainingAugmentation:
         area = self._random_area(labels)
         for _ in range(CROP_TRIES if self.max_class_share < 1 else 0):
             classes, counts = np.unique(labels[area], return_counts=True)
-            counts = counts[classes != self.ignore_label]
+            counts = counts[classes != IGNORE]
             if len(counts) > 1 and counts.max() / counts.sum() < self.max_class_share:
                 break
             area = self._random_area(labels)

@@ -92,6 +92,8 @@ def build_evaluator(
             "has truth for"
         )
     chosen = [entry for entry in asked if all(metadata.get(key) for key in entry.needs)]
+    if metadata.get("label_class_list"):  # the semantic labels are not of the set's own classes
+        chosen = [entry for entry in chosen if entry is not OVSSemSegEvaluator] or chosen
     if not chosen:
         missing = next(key for key in asked[0].needs if not metadata.get(key))
         raise UserError(

@@ -17,9 +17,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import Tensor
 
-from ..data.labels import check_label_range, load_labels
+from ..data.labels import load_labels
 from ..errors import UserError
 from ..files.writing import check_output_dir
+from ..words.label_space import IGNORE, label_space
 from .background import check_rule, fold_last_class
 from .boundary import MAX_CLASSES, boundary_map
 from .confusion import SemSegFigures, count_pairs, semseg_figures, split_figures
@@ -79,7 +80,7 @@ class OVSSemSegEvaluator(Evaluator):
         self.dataset_name = dataset_name
         self.class_names = list(metadata.stuff_classes)
         self.num_classes = len(self.class_names)
-        self.ignore_label = metadata.get("ignore_label", 255)
+        self.space = label_space(dataset_name)
         self.background_rule = check_rule(background_rule or metadata.get("background_rule"))
         self.seen, self.unseen = split_indices(metadata, self.num_classes, seen, unseen)
         self.boundary = boundary
@@ -97,11 +98,11 @@ class OVSSemSegEvaluator(Evaluator):
                 f"Boundary IoU is defined up to {MAX_CLASSES} classes; {self.dataset_name} has "
                 f"{self.num_classes}. Switch it off"
             )
-        if 0 <= self.ignore_label < self.num_classes:
+        if self.space.num_classes != self.num_classes:
             raise UserError(
-                f"{self.dataset_name}: ignore_label {self.ignore_label} lies inside the class "
-                f"range 0..{self.num_classes - 1}, so that class "
-                f"'{self.class_names[self.ignore_label]}' would never be scored"
+                f"{self.dataset_name}: its labels are of another class list with "
+                f"{self.space.num_classes} classes, its words are {self.num_classes}; it is meant "
+                "for training. Evaluate on a dataset whose labels are of its own classes"
             )
         if len(set(self.class_names)) < self.num_classes:
             twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
@@ -157,17 +158,15 @@ class OVSSemSegEvaluator(Evaluator):
             UserError: if the label file is broken, of another size, or holds other values.
         """
         path = record["sem_seg_file_name"]
-        truth = load_labels(record)
+        truth = load_labels(record, self.space)
         if truth.shape != tuple(prediction.shape):
             raise UserError(
                 f"{path}: the labels are {size_text(truth.shape)}, the prediction for "
                 f"{record['file_name']} is {size_text(prediction.shape)} (height x width); "
                 "labels and pictures must have the same size"
             )
-        check_label_range(truth, self.num_classes, self.ignore_label, path=path)
-        truth = truth.astype(np.int32)
-        truth[truth == self.ignore_label] = self.num_classes
-        return truth
+        truth[truth == IGNORE] = self.num_classes
+        return truth.astype(np.int32)
 
     def evaluate(self) -> OrderedDict:
         """Sum over processes, print the table, write the files.

@@ -15,6 +15,7 @@ from ..engine.run import build_segmenter
 from ..engine.trainer import set_test_words
 from ..evaluation.semantic import OVSSemSegEvaluator
 from ..files.pictures import read_picture
+from ..words.label_space import label_space
 
 
 def picture_sheet(methods: Sequence[tuple[str, CfgNode]], samples: int) -> np.ndarray | None:
@@ -39,7 +40,8 @@ def picture_sheet(methods: Sequence[tuple[str, CfgNode]], samples: int) -> np.nd
     colors = palette(names)
     images = [read_picture(d["file_name"]) for d in chosen]
     drawn = [images]
-    for maps in ([load_labels(d) for d in chosen], *columns.values()):
+    space = label_space(dataset)
+    for maps in ([load_labels(d, space) for d in chosen], *columns.values()):
         drawn.append([overlay(i, m, colors) for i, m in zip(images, maps, strict=True)])
     grid = sheet(list(zip(*drawn, strict=True)), ["picture", "truth", *columns])
     return np.vstack([grid, legend(names, colors, grid.shape[1])])

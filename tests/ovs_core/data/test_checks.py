@@ -60,7 +60,11 @@ def test_good_report(tmp_path):
     ("labels", "kwargs", "message"),
     [
         ([flat(3)], {}, "values 3 are neither in 0..2 nor the ignore value 255"),
-        ([flat(0)], {"ignore": 2}, "ignore value 2 is one of the 3 class indices"),
+        (
+            [flat(0)],
+            {"ignore": 2},
+            "ignore_label 2 lies inside the class range 0..2",
+        ),
         ([flat(0)], {"names": 847, "ignore": 65535}, "8-bit labels cannot hold 847 classes"),
         ([np.zeros((4, 5), np.uint8)], {}, "is 4 x 5, its picture 4 x 4"),
         ([np.zeros((4, 4, 3), np.uint8)], {}, "holds RGB colours where one class id"),

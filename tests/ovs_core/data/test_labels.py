@@ -6,6 +6,7 @@ from PIL import Image
 
 from ovs_core.data import labels
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE, LabelSpace
 
 
 @pytest.mark.parametrize(("dtype", "suffix"), [(np.uint8, ".png"), (np.uint16, ".png"),
@@ -41,14 +42,16 @@ def test_colours_are_refused(tmp_path):
 def test_broken_file_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"a\.png: cannot read the label file"):
-        labels.load_labels({"sem_seg_file_name": str(tmp_path / "a.png")})
+        labels.stored_labels({"sem_seg_file_name": str(tmp_path / "a.png")})
 
 
-def test_range_check():
-    good = np.array([[0, 4, 255]], np.uint8)
-    labels.check_label_range(good, 5, 255, path="a.png")
-    with pytest.raises(UserError, match=r"a\.png: label value 5, 7 is outside 0\.\.4"):
-        labels.check_label_range(np.array([[5, 7, 255]], np.uint8), 5, 255, path="a.png")
+def test_stored_and_canonical_labels_of_a_record(tmp_path):
+    Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8)).save(tmp_path / "a.png")
+    record = {"sem_seg_file_name": str(tmp_path / "a.png"), "label_rule": ("zero_is_ignore",)}
+    assert labels.stored_labels(record).tolist() == [[255, 0, 1, 255]]
+    assert labels.load_labels(record, LabelSpace(2)).tolist() == [[IGNORE, 0, 1, IGNORE]]
+    with pytest.raises(UserError, match=r"a\.png: label value 1 is outside 0\.\.0"):
+        labels.load_labels(record, LabelSpace(1))
 
 
 def test_segment_colours_there_and_back():

@@ -12,8 +12,9 @@ from PIL import Image
 
 from ovs_core.data import SemanticDatasetMapper, build_mapper, dataset_dicts
 from ovs_core.data.config import add_data_config
-from ovs_core.data.mapper import label_space, read_picture
+from ovs_core.data.mapper import read_picture
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE, UNSEEN
 from tests.miniatures import SOURCES, write_layout
 
 NAME = "mapper_test_world"
@@ -107,7 +108,8 @@ def test_crop_and_padding(record):
     assert mapped["image"].shape == (3, 24, 24) and mapped["sem_seg"].shape == (24, 24)
     padding = mapped["padding_mask"]
     assert padding.sum() == 24 * 24 - 16 * 20 and not padding[:16, :20].any()
-    assert (mapped["image"][:, padding] == 128).all() and (mapped["sem_seg"][padding] == 255).all()
+    assert (mapped["image"][:, padding] == 128).all()
+    assert (mapped["sem_seg"][padding] == IGNORE).all()
 
 
 def test_colours_change_the_picture_only(record):
@@ -124,10 +126,10 @@ def test_colours_change_the_picture_only(record):
 @pytest.mark.parametrize(
     ("unseen", "renumber", "expected"),
     [
-        ("keep", False, {1: 1, 4: 4, 5: 5, 255: 255}),
-        ("ignore", False, {1: 255, 4: 255, 5: 5}),
-        ("mark", False, {1: -1, 4: -1, 2: 2, 255: 255}),
-        ("mark", True, {0: 0, 1: -1, 2: 1, 3: 2, 4: -1, 5: 3, 255: 255}),
+        ("keep", False, {1: 1, 4: 4, 5: 5, IGNORE: IGNORE}),
+        ("ignore", False, {1: IGNORE, 4: IGNORE, 5: 5}),
+        ("mark", False, {1: UNSEEN, 4: UNSEEN, 2: 2, IGNORE: IGNORE}),
+        ("mark", True, {0: 0, 1: UNSEEN, 2: 1, 3: 2, 4: UNSEEN, 5: 3, IGNORE: IGNORE}),
     ],
 )
 def test_unseen_classes(record, unseen, renumber, expected):
@@ -147,8 +149,27 @@ def test_unseen_needs_a_split(record):
     cfg.DATASETS.TRAIN = ("mapper_test_plain",)
     with pytest.raises(UserError, match="'mapper_test_plain' has no such split"):
         build_mapper(cfg, is_train=True)
-    with pytest.raises(UserError, match="UNSEEN_LABELS is 'ignor'. Did you mean 'ignore'"):
+    with pytest.raises(UserError, match="UNSEEN_LABELS: 'ignor' is unknown. Did you mean 'ignore'"):
         build_mapper(config(DATASETS__UNSEEN_LABELS="ignor"), is_train=True)
+
+
+def test_kept_unseen_classes_cannot_be_told_from_renumbered_ones():
+    with pytest.raises(UserError, match="RENUMBER_SEEN needs UNSEEN_LABELS ignore or mark"):
+        build_mapper(config(DATASETS__RENUMBER_SEEN=True), is_train=True)
+
+
+def test_the_dataset_states_its_ignore_value(record, tmp_path):
+    name = "mapper_test_254"
+    MetadataCatalog.get(name).set(stuff_classes=list("abcdef"), ignore_label=254)
+    labels = np.asarray(Image.open(record["sem_seg_file_name"])).copy()
+    labels[labels == 255] = 254
+    Image.fromarray(labels).save(tmp_path / "other.png")
+    other = {**record, "sem_seg_file_name": str(tmp_path / "other.png"), "dataset_name": name}
+    assert torch.equal(plain()(other)["sem_seg"], plain()(record)["sem_seg"])
+    cfg = config()
+    cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 254
+    with pytest.raises(UserError, match="IGNORE_VALUE is 254, .* stated by its dataset"):
+        build_mapper(cfg, is_train=True)
 
 
 def test_16_bit_labels_survive(root):
@@ -156,13 +177,13 @@ def test_16_bit_labels_survive(root):
     (record,) = dataset_dicts(["ade20k_847_val"])
     mapped = plain(size_divisibility=32)(record)
     assert np.array_equal(mapped["sem_seg"][:12, :16].numpy(), truth)
-    assert (mapped["sem_seg"][mapped["padding_mask"]] == 65535).all()
+    assert (mapped["sem_seg"][mapped["padding_mask"]] == IGNORE).all()
 
 
 def test_label_rule_is_applied(root):
     SOURCES["voc2012"](root)
     record = {r["image_id"]: r for r in dataset_dicts(["voc_20_val"])}["2007_000033"]
-    assert plain()(record)["sem_seg"][0, ::4].tolist() == [255, 0, 255, 19]
+    assert plain()(record)["sem_seg"][0, ::4].tolist() == [IGNORE, 0, IGNORE, 19]
 
 
 def test_exif_turns_the_picture(tmp_path, record):
@@ -220,5 +241,3 @@ def test_unknown_names():
     message = "INPUT.MAPPER: unknown mapper.*Did you mean 'SemanticDatasetMapper'"
     with pytest.raises(UserError, match=message):
         build_mapper(config(INPUT__MAPPER="SemanticDatasetMaper"), is_train=True)
-    with pytest.raises(UserError, match="unknown data set 'mapper_test_worl'"):
-        label_space("mapper_test_worl")

@@ -12,6 +12,7 @@ from PIL import Image
 from ovs_core.data import SemanticDatasetMapper, dataset_dicts, register_yaml_datasets
 from ovs_core.data.own_datasets import read_yaml_datasets
 from ovs_core.errors import UserError
+from ovs_core.words.label_space import IGNORE
 from tests.miniatures import SOURCES
 
 _numbers = itertools.count()
@@ -49,7 +50,7 @@ def test_semantic(folder):
     assert (metadata.seen_classes, metadata.unseen_classes) == ([0, 1], [2])
     assert len(metadata.stuff_colors) == 3 and metadata.evaluator_type == "sem_seg"
     mapped = SemanticDatasetMapper(True, augmentations=[], unseen="ignore")(records[0])
-    assert mapped["sem_seg"][0].tolist() == [0, 0, 1, 1, 255, 255, 255, 255]
+    assert mapped["sem_seg"][0].tolist() == [0, 0, 1, 1] + [IGNORE] * 4
 
 
 def test_list_subset_and_rules(folder):

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ovs_core.clip import ImageEncoder
 from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.segmenter import Segmenter
+from ovs_core.words.label_space import IGNORE
 
 CLASSES = ["red", "green", "blue"]
 CLIP = {
@@ -58,7 +59,7 @@ class Toy(Segmenter):
         images = torch.stack([self.normalize(one["image"]) for one in batched_inputs])
         truth = torch.stack([one["sem_seg"] for one in batched_inputs])
         logits = F.interpolate(self.score(self.encode(images)), truth.shape[-2:], mode="bilinear")
-        return {"loss_sem_seg": F.cross_entropy(logits, truth, ignore_index=255)}
+        return {"loss_sem_seg": F.cross_entropy(logits, truth, ignore_index=IGNORE)}
 
 
 def write_world(folder: Path, count: int = 8) -> None:

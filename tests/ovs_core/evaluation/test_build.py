@@ -46,6 +46,14 @@ def test_panoptic_type_measures_what_the_data_set_has(register_panoptic):
     assert type(evaluator) is OVSPanopticEvaluator  # no stuff_classes, no json_file
 
 
+def test_semantic_labels_of_another_class_list_are_not_scored(register_panoptic):
+    categories = [{"id": 1, "isthing": 1}]
+    name = register_panoptic([np.array([[1]])], [[{"id": 1, "category_id": 1}]], categories)
+    MetadataCatalog.get(name).set(stuff_classes=["thing"], label_class_list="coco_stuff_171")
+    evaluator = build_evaluator(name, evaluator_type="coco_panoptic_seg")
+    assert type(evaluator) is OVSPanopticEvaluator
+
+
 def test_tasks_can_be_chosen(register):
     name = register(TRUTH, 3)
     MetadataCatalog.get(name).panoptic_json = "there.json"

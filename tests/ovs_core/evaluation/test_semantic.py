@@ -264,6 +264,12 @@ def test_ignore_value_inside_the_class_range(register):
         OVSSemSegEvaluator(name)
 
 
+def test_labels_of_another_class_list_than_the_words(register):
+    name = register([np.zeros((1, 2), np.uint8)], 3, label_class_list="pascal_voc_20")
+    with pytest.raises(UserError, match="labels are of another class list with 20 classes"):
+        OVSSemSegEvaluator(name)
+
+
 def test_class_named_twice(register):
     name = register([np.zeros((1, 2), np.uint8)], 2)
     MetadataCatalog.get(name).stuff_classes[1] = "class 0"

@@ -26,6 +26,7 @@ from ovs_core.evaluation.confusion import (
 from ovs_core.evaluation.instance import ap50_split
 from ovs_core.evaluation.panoptic_quality import PanopticFigures, PanopticMatcher
 from ovs_core.modeling.label_argmax import argmax_upsample
+from ovs_core.words.label_space import IGNORE, LabelSpace
 
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
 
@@ -245,8 +246,8 @@ def _pairs(case: ParityCase) -> list[Pair]:
 
 
 def _prepare(prediction: np.ndarray, truth: np.ndarray, num_classes: int, ignore: int) -> Pair:
-    truth = truth.astype(np.int32)
-    return prediction.astype(np.int32), np.where(truth == ignore, num_classes, truth)
+    truth = LabelSpace(num_classes, ignore).canonical(truth, path="reference truth")
+    return prediction.astype(np.int32), np.where(truth == IGNORE, num_classes, truth)
 
 
 def _drop_others(truth: np.ndarray, num_classes: int) -> np.ndarray:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
-from ovs_core.data.label_rules import convert_labels, seen_map
+from ovs_core.data.label_rules import convert_labels
 from ovs_core.data.labels import object_ids_from_color
 from ovs_core.data.preparation.ade20k_full import reduced_size, resize_label
 from ovs_core.words.class_lists import load_split
+from ovs_core.words.label_space import UNSEEN, ClassSplit
 
+from ..reference_labels import canonical, stored
 from ..runner import ParityCase, parity_runner
 
 _RULES = {
@@ -39,6 +42,7 @@ def run_label_conversion(case: ParityCase) -> Mapping[str, np.ndarray]:
     size = tuple(raw["ade847_nearest_size"].tolist())
     out["ade847_nearest_label"] = resize_label(raw["ade847_nearest_label"], size)
     for name in (key for key in raw if key.startswith("seen_map_")):
-        split = load_split(name.removeprefix("seen_map_"))
-        out[name] = seen_map(raw[name], split.seen, split.unseen)
+        stated = load_split(name.removeprefix("seen_map_"))
+        labels = canonical(torch.from_numpy(raw[name].astype(np.int64)))
+        out[name] = stored(ClassSplit(stated.seen, stated.unseen).relabel(labels, hidden=UNSEEN))
     return out

@@ -23,6 +23,7 @@ from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.modeling.cost_aggregation import CostAggregation, cost_volume
 from ovs_core.modeling.protocols import Slide, Whole
 
+from ..reference_labels import canonical
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
 from .algebra import Outputs, gradient_tolerance
 from .build import aggregation, clip_weights, fullsize_model, sliding, tiny_clip, tiny_model
@@ -269,7 +270,7 @@ def _decoder_gradients(model: CATSeg) -> Outputs:
 def _batch(case: ParityCase) -> list[dict]:
     inputs = case.tensors()
     pairs = zip(inputs["images_uint8"], inputs["sem_seg"], strict=True)
-    return [{"image": image, "sem_seg": target} for image, target in pairs]
+    return [{"image": image, "sem_seg": canonical(target)} for image, target in pairs]
 
 
 def _released_solver():

@@ -12,6 +12,7 @@ from PIL import Image
 from maftplus.mappers import MaskPanopticMapper, MaskSemanticMapper, large_scale_jitter
 from ovs_core.engine.config import get_ovs_cfg
 
+from ..reference_labels import stored
 from ..runner import ParityCase, parity_runner
 from .mask2former import Results
 
@@ -71,7 +72,7 @@ def run_semantic_mapper(case: ParityCase) -> Results:
     instances = mapped["instances"]
     return {
         "image": mapped["image"],
-        "sem_seg": mapped["sem_seg"],
+        "sem_seg": stored(mapped["sem_seg"]),
         "gt_classes": instances.gt_classes,
         "gt_masks": instances.gt_masks.tensor,
     }

@@ -8,6 +8,7 @@ from sptseg.decoder import describe
 from sptseg.model import pixel_accuracy
 from sptseg.window_scores import seen_biased
 
+from ..reference_labels import canonical
 from ..runner import ParityCase
 from .common import (
     LAYERS,
@@ -114,7 +115,7 @@ def run_decode_head(case: ParityCase) -> Results:
 def run_losses(case: ParityCase) -> Results:
     """Weighted losses, their gradients, and the accuracy."""
     x = case.tensors()
-    masks, labels = x["pred_masks"].requires_grad_(), x["label"]
+    masks, labels = x["pred_masks"].requires_grad_(), canonical(x["label"])
     out: Results = {"acc_seg": pixel_accuracy(masks, labels).view(1)}
     for name, value in make_loss(case)(masks, labels).items():
         out[LOSS_NAMES[name]] = value

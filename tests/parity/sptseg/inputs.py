@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from ovs_core.data.mmseg_pipeline import TrainingAugmentation, resize_short_side
 from ovs_core.engine.schedules import poly_rate
-from sptseg.split import IGNORE
+from ovs_core.words.label_space import IGNORE
 
+from ..reference_labels import canonical, stored
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
 from .common import METHODS, Results, runner
 
@@ -68,11 +69,12 @@ def run_train_pipeline(case: ParityCase) -> Results:
     out: Results = {}
     for i, one in enumerate(case.meta["cases"]):
         np.random.seed(one["numpy_seed"])
-        picture, labels = augment(case.inputs[f"img_bgr{i}"][..., ::-1], case.inputs[f"label{i}"])
+        truth = canonical(torch.from_numpy(case.inputs[f"label{i}"].astype(np.float64)))
+        picture, labels = augment(case.inputs[f"img_bgr{i}"][..., ::-1], truth.numpy())
         below, right = (c["crop"] - side for side in labels.shape)
         out[f"img{i}"] = F.pad(_normalised(picture, case), (0, right, 0, below))
         padded = np.pad(labels, ((0, below), (0, right)), constant_values=IGNORE)
-        out[f"label{i}"] = padded.astype(np.int64)
+        out[f"label{i}"] = stored(torch.from_numpy(padded.astype(np.int64)))
     return out
 
 

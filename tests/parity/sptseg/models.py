@@ -10,6 +10,7 @@ from ovs_core.words.vocabulary import Vocabulary
 from sptseg.model import SPTSeg, pixel_accuracy
 from sptseg.published import our_name
 
+from ..reference_labels import canonical, stored
 from ..runner import ParityCase
 from .common import (
     LOSS_NAMES,
@@ -38,13 +39,14 @@ def run_train_step(case: ParityCase) -> Results:
     out: Results = {}
     for step in range(case.config["optim_steps"]):
         logits = model.masks(model.encode(x["img"]), model.trained_text())
-        labels = model.targets(x["label"], logits)
+        labels = model.targets(canonical(x["label"]), logits)
         losses = model.loss(logits, labels)
         optimizer.zero_grad()
         sum(losses.values()).backward()
         if step == 0:
             out = _results(model, logits, labels, losses)
-            out["label_after_mapping"] = model.split.map_labels(x["label"], model.mode)
+            mapped = model.split.map_labels(canonical(x["label"]), model.mode)
+            out["label_after_mapping"] = stored(mapped)
             out |= {f"grad/{k}": g.clone() for k, g in gradients(model, published)}
         optimizer.step()
     state = model.state_dict()
@@ -75,7 +77,7 @@ def run_eval(case: ParityCase) -> Results:
 def _results(model: SPTSeg, logits: Tensor, labels: Tensor, losses: dict[str, Tensor]) -> Results:
     return {
         "pred_masks": enlarged(logits, tuple(labels.shape[-2:])),
-        "label_used_by_loss": labels,
+        "label_used_by_loss": stored(labels),
         "decode.acc_seg": pixel_accuracy(logits, labels).view(1),
         "total_loss": sum(losses.values()),
         **{f"decode.{LOSS_NAMES[k]}": v.view(1) for k, v in losses.items()},
