@@ -2,22 +2,19 @@
 
 import json
 import math
-import runpy
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ovs_core import list_configs
+from ovs_core.commands import main
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
 from ovs_core.methods.configs import find_config
 from tests.miniatures import SOURCES
 from tests.miniatures.stripes import write_stripes
 
-DATASETS = Path(__file__).parents[2] / "datasets"
 # The detector learns boxes, which have no unlabelled pixels.
 TINY = [n for n in list_configs() if n.split("/")[1].startswith("tiny")]
 PREPARED = {
@@ -98,9 +95,7 @@ def archives(tmp_path_factory):
         patch.setenv("DETECTRON2_DATASETS", str(root))
         for source in PREPARED.values():
             SOURCES[source](root)
-            script = str(DATASETS / f"prepare_{source}.py")
-            patch.setattr(sys, "argv", [script, "--workers", "1"])
-            runpy.run_path(script, run_name="__main__")
+            assert main(["prepare", source, "--workers", "1"]) == 0
         yield root
 
 
