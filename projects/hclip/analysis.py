@@ -51,7 +51,7 @@ def layer_reports(model: CATSeg) -> Iterator[LayerReport]:
     Raises:
         UserError: if it is adapted in another way.
     """
-    finished = _adaptation(model).finished_blocks()
+    finished = adaptation_of(model).finished_blocks()
     towers = {"text": model.clip.model.transformer, "image": model.clip.visual.transformer}
     for name, tower in towers.items():
         for layer, block in enumerate(tower.resblocks):
@@ -139,7 +139,12 @@ def _draw_matrices(
     pyplot.close(figure)
 
 
-def _adaptation(model: CATSeg) -> POPAdaptation:
+def adaptation_of(model: CATSeg) -> POPAdaptation:
+    """Give the rotations of a model adapted by H-CLIP or OFT.
+
+    Raises:
+        UserError: if it is adapted in another way.
+    """
     if not isinstance(model.adaptation, POPAdaptation):
         raise UserError(
             f"MODEL.CATSEG.FINETUNE {model.finetune.mode} has no rotations to look at; "

@@ -67,7 +67,7 @@ def rename(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
     """
     if {"visual.conv1.weight", "token_embedding.weight"} <= tensors.keys():
         raise UserError(
-            "MODEL.WEIGHTS is a plain CLIP (perhaps one written by tools/merge_clip.py), not a "
+            "MODEL.WEIGHTS is a plain CLIP (perhaps one written by ovsuite merge), not a "
             "checkpoint of this method; give it as MODEL.CLIP.PRETRAINED"
         )
     known = model.state_dict().keys()

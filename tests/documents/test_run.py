@@ -108,7 +108,8 @@ def tiny_commands():
             continue
         for block in blocks(document):
             for words in commands(block):
-                if words[:2] == ["python", "train_net.py"] and any("tiny" in w for w in words):
+                runs = words[:2] in (["ovsuite", "train"], ["ovsuite", "evaluate"])
+                if runs and any(w.partition("/")[2].endswith("tiny") for w in words):
                     yield pytest.param(document, words, id=f"{block.place} {words[-1]}")
 
 
@@ -121,7 +122,7 @@ def test_a_tiny_command_runs(document, words, tmp_path, monkeypatch):
     for block in blocks(document):
         if match := re.match(r"# (\w+\.py)\n", block.text):
             (tmp_path / match[1]).write_text(block.text)
-    short = [] if "--eval-only" in words else ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
+    short = [] if "evaluate" in words else ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
     run_command([*words, *short, "MODEL.DEVICE", "cpu"], monkeypatch)
     assert any((tmp_path / "output").iterdir())
 

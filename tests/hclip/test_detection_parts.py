@@ -81,7 +81,7 @@ def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mo
     assert encoder.clip.identity.text_fingerprint != model.clip.identity.text_fingerprint
     if not model.adaptation.foldable:
         return
-    fold(model.adaptation, model.clip)  # what tools/merge_clip.py writes
+    fold(model.adaptation, model.clip)  # what ovsuite merge writes
     merged = AdaptedEncoder(model.clip, FREEZE, taps=(0, 1, 2, 2))(images)
     torch.testing.assert_close(merged.dense, given.dense, atol=1e-4, rtol=1e-4)
     for a, b in zip(merged.taps, given.taps, strict=True):

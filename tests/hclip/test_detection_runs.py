@@ -1,6 +1,7 @@
 """The detector as a whole: configs, words, pictures without boxes, training, resume."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from PIL import Image
 
+from hclip.commands.visualize import draw_detections
 from hclip.config import finetune_settings
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
@@ -225,14 +228,13 @@ def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world,
 
 
 def test_the_sheet_shows_truth_and_detections(made, detector, small_world, tmp_path):
-    from visualize_hclip_detection import draw
-
     small_world(1, 2)
     cfg, _ = made
     records = dataset_dicts(["embedded_detection_val"])
-    path = draw(cfg, records, tmp_path / "sheet.png", threshold=0.05)
-    words = draw(cfg, records, tmp_path / "words.png", words="rocket, sky", threshold=0.05)
-    assert path.is_file() and words.is_file()
+    args = Namespace(pictures=[], samples=2, words=None, threshold=0.05, output=tmp_path)
+    truth = Image.open(draw_detections(cfg, args)).width
+    own = Namespace(**vars(args) | {"words": "rocket, sky", "output": tmp_path / "own"})
+    assert Image.open(draw_detections(cfg, own)).width < truth  # no truth for own words
     assert set(build_mapper(cfg, is_train=False)(records[0])) >= {"image", "height", "width"}
 
 

@@ -8,12 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import analyse_hclip
-import merge_clip
 import pytest
 import torch
 from PIL import Image
 
+from ovs_core.commands import main
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run
 from ovs_core.errors import UserError
@@ -124,13 +123,12 @@ def test_half_precision_learns_the_same(config, trained, dtype, tmp_path):
 
 
 @pytest.mark.slow
-def test_merged_and_adapted_weights_are_not_mistaken_for_each_other(config, trained, monkeypatch):
+def test_merged_and_adapted_weights_are_not_mistaken_for_each_other(config, trained, capsys):
     merged = config.parent / "merged.safetensors"
-    command = ["merge_clip", "--config-file", str(config), "--weights", str(trained), "--output"]
-    monkeypatch.setattr(sys, "argv", [*command, str(merged)])
-    assert merge_clip.main() == 0
-    with pytest.raises(UserError, match="exists already"):
-        merge_clip.main()
+    command = ["merge", str(config), "--weights", str(trained), "--output", str(merged)]
+    assert main(command) == 0
+    assert main(command) == 1
+    assert "exists already" in capsys.readouterr().err
     with pytest.raises(UserError, match="give it as MODEL.CLIP.PRETRAINED"):
         build_segmenter(load_cfg(config, options(merged)))
     with pytest.raises(UserError, match="was trained on CLIP"):  # it would be adapted twice
@@ -155,10 +153,10 @@ def load_cfg_and_build(config, *more):
 
 
 @pytest.mark.slow
-def test_the_analysis_command_prints_and_draws(config, trained, monkeypatch, capsys, tmp_path):
-    command = ["analyse_hclip", "--config-file", str(config), "--weights", str(trained), "--energy"]
-    monkeypatch.setattr(sys, "argv", [*command, "--pictures", str(tmp_path / "relations")])
-    assert analyse_hclip.main() == 0
+def test_analysis_prints_and_relations_are_drawn(config, trained, capsys, tmp_path):
+    chosen = [str(config), "--weights", str(trained)]
+    assert main(["analyse", *chosen, "--energy"]) == 0
+    assert main(["visualize", *chosen, "--output", str(tmp_path / "relations")]) == 0
     shown = capsys.readouterr().out
     assert "effective" in shown and "text tower" in shown
     rows = [line.split() for line in shown.splitlines() if len(line.split()) == 7]

@@ -3,7 +3,7 @@
 A subcommand is a module of this folder with ``SUMMARY`` (one line), ``EXAMPLES`` (command lines as
 typed), ``add_arguments(parser)`` and ``run(args)``, which gives the exit code. Its docstring
 describes it under ``-h``. What takes long to import (torch, Detectron2) is imported inside ``run``,
-so that the help is quick.
+so that the help is quick. Some get their substance from the projects, see ``offered``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from types import ModuleType
 
 from .. import __version__
 from ..errors import UserError
-from .options import HelpFormatter, read_rest
+from .offered import OFFERED, add_offered
+from .options import HelpFormatter, examples, read_rest
 
 # As typed; the module's name has "_" for "-". The order is that of the help.
 COMMANDS = (
@@ -29,6 +30,9 @@ COMMANDS = (
     "evaluate",
     "train",
     "export",
+    "merge",
+    "visualize",
+    "analyse",
     "methods",
     "prepare",
     "check-dataset",
@@ -53,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(argv)
     except SystemExit as stop:  # argparse has printed the help or the error
         return int(stop.code or 0)
+    except UserError as error:  # a method that adds options, misspelt
+        return _failed(str(error), "--verbose" in argv)
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
     )
@@ -95,7 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = build_parser(argv)
     args, rest = parser.parse_known_args(argv)
     read_rest(args, rest, parser.error)
-    if "method" in args and args.method is None and args.command != "methods":
+    if "method" in args and args.method is None:
         parser.error(f"name the method: ovsuite {args.command} METHOD, or --method METHOD")
     return args
 
@@ -118,14 +124,18 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=module.SUMMARY,
             description=module.__doc__,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
             formatter_class=HelpFormatter,
         )
         sub.set_defaults(command=name)
         sub.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS,
                          help=argparse.SUPPRESS)  # fmt: skip
-        if name in argv:
-            module.add_arguments(sub)
+        if name not in argv:
+            continue
+        module.add_arguments(sub)
+        if name in OFFERED:
+            add_offered(sub, name, argv[argv.index(name) + 1 :])
+        else:
+            sub.epilog = examples(module.EXAMPLES)
     return parser
 
 

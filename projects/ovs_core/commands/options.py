@@ -36,6 +36,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{action.help} (%(default)s)"
 
 
+def examples(lines: Sequence[str]) -> str:
+    """Lay command lines out for the end of a help text."""
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def tool_parser(description: str | None) -> ArgumentParser:
     """Give the parser of a script whose docstring is its help."""
     return ArgumentParser(description=description, formatter_class=HelpFormatter)

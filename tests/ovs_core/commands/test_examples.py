@@ -1,5 +1,6 @@
 """The examples that the help shows run as they stand."""
 
+import re
 import shlex
 from email.message import Message
 
@@ -7,7 +8,9 @@ import pytest
 from PIL import Image
 
 from ovs_core.commands import load_command, main
+from ovs_core.commands.offered import OFFERED, load_offer, offering
 
+OFFERS = [(name, project) for name in OFFERED for project in offering(name)]
 QUICK = ("segment", "methods", "doctor", "prepare")
 SLOW = ("check-dataset", "compare", "evaluate", "train")
 
@@ -29,6 +32,22 @@ def test_examples(user, capsys, name):
         assert main(["segment", "photo.jpg", "--words", "car, sky", "--method",
                      "output/hclip_tiny", "--output", "trained"]) == 0  # fmt: skip
         assert "mean nothing" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "project"), OFFERS)
+def test_examples_of_what_projects_offer(user, capsys, name, project):
+    lines = load_offer(name, project).EXAMPLES
+    for trained in set(re.findall(r"output/(\w+)_tiny", " ".join(lines))):
+        assert main(["train", f"{trained}/tiny", "--device", "cpu", "SOLVER.MAX_ITER", "1",
+                     "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()"]) == 0  # fmt: skip
+    for line in lines:
+        capsys.readouterr()
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+        shown = capsys.readouterr().out
+        assert shown
+        if name == "visualize":
+            assert (user / shown.splitlines()[-1].split(": ")[0]).exists()
 
 
 def test_doctor_says_what_is_there_and_what_is_not(capsys, monkeypatch, tmp_path):
