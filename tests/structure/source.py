@@ -39,6 +39,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def room(path: Path) -> str:
+    """``ovs_core.clip`` for a file of the core, ``hclip`` for one of a method."""
+    parts = module_name(path).split(".")
+    return ".".join(parts[:2] if parts[0] == "ovs_core" else parts[:1])
+
+
 def expect_none(found: Iterable[str]) -> None:
     """Fail with one line for each thing that was found."""
     lines = sorted(set(found))
