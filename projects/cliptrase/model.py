@@ -123,10 +123,10 @@ class CLIPtrase(Segmenter):
         mean, std = (torch.tensor(s, device=self.device).view(3, 1, 1) for s in self._statistics)
         return (picture.to(self.device).float() - mean) / std
 
-    def text_features(self) -> Tensor:
+    def encode_words(self) -> Tensor:
         """(K, D) unit text vectors; under SCLIP's own protocol one per synonym."""
         if self.sclip is None:
-            return super().text_features()
+            return super().encode_words()
         return self.text_embedder.texts(self.vocabulary.texts, self.templates)
 
     def encode(self, images: Tensor) -> Dense:

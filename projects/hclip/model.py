@@ -173,7 +173,7 @@ class CATSeg(Segmenter):
         """Probabilities of independent classes with the released loss, logits with the other."""
         return maps.sigmoid() if self.loss == "bce" else maps
 
-    def text_features(self) -> Tensor:
+    def encode_words(self) -> Tensor:
         """(K, P, E) unit features of the current words.
 
         With gradients they are computed in every call; without, once until words or weights change.

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ovs_core.commands import main
+from ovs_core.data.embedded.vocabulary import SEMANTIC_NAMES
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
-from ovs_core.export import _build, compare, export, load_program
+from ovs_core.export import compare, export, load_program
+from ovs_core.export.run import _build
 from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.words.vocabulary import Vocabulary
 
@@ -85,6 +87,8 @@ def test_another_program_does_not_pass(tmp_path):
         (["--output", "there.pt2/a.pt2"], "cannot write into this folder"),
         (["--output", "a.pt2", "--size", "20x2000"], "8 times the other"),
         (["--output", "a.pt2", "--words", "car, car"], "car"),
+        (["--output", "a.pth"], "CLIPtrase has no file of its own; write a .pt2 or .onnx file"),
+        (["--output", "a.pth", "--scores"], "a method's own file gives labels"),
         (["--output", "a.pt2", "--pictures", "none.png"], "none.png: no such picture"),
         (["--output", "a.pt2", "--opts", "MODEL.CLIPTRASE.MTHOD", "clip"], "Did you mean"),
         (["--output", "a.pt2", "--weights", "none.pth"], "none.pth"),
@@ -103,6 +107,31 @@ def test_wrong_arguments_are_refused(arguments, message, tmp_path, monkeypatch, 
 def test_a_detector_is_no_segmenter(tmp_path):
     with pytest.raises(UserError, match="HCLIPDetector, which does not segment"):
         export(config("hclip/detection/tiny"), WORDS, tmp_path / "a.pt2", size=SIZE)
+
+
+def test_a_program_needs_a_size_and_words(tmp_path, capsys):
+    assert main(["export", "cliptrase/tiny_scr", "--output", str(tmp_path / "a.pt2")]) == 1
+    assert "give --size HxW" in capsys.readouterr().err
+    cfg = config("cliptrase/tiny_scr")
+    cfg.DATASETS.TEST = ()
+    with pytest.raises(UserError, match="names no DATASETS.TEST, so give --words"):
+        export(cfg, None, tmp_path / "a.pt2", size=SIZE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_words_the_file_knows_the_classes_of_the_test_set(tmp_path):
+    path = tmp_path / "scr.pt2"
+    assert export(config("cliptrase/tiny_scr"), None, path, size=SIZE).passed
+    _, record = load_program(path)
+    assert record["names"] == list(SEMANTIC_NAMES)
+
+
+def test_fixed_text_is_that_of_the_current_words():
+    model = _build(config("cliptrase/tiny_scr"), Vocabulary.parse("car, sky"))
+    model.fix_text()
+    assert model.text_features() is model.text_features()
+    model.set_vocabulary("car, sky, tree")
+    assert model.text_features().shape[0] == 3
 
 
 def test_the_command_reports(tmp_path, capsys):

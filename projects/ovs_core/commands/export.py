@@ -1,8 +1,11 @@
 """Write a method with fixed words as one file that runs without the suite.
 
-The file takes a picture of the stated size, (3, H, W) float32 RGB in 0..255, and gives its label
-map (H, W). Its name chooses the kind: .pt2 for a torch.export program (needs only PyTorch), .onnx
-for ONNX. After writing, the file is read back and compared with the model.
+The ending of the file's name chooses its kind: .pt2 for a torch.export program (needs only
+PyTorch), .onnx for ONNX. Such a program takes a picture of the stated size, (3, H, W) float32 RGB
+in 0..255, and gives its label map (H, W). A method of which a part runs alone, such as a student,
+has a kind of its own: .pth, for pictures of any size; its README says how it is read. Without
+--words the file knows the classes of the config's first test set. After writing, the file is read
+back and compared with the model.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from argparse import ArgumentParser, Namespace
 
 from . import options
 
-SUMMARY = "write a method with fixed words as a torch.export program or ONNX"
+SUMMARY = "write a method with fixed words as a torch.export program, ONNX, or a file of its own"
 EXAMPLES = (
-    'ovsuite export cliptrase/tiny_scr --words "car, tree, sky" --size 192x256 --output scr.pt2',
-    "ovsuite export clipteacher/segformer_b4_voc --weights voc.pth --words names.txt "
+    'ovsuite export --method cliptrase/tiny_scr --words "car, tree, sky" --size 192x256 '
+    "--output scr.pt2",
+    "ovsuite export --method clipteacher/segformer_b4_voc --weights voc.pth --words names.txt "
     "--size 512x512 --output student.onnx",
+    "ovsuite export --method clipteacher/segformer_b4_voc --weights voc.pth --output student.pth",
 )
 
 
@@ -23,9 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     options.add_method(parser)
     options.add_weights(parser)
-    options.add_words(parser, required=True)
-    options.add_size(parser, required=True)
+    options.add_words(parser)
+    options.add_size(parser)
     options.add_output(parser, required=True)
+    options.add_device(parser, "cpu")
     parser.add_argument("--scores", action="store_true", help="give the (K, H, W) scores, too")
     options.add_pictures(parser)
     options.add_overwrite(parser)
@@ -34,16 +40,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Export and report the comparison."""
-    from ..engine.config import load_cfg
     from ..export import export
-    from ..methods.configs import find_model
 
-    config, found = find_model(args.method)
-    weights = args.weights or found
-    chosen = ["MODEL.WEIGHTS", weights] if weights else []
-    cfg = load_cfg(config, ["MODEL.DEVICE", "cpu", *chosen, *args.opts])
     check = export(
-        cfg,
+        options.load_config_of(args),
         args.words,
         args.output,
         size=args.size,

@@ -5,14 +5,17 @@ Letters: B pictures, K classes, D joint width, H x W original picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError
+from ..words.vocabulary import Vocabulary
 from .contract import OpenVocabularyModel
 from .protocols import InferenceProtocol, Whole
 from .scores import Scores, Size, WindowScores
@@ -68,6 +71,7 @@ class Segmenter(OpenVocabularyModel):
         self.output = output
         self.text_encoder = TextEncoder(clip)
         self.text_embedder = TextEmbedder(self.text_encoder) if text_cache else None
+        self._fixed_text: tuple[Vocabulary, Tensor] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A method trains if it has losses."""
@@ -80,6 +84,16 @@ class Segmenter(OpenVocabularyModel):
         return self.clip.pixel_mean.device
 
     def text_features(self) -> Tensor:
+        """Text features of the current words, as ``encode_words`` gives them."""
+        if self._fixed_text is not None and self._fixed_text[0] is self.vocabulary:
+            return self._fixed_text[1]
+        return self.encode_words()
+
+    def fix_text(self) -> None:
+        """Keep the text features of the current words as the one tensor that a program needs."""
+        self._fixed_text = (self.vocabulary, self.text_features())
+
+    def encode_words(self) -> Tensor:
         """(K, D) unit class embeddings of the current words from the frozen text tower, cached."""
         if self.text_embedder is None:
             raise UserError("this method trains its text tower and must encode the words itself")
@@ -154,6 +168,23 @@ class Segmenter(OpenVocabularyModel):
         there is one, the setting that can be exported.
         """
         return ""
+
+    def export_own(self, path: Path, cfg: CfgNode) -> Callable[[Tensor], Tensor]:
+        """Write the method's own file with the current words, and read it back.
+
+        It is for a method of which a part runs alone, for pictures of any size.
+
+        Args:
+            path: file to write, a ``.pth``.
+            cfg: that the model was built from.
+
+        Returns:
+            What was read: a (3, H, W) RGB picture in 0..255 -> its labels (H, W) int64.
+
+        Raises:
+            UserError: if the method has no such file.
+        """
+        raise UserError(f"{type(self).__name__} has no file of its own; write a .pt2 or .onnx file")
 
     def bare_forward(self, images: Tensor) -> Any:
         """Run the network that this method stands on, and nothing else: the floor of a benchmark.
