@@ -1,14 +1,11 @@
 """A trained student as one file that runs without CLIP: weights, text features, names and bonus.
 
-Example:
-  python -m clipteacher.export clipteacher/tiny output/clipteacher_tiny/model_final.pth student.pth
+``ovsuite export --output student.pth`` writes it, ``load_student`` reads it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +13,16 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from ovs_core.engine.config import get_ovs_cfg, load_cfg
-from ovs_core.engine.run import build_segmenter
-from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
 from ovs_core.files.writing import atomic_path
-from ovs_core.methods.configs import find_config
 from ovs_core.modeling.build import build_protocol
 from ovs_core.modeling.checkpoint import read_checkpoint
 from ovs_core.modeling.protocols import InferenceProtocol
 from ovs_core.modeling.scores import Scores, WindowScores, size_of
 
 from .build import build_student
+from .config import add_clipteacher_config
 from .inference import add_unseen_bonus, class_logits, fit_protocol
-from .model import CLIPTeacher
 from .students import Student
 
 FORMAT = "clipteacher-student"
@@ -88,31 +81,30 @@ class ExportedStudent(nn.Module):
         return windows
 
 
-def export_student(model: CLIPTeacher, cfg: CfgNode, path: str | Path) -> Path:
-    """Write a student with the model's current words.
+def save_student(exported: ExportedStudent, cfg: CfgNode, path: str | Path) -> None:
+    """Write a student with its words.
 
     Args:
-        model: trained, with words.
-        cfg: that it was built from.
+        exported: what is written.
+        cfg: that its model was built from.
         path: file to write.
     """
     content: dict[str, Any] = {
         "format": FORMAT,
         "student_config": cfg.MODEL.CLIPTEACHER.STUDENT.dump(),
         "protocol_config": cfg.MODEL.OVS.PROTOCOL.dump(),
-        "student": {k: v.cpu() for k, v in model.student.state_dict().items()},
-        "text": model.text_features().cpu(),
-        "names": list(model.vocabulary.names),
-        "unseen": list(model.unseen),
-        "gamma": model.gamma,
+        "student": {k: v.cpu() for k, v in exported.student.state_dict().items()},
+        "text": exported.text.cpu(),
+        "names": list(exported.names),
+        "unseen": list(exported.unseen),
+        "gamma": exported.gamma,
     }
     with atomic_path(path) as part:
         torch.save(content, part)
-    return Path(path)
 
 
 def load_student(path: str | Path, device: str | torch.device = "cpu") -> ExportedStudent:
-    """Read a file of ``export_student``; no CLIP is built.
+    """Read a file of ``save_student``; no CLIP is built.
 
     Args:
         path: the file.
@@ -126,11 +118,8 @@ def load_student(path: str | Path, device: str | torch.device = "cpu") -> Export
     """
     data = read_checkpoint(path)
     if data.get("format") != FORMAT:
-        raise UserError(f"{path}: no exported student; write one with python -m clipteacher.export")
-    cfg = get_ovs_cfg()
-    cfg.MODEL.CLIPTEACHER.STUDENT.merge_from_other_cfg(CfgNode.load_cfg(data["student_config"]))
-    cfg.MODEL.OVS.PROTOCOL.merge_from_other_cfg(CfgNode.load_cfg(data["protocol_config"]))
-    cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS, cfg.MODEL.DEVICE = "", "cpu"
+        raise UserError(f"{path}: no exported student; write one with `ovsuite export`")
+    cfg = _config(data)
     student = build_student(cfg, data["text"].shape[1])
     try:
         student.load_state_dict(data["student"])
@@ -147,26 +136,11 @@ def load_student(path: str | Path, device: str | torch.device = "cpu") -> Export
     return exported.to(device).eval()
 
 
-def main() -> None:
-    """Export what the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="clipteacher/<config>, or a YAML file")
-    parser.add_argument("weights", help="checkpoint of a run")
-    parser.add_argument("output", type=Path, help="file to write")
-    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
-    args = parser.parse_intermixed_args()
-    cfg = load_cfg(find_config(args.config), ["MODEL.WEIGHTS", args.weights, *args.options])
-    if cfg.MODEL.META_ARCHITECTURE != "CLIPTeacher" or not cfg.DATASETS.TEST:
-        raise UserError("give a config of the project clipteacher that names a DATASETS.TEST")
-    model = build_segmenter(cfg)
-    set_test_words(cfg, model, cfg.DATASETS.TEST[0])
-    print(export_student(model, cfg, args.output))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def _config(data: Mapping[str, Any]) -> CfgNode:
+    """What the student and its protocol are built from; its weights come with the file."""
+    cfg = CfgNode({"MODEL": {"DEVICE": "cpu", "WEIGHTS": ""}})
+    add_clipteacher_config(cfg)
+    cfg.MODEL.CLIPTEACHER.STUDENT.merge_from_other_cfg(CfgNode.load_cfg(data["student_config"]))
+    cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS = ""
+    cfg.MODEL.OVS = CfgNode({"PROTOCOL": CfgNode.load_cfg(data["protocol_config"])})
+    return cfg

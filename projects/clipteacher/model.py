@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
 from .batch import Batch, make_batch
 from .build import clipteacher_arguments
+from .export import ExportedStudent, load_student, save_student
 from .inference import add_unseen_bonus, class_logits, fit_protocol
 from .objective import Material, Objective, Step
 from .students import Student
@@ -91,6 +93,22 @@ class CLIPTeacher(Segmenter):
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Logits with the bonus of the unseen classes."""
         return add_unseen_bonus(maps, which, self.unseen, self.gamma)
+
+    def exported(self) -> ExportedStudent:
+        """Give the student with the current words, as it runs without CLIP."""
+        return ExportedStudent(
+            self.student,
+            self.text_features(),
+            names=self.vocabulary.names,
+            unseen=self.unseen,
+            gamma=self.gamma,
+            protocol=self.protocol,
+        )
+
+    def export_own(self, path: Path, cfg: CfgNode) -> ExportedStudent:
+        """Write the student with the current words; see ``Segmenter.export_own``."""
+        save_student(self.exported(), cfg, path)
+        return load_student(path, self.device)
 
     def bare_forward(self, images: Tensor) -> Tensor:
         """The student alone, its C channels included; see ``Segmenter.bare_forward``."""

@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clipteacher.build import build_student
-from clipteacher.export import export_student, load_student
+from clipteacher.export import ExportedStudent, load_student
 from clipteacher.figures import training_sheet
 from clipteacher.students import STUDENT_REGISTRY
 from ovs_core.errors import UserError
@@ -119,8 +119,8 @@ def test_exported_student_gives_the_same_labels_without_clip(
     tiny_model, tiny_cfg, samples, tmp_path
 ):
     model, picture = tiny_model().eval(), samples(1, (48, 72))[0]["image"]
-    path = export_student(model, tiny_cfg(), tmp_path / "student.pth")
-    exported = load_student(path)
+    exported = model.export_own(tmp_path / "student.pth", tiny_cfg())
+    assert isinstance(exported, ExportedStudent)
     labels = model([{"image": picture, "height": 50, "width": 70}])[0]["sem_seg_labels"]
     assert torch.equal(exported(picture, (50, 70)), labels)
     assert not any("visual" in name for name in exported.state_dict())

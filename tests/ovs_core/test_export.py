@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
+from clipteacher.export import load_student
 from ovs_core.commands import main
 from ovs_core.data.embedded.vocabulary import SEMANTIC_NAMES
 from ovs_core.engine.config import load_cfg
@@ -132,6 +133,15 @@ def test_fixed_text_is_that_of_the_current_words():
     assert model.text_features() is model.text_features()
     model.set_vocabulary("car, sky, tree")
     assert model.text_features().shape[0] == 3
+
+
+def test_a_method_may_offer_a_file_of_its_own(tmp_path, capsys):
+    path = tmp_path / "student.pth"
+    assert main(["export", "--method", "clipteacher/tiny", "--output", str(path)]) == 0
+    assert "100.0000% of the labels agree" in capsys.readouterr().out
+    student = load_student(path)
+    assert student.names == SEMANTIC_NAMES and student.unseen
+    assert student(torch.zeros(3, 70, 50)).shape == (70, 50)
 
 
 def test_the_command_reports(tmp_path, capsys):
