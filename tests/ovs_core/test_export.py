@@ -93,6 +93,7 @@ def test_another_program_does_not_pass(tmp_path):
         (["--output", "a.pt2", "--pictures", "none.png"], "none.png: no such picture"),
         (["--output", "a.pt2", "--opts", "MODEL.CLIPTRASE.MTHOD", "clip"], "Did you mean"),
         (["--output", "a.pt2", "--weights", "none.pth"], "none.pth"),
+        (["--output", "a.pt2", "--device", "tpu9"], "device 'tpu9' cannot be used"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message, tmp_path, monkeypatch, capsys):

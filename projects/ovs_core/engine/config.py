@@ -117,6 +117,22 @@ def settle_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(device: str) -> None:
+    """Make sure that this machine can compute on a device.
+
+    Raises:
+        UserError: if it cannot; names what it can.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{device}' cannot be used ({reason}); here: {have}") from error
+
+
 def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
     try:
         merge()

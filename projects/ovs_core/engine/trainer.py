@@ -27,6 +27,7 @@ from ..evaluation import build_evaluator
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
+from .config import check_device
 from .optimizer import build_optimizer
 from .run_folder import remove_stale_files
 from .schedules import build_schedule
@@ -88,8 +89,10 @@ class Trainer(DefaultTrainer):
         """Build the model and say how much of it is trained.
 
         Raises:
-            UserError: for an unknown ``MODEL.META_ARCHITECTURE``.
+            UserError: for an unknown ``MODEL.META_ARCHITECTURE``, or a ``MODEL.DEVICE`` that this
+                machine lacks.
         """
+        check_device(cfg.MODEL.DEVICE)
         known = [name for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabularyModel)]
         check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, known)
         model = bare(build_model(cfg))

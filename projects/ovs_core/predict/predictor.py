@@ -106,7 +106,6 @@ class Predictor:
         weights = str(weights or own_weights)
         overrides = ["MODEL.DEVICE", device, *(["MODEL.WEIGHTS", weights] if weights else [])]
         cfg = load_cfg(config, [*overrides, *map(str, options)])
-        _check_device(cfg.MODEL.DEVICE)
         model = build_segmenter(cfg)
         if not isinstance(model, Segmenter):
             raise UserError(
@@ -273,12 +272,3 @@ def _spread(scores: Scores) -> np.ndarray:
         which = slice(start, min(start + step, count))
         full[which] = scores.classes(which).float().cpu().numpy()
     return full
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{device}' cannot be used ({reason}); here: {have}") from error

@@ -21,7 +21,7 @@ SHOWN = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Condition:
     """One line of the report.
 
     Attributes:
@@ -35,7 +35,7 @@ class Finding:
     mend: str = ""
 
 
-def examine() -> Iterator[tuple[str, list[Finding]]]:
+def examine() -> Iterator[tuple[str, list[Condition]]]:
     """Look everything over, part by part.
 
     Yields:
@@ -54,42 +54,44 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "folders", find_folders()
 
 
-def find_packages() -> list[Finding]:
+def find_packages() -> list[Condition]:
     """The suite itself, Python, and what setup.cfg requires."""
-    found = [Finding(f"Python {platform.python_version()} on {platform.platform()}")]
+    found = [Condition(f"Python {platform.python_version()} on {platform.platform()}")]
     try:
         requirements = metadata.requires(NAME) or []
     except metadata.PackageNotFoundError:
-        return [*found, Finding(f"{NAME} is not installed", False, INSTALL)]
+        return [*found, Condition(f"{NAME} is not installed", False, INSTALL)]
     needed = [_package(line) for line in requirements if "extra ==" not in line]
     missing = [name for name in needed if _version(name) is None]
     versions = ", ".join(f"{name} {_version(name)}" for name in SHOWN if _version(name))
-    found.append(Finding(f"{NAME} {_version(NAME)}; {versions}"))
-    found += [Finding(f"{name} is not installed", False, f"pip install {name}") for name in missing]
+    found.append(Condition(f"{NAME} {_version(NAME)}; {versions}"))
+    found += [
+        Condition(f"{name} is not installed", False, f"pip install {name}") for name in missing
+    ]
     return found
 
 
-def find_detectron2() -> list[Finding]:
+def find_detectron2() -> list[Condition]:
     """Where the installed Detectron2 comes from."""
     mend = "python tools/install_detectron2.py"
     spec = importlib.util.find_spec("detectron2")
     if spec is None or spec.origin is None:
-        return [Finding("not installed", False, mend)]
+        return [Condition("not installed", False, mend)]
     record = Path(spec.origin).with_name("_ovs_source.json")
     if not record.is_file():
-        return [Finding(f"{_version('detectron2')}, installed by other means: {spec.origin}")]
+        return [Condition(f"{_version('detectron2')}, installed by other means: {spec.origin}")]
     source = json.loads(record.read_text())
     return [
-        Finding(
+        Condition(
             f"{_version('detectron2')} from {source['origin']} ({source['source']}), "
             f"{len(source['changes'])} changes listed in {record}"
         )
     ]
 
 
-def find_extras() -> list[Finding]:
+def find_extras() -> list[Condition]:
     """The optional parts of setup.cfg."""
-    found: list[Finding] = []
+    found: list[Condition] = []
     try:
         requirements = metadata.requires(NAME) or []
         extras = metadata.metadata(NAME).get_all("Provides-Extra") or []
@@ -103,28 +105,28 @@ def find_extras() -> list[Finding]:
         missing = [name for name in names if _version(name) is None]
         state = f"missing {', '.join(missing)}" if missing else "installed"
         mend = f"pip install -e '.[{extra}]'" if missing else ""
-        found.append(Finding(f"{extra}: {state}", None if missing else True, mend))
+        found.append(Condition(f"{extra}: {state}", None if missing else True, mend))
     return found
 
 
-def find_devices() -> list[Finding]:
+def find_devices() -> list[Condition]:
     """CPU cores and GPUs."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = [Finding(f"CPU with {cores} cores, {torch.get_num_threads()} threads for PyTorch")]
+    found = [Condition(f"CPU with {cores} cores, {torch.get_num_threads()} threads for PyTorch")]
     if not torch.cuda.is_available():
         reason = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else (
             "PyTorch is built for the CPU"
         )  # fmt: skip
-        return [*found, Finding(f"no GPU can be used; {reason}", None)]
+        return [*found, Condition(f"no GPU can be used; {reason}", None)]
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
-        found.append(Finding(f"cuda:{index} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"))
+        found.append(Condition(f"cuda:{index} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"))
     return found
 
 
-def find_clips() -> list[Finding]:
+def find_clips() -> list[Condition]:
     """The CLIPs that the suite's configs stand on, and where their weights are."""
     from ..clip.loading import find_weights
     from .catalog import offers
@@ -138,37 +140,37 @@ def find_clips() -> list[Finding]:
         title = f"{architecture} {pretrained}".strip()
         used = f"{len(configs)} configs, such as {configs[0]}"
         if path is not None:
-            found.append(Finding(f"{title}: {path} ({used})"))
+            found.append(Condition(f"{title}: {path} ({used})"))
             continue
         mend = "fetched on first use; without a network: MODEL.CLIP.PRETRAINED /path/to/weights"
         good = None if pretrained else False  # the embedded ones belong to the suite
-        found.append(Finding(f"{title}: not on this disk ({used})", good, mend))
+        found.append(Condition(f"{title}: not on this disk ({used})", good, mend))
     return found
 
 
-def find_datasets() -> list[Finding]:
+def find_datasets() -> list[Condition]:
     """The benchmarks below ``DETECTRON2_DATASETS``."""
     from ..data.benchmarks import datasets_root, load_benchmarks, locate
 
     root = datasets_root()
-    found = [Finding("embedded world: drawn on this machine when it is needed")]
+    found = [Condition("embedded world: drawn on this machine when it is needed")]
     missing: dict[str, list[str]] = {}
     for benchmark in load_benchmarks().values():
         for split in benchmark.splits:
             try:
                 (first, *_) = locate(benchmark, split, root)
-                found.append(Finding(f"{benchmark.name}_{split}: {first.images}"))
+                found.append(Condition(f"{benchmark.name}_{split}: {first.images}"))
             except UserError:
                 missing.setdefault(benchmark.name, []).append(split)
     if missing:
         state = "" if root.is_dir() else ", which does not exist"
         names = ", ".join(f"{name} ({', '.join(splits)})" for name, splits in missing.items())
         mend = "datasets/README.md; `ovsuite check-dataset NAME_SPLIT` says what is looked for"
-        found.append(Finding(f"not found below {root}{state}: {names}", None, mend))
+        found.append(Condition(f"not found below {root}{state}: {names}", None, mend))
     return found
 
 
-def find_folders() -> list[Finding]:
+def find_folders() -> list[Condition]:
     """Whether the cache can be written, and how much room there is."""
     from ..files.cache import cache_dir
     from ..files.writing import check_output_dir
@@ -176,9 +178,9 @@ def find_folders() -> list[Finding]:
     try:
         folder = check_output_dir(cache_dir())
     except UserError as error:
-        return [Finding(str(error), False, "export OVSUITE_CACHE=/a/folder/that/can/be/written")]
+        return [Condition(str(error), False, "export OVSUITE_CACHE=/a/folder/that/can/be/written")]
     free = shutil.disk_usage(folder).free / 2**30
-    return [Finding(f"cache {folder}, {free:.0f} GiB free")]
+    return [Condition(f"cache {folder}, {free:.0f} GiB free")]
 
 
 def _package(requirement: str) -> str:

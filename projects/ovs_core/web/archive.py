@@ -9,29 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files.writing import write_json
-from .room import Outcome
+from .room import Attempt
 
 
-def zip_outcomes(outcomes: Sequence[Outcome], stem: str, strength: float) -> bytes:
+def zip_attempts(attempts: Sequence[Attempt], stem: str, strength: float) -> bytes:
     """Pack label maps, overlays and segment lists, one folder per method.
 
     Args:
-        outcomes: failed ones are left out.
+        attempts: failed ones are left out.
         stem: begins the file names.
         strength: of the overlays.
     """
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
-        for outcome in outcomes:
-            if outcome.result is None:
+        for attempt in attempts:
+            if attempt.result is None:
                 continue
-            place = Path(folder) / outcome.choice.name.replace("/", "_")
-            outcome.result.save(place, stem, strength=strength)
+            place = Path(folder) / attempt.choice.name.replace("/", "_")
+            attempt.result.save(place, stem, strength=strength)
             about = {
-                "method": outcome.choice.name,
-                "weights": outcome.choice.weights,
-                "trained": outcome.choice.trained,
-                "seconds": round(outcome.seconds, 4),
+                "method": attempt.choice.name,
+                "weights": attempt.choice.weights,
+                "trained": attempt.choice.trained,
+                "seconds": round(attempt.seconds, 4),
             }
             write_json(place / f"{stem}_about.json", about)
             for file in sorted(place.iterdir()):

@@ -12,16 +12,18 @@ import numpy as np
 
 from ..errors import UserError
 from ..files.writing import atomic_write
-from .archive import zip_outcomes
+from .archive import zip_attempts
 from .examples import Example
 from .inputs import Limits, read_upload, read_words
-from .room import ModelRoom, Outcome
+from .room import Attempt, ModelRoom
 from .viewer import cards, notice
 
 HERE = Path(__file__).resolve().parent
 KEPT_SECONDS = 3600  # uploads and results of a visitor who has gone
 QUEUE = 16  # visitors who may wait
 STRENGTH = 0.55
+# What a download needs: the name of the picture, and what the methods made of it.
+Made = tuple[str, tuple[Attempt, ...]]
 HEAD = """<header class="ovs-head">{icon}<div><h1>OVSuite</h1>
 <p>Name what is in your picture; every pixel gets one of your words. Runs on this machine, and
 pictures stay on it.</p></div></header>"""
@@ -45,7 +47,7 @@ class Actions:
 
     def segment(
         self, payload: dict[str, Any] | None, text: str, *methods: Sequence[str]
-    ) -> Iterator[tuple[str, str, tuple[str, list[Outcome]] | None]]:
+    ) -> Iterator[tuple[str, str, Made | None]]:
         """Segment with one method after the other.
 
         Args:
@@ -54,8 +56,8 @@ class Actions:
             methods: lists of names of methods.
 
         Yields:
-            Message, cards, and what a download needs (name and outcomes; None while there is
-            nothing) each time a method is done.
+            Message, cards, and what a download needs (None while there is nothing), each time a
+            method is done.
         """
         try:
             words = read_words(text, self._limits)
@@ -64,28 +66,28 @@ class Actions:
         except UserError as error:
             yield notice(str(error)), EMPTY, None
             return
-        outcomes: list[Outcome] = []
-        yield "", cards(outcomes, choices), None
+        attempts: tuple[Attempt, ...] = ()
+        yield "", cards(attempts, choices), None
         for number, choice in enumerate(choices, 1):
-            outcomes.append(self._room.segment(choice, upload.image, words))
-            yield "", cards(outcomes, choices[number:]), (upload.stem, outcomes)
+            attempts += (self._room.segment(choice, upload.image, words),)
+            yield "", cards(attempts, choices[number:]), (upload.stem, attempts)
 
-    def download(self, made: tuple[str, list[Outcome]] | None, strength: float) -> tuple[str, Any]:
+    def download(self, made: Made | None, strength: float) -> tuple[str, Any]:
         """Write the zip file.
 
         Args:
-            made: name and outcomes from ``segment``.
+            made: name and attempts from ``segment``.
             strength: of the overlays, 0..1.
 
         Returns:
             Message, and the path of the file or None.
         """
-        stem, outcomes = made or ("", [])
-        if not any(outcome.result for outcome in outcomes):
+        stem, attempts = made or ("", ())
+        if not any(attempt.result for attempt in attempts):
             return notice("segment a picture first; then its masks can be downloaded"), None
         # A folder of its own: two visitors' pictures may bear the same name.
         path = Path(tempfile.mkdtemp(dir=self._folder)) / f"{stem}_masks.zip"
-        atomic_write(path, zip_outcomes(outcomes, stem, strength))
+        atomic_write(path, zip_attempts(attempts, stem, strength))
         return "", str(path)
 
 

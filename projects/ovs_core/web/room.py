@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Attempt:
     """What one method made of a picture.
 
     Attributes:
@@ -67,7 +67,7 @@ class ModelRoom:
             raise UserError("pick at least one method")
         return [choice for name, choice in self.choices.items() if name in names]
 
-    def segment(self, choice: Choice, image: np.ndarray, words: Vocabulary) -> Outcome:
+    def segment(self, choice: Choice, image: np.ndarray, words: Vocabulary) -> Attempt:
         """Segment one picture with one method.
 
         Args:
@@ -76,7 +76,7 @@ class ModelRoom:
             words: the classes.
 
         Returns:
-            The result with its times, or an outcome that carries the error.
+            The result with its times, or an attempt that carries the error.
         """
         with self._locks[choice.name]:
             try:
@@ -86,12 +86,12 @@ class ModelRoom:
                 loaded = time.perf_counter()
                 result = predictor(image, words)
             except UserError as error:
-                return Outcome(choice, None, error=str(error))
+                return Attempt(choice, None, error=str(error))
             except Exception:  # the trace belongs to the terminal, not to the visitor
                 logger.exception("%s failed", choice.name)
-                return Outcome(choice, None, error="failed; the terminal shows where")
+                return Attempt(choice, None, error="failed; the terminal shows where")
         loading = loaded - started if is_new else 0.0
-        return Outcome(choice, result, time.perf_counter() - loaded, loading)
+        return Attempt(choice, result, time.perf_counter() - loaded, loading)
 
     def _predictor(self, choice: Choice) -> Predictor:
         if choice.name not in self._predictors:

@@ -19,22 +19,22 @@ from PIL import Image
 from ..draw import PaintedRegions, overlay, palette, percent, regions_to_paint
 from ..predict.result import Result
 from .choices import Choice
-from .room import Outcome
+from .room import Attempt
 
 LONGEST_SIDE = 1280  # pixels shown; downloads have every pixel
 
 
-def cards(outcomes: Sequence[Outcome], waiting: Sequence[Choice] = ()) -> str:
-    """Lay outcomes out side by side.
+def cards(attempts: Sequence[Attempt], waiting: Sequence[Choice] = ()) -> str:
+    """Lay attempts out side by side.
 
     Args:
-        outcomes: what is finished.
+        attempts: what is finished.
         waiting: methods still to come; the first of them is running.
 
     Returns:
         HTML; names and messages are escaped.
     """
-    shown = [_card(outcome) for outcome in outcomes]
+    shown = [_card(attempt) for attempt in attempts]
     shown += [_waiting(choice, running=n == 0) for n, choice in enumerate(waiting)]
     return f'<div class="ovs-cards">{"".join(shown)}</div>'
 
@@ -51,15 +51,15 @@ def escape(text: str) -> str:
     return escaped.replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
 
 
-def _card(outcome: Outcome) -> str:
-    if outcome.result is None:
-        return _frame(outcome.choice, "", notice(outcome.error))
-    time = f"{outcome.seconds:.2f} s"
-    if outcome.loading >= 0.05:
-        time += f" <small>+ {outcome.loading:.1f} s loading</small>"
-    notes = "".join(notice(note, "info") for note in outcome.result.notes)
-    body = _result(outcome.result) + notes
-    return _frame(outcome.choice, f'<span class="ovs-time">{time}</span>', body)
+def _card(attempt: Attempt) -> str:
+    if attempt.result is None:
+        return _frame(attempt.choice, "", notice(attempt.error))
+    time = f"{attempt.seconds:.2f} s"
+    if attempt.loading >= 0.05:
+        time += f" <small>+ {attempt.loading:.1f} s loading</small>"
+    notes = "".join(notice(note, "info") for note in attempt.result.notes)
+    body = _result(attempt.result) + notes
+    return _frame(attempt.choice, f'<span class="ovs-time">{time}</span>', body)
 
 
 def _waiting(choice: Choice, *, running: bool) -> str:
