@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ovs_core.draw import heat_overlay, legend, overlay, palette, sheet
+from ovs_core.draw.colors import number_colors
 from ovs_core.errors import UserError
 from ovs_core.modeling.scores import resize, size_of
 
@@ -37,7 +38,7 @@ def training_sheet(model: CLIPTeacher, samples: Sequence[dict[str, Any]]) -> np.
     """Draw what the teacher makes of training samples, one row per sample.
 
     Args:
-        model: with the words of the samples' data set.
+        model: with the words of the samples' dataset.
         samples: as the training mapper gives them.
 
     Returns:
@@ -89,7 +90,7 @@ def _row(
     seen = [int(index) for index in np.unique(given) if index >= 0]
     found = np.unique(both[both >= len(names)])
     renumbered = np.where(both < len(names), both, len(names) + np.searchsorted(found, both))
-    every = np.vstack([colors, _distinct(len(found))])
+    every = np.vstack([colors, number_colors(len(found))])
     chips = legend([names[index] for index in seen], colors[seen], image.shape[1])
     objects = f"{len(found)} potential object" + ("s" if len(found) != 1 else "")
     potential = legend([objects], every[-1:] if len(found) else UNLABELLED[None], image.shape[1])
@@ -97,8 +98,8 @@ def _row(
         image,
         np.vstack([_painted(image, given, colors, rest=UNLABELLED), chips]),
         heat_overlay(image, shares.clip(max=np.quantile(shares, ATTENTION_TOP))),
-        _painted(image, clusters, _distinct(int(clusters.max()) + 1)),
-        _painted(image, groups, _distinct(int(groups.max()) + 1)),
+        _painted(image, clusters, number_colors(int(clusters.max()) + 1)),
+        _painted(image, groups, number_colors(int(groups.max()) + 1)),
         np.vstack([_painted(image, renumbered, every), potential]),
     ]
 
@@ -111,14 +112,6 @@ def _painted(
         grey = image.mean(axis=-1, keepdims=True)
         rest = (255 - FADED * (255 - grey)).astype(np.uint8)
     return np.where((ids < 0)[..., None], rest, overlay(image, ids, colors, strength=0.65))
-
-
-def _distinct(count: int) -> np.ndarray:
-    """(count, 3) uint8 colours, neighbours far apart on the colour circle."""
-    from matplotlib import colormaps
-
-    hues = (np.arange(count) * 0.618034) % 1
-    return (255 * colormaps["hsv"](hues)[:, :3]).astype(np.uint8).reshape(-1, 3)
 
 
 def _enlarged(maps: Tensor) -> np.ndarray:

@@ -8,33 +8,22 @@ Letters: B pictures, H heads, L tokens (CLS first), d head width, C = H * d.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip.attention import finish_block, merge_heads, project_qkv
 from ovs_core.clip.towers import Block
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import check_choice
 
 from .correlation import correlation
 
 # Which of queries, keys and values attend to themselves; the results are added.
 SELF_STREAMS = {"softmax_sum": "qkv", "softmax_mean": "qkv", "csa": "qk", "vv": "v"}
 MODES = (*SELF_STREAMS, "identity", "vanilla", "cos_shared", "inner_shared")
-
-
-def check_mode(mode: str) -> str:
-    """Give the mode back.
-
-    Raises:
-        UserError: if it is unknown.
-    """
-    if mode not in MODES:
-        raise UserError(
-            f"MODEL.CLIPTRASE.SCR.ATTENTION: '{mode}' is unknown.{nearest(mode, MODES)} "
-            f"Known: {', '.join(MODES)}"
-        )
-    return mode
+KEY = "MODEL.CLIPTRASE.SCR.ATTENTION"
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None = None) -> Tensor:
@@ -53,7 +42,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None
 
     Returns:
         (B, L, C) mixed values, heads side by side.
+
+    Raises:
+        UserError: for an unknown mode.
     """
+    check_choice(KEY, mode, MODES)
     if mode == "identity":
         return merge_heads(v)
     if mode in ("cos_shared", "inner_shared"):
@@ -62,11 +55,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None
     if mode == "vanilla":
         return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
     streams = {"q": q, "k": k, "v": v}
-    mixed = None
-    for name in SELF_STREAMS[check_mode(mode)]:
-        x = streams[name]
-        part = F.scaled_dot_product_attention(x, x, v, attn_mask=mask)
-        mixed = part if mixed is None else mixed.add_(part)
+    chosen = (streams[name] for name in SELF_STREAMS[mode])
+    mixed = reduce(
+        Tensor.add_, (F.scaled_dot_product_attention(x, x, v, attn_mask=mask) for x in chosen)
+    )
     return merge_heads(mixed / 3 if mode == "softmax_mean" else mixed)
 
 

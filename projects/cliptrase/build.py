@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from torch import Tensor
 
 from ovs_core.clip import CLIP, PositionRule, TextEmbedder, TextEncoder
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.pixel_statistics import PixelStatistics
+from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.words.class_lists import load_templates
 
-from .mask_sources import load_dino
-from .maskclip import RELEASED_MEAN, RELEASED_STD, MaskClipTower, use_released_numerics
+from .mask_sources import GivenSource, MaskSource, TowerSource, load_dino
+from .maskclip import MaskClipTower, use_released_numerics
 from .regions import RegionRule
-from .sam import PointPredictor, load_predictor
+from .sam import SamMasks
+from .sam_backends import load_predictor
 from .sclip import SclipRule
 from .scoring import CosineScorer, MaskClipScorer
 from .surgery import SurgeryScorer, SurgeryTower
 from .tower import RecoveryTower, TowerRule
 from .views import PROTOCOLS, View
 
+KEY = "MODEL.CLIPTRASE"
 METHODS = ("cliptrase", "clip", "sclip", "maskclip", "clip_surgery")
 CLS_PRODUCT = ("auto", "on", "off")
 MASK_SOURCES = ("scr", "dino", "external")
 MASKCLIP_MODES = ("faithful", "released")
 
 
-def method_arguments(cfg: CfgNode) -> dict[str, Any]:
+def cliptrase_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Give the constructor arguments of ``CLIPtrase``.
 
     Raises:
         UserError: for an unknown value, or keys that contradict each other.
     """
     node = cfg.MODEL.CLIPTRASE
-    _check("METHOD", node.METHOD, METHODS)
-    _check("PROTOCOL", node.PROTOCOL, (*PROTOCOLS, "ovs"))
-    _check("MASK_SOURCE", node.MASK_SOURCE, MASK_SOURCES)
+    check_choice(f"{KEY}.METHOD", node.METHOD, METHODS)
+    check_choice(f"{KEY}.PROTOCOL", node.PROTOCOL, (*PROTOCOLS, "ovs"))
+    check_choice(f"{KEY}.MASK_SOURCE", node.MASK_SOURCE, MASK_SOURCES)
     _check_combination(node)
     shared = segmenter_arguments(cfg)
     if node.SCENE_TEMPLATES:
@@ -52,7 +55,6 @@ def method_arguments(cfg: CfgNode) -> dict[str, Any]:
         "vote": node.VOTE,
         "mask_source": _mask_source(cfg) if regions else None,
         "sam": _sam(cfg) if regions else None,
-        "sam_points": node.SAM.MAX_POINTS,
         "gt_restricted": node.METHOD == "cliptrase" and node.SCR.GT_RESTRICTED,
     }
 
@@ -110,7 +112,7 @@ def uses_cls_product(cfg: CfgNode) -> bool:
         UserError: if ``auto`` would decide differently for two test sets of one run.
     """
     node = cfg.MODEL.CLIPTRASE
-    _check("CLS_PRODUCT", node.CLS_PRODUCT, CLS_PRODUCT)
+    check_choice(f"{KEY}.CLS_PRODUCT", node.CLS_PRODUCT, CLS_PRODUCT)
     if node.METHOD != "cliptrase" or node.CLS_PRODUCT != "auto":
         return node.METHOD == "cliptrase" and node.CLS_PRODUCT == "on"
     names = [name.lower() for name in cfg.DATASETS.TEST]
@@ -121,13 +123,13 @@ def uses_cls_product(cfg: CfgNode) -> bool:
         decisions = {"voc20" in name.replace("_", "").replace("voc20b", "") for name in names}
     if len(decisions) > 1:
         raise UserError(
-            "MODEL.CLIPTRASE.CLS_PRODUCT auto means another thing for each of DATASETS.TEST "
+            f"{KEY}.CLS_PRODUCT auto means another thing for each of DATASETS.TEST "
             f"{tuple(cfg.DATASETS.TEST)}; evaluate them in runs of their own, or say on or off"
         )
     return decisions == {True}
 
 
-def _method_parts(cfg: CfgNode, clip: CLIP, templates: list[str]) -> dict[str, Any]:
+def _method_parts(cfg: CfgNode, clip: CLIP, templates: Sequence[str]) -> dict[str, Any]:
     """Tower, scorer and what else differs between the methods."""
     node = cfg.MODEL.CLIPTRASE
     if node.METHOD == "maskclip":
@@ -149,7 +151,7 @@ def _method_parts(cfg: CfgNode, clip: CLIP, templates: list[str]) -> dict[str, A
 
 def _maskclip_parts(node: CfgNode, clip: CLIP) -> dict[str, Any]:
     mode = node.MASKCLIP.MODE
-    _check("MASKCLIP.MODE", mode, MASKCLIP_MODES)
+    check_choice(f"{KEY}.MASKCLIP.MODE", mode, MASKCLIP_MODES)
     released = mode == "released"
     if released:
         use_released_numerics(clip.visual)
@@ -157,32 +159,36 @@ def _maskclip_parts(node: CfgNode, clip: CLIP) -> dict[str, Any]:
     return {
         "tower": MaskClipTower(clip.visual, keys=threshold > 0),
         "scorer": MaskClipScorer(node.MASKCLIP.PD_THRESH, threshold, unit_keys=not released),
-        "pixel_statistics": (RELEASED_MEAN, RELEASED_STD) if released else None,
+        # The released code shows OpenAI's weights pictures in ImageNet's statistics.
+        "statistics": PixelStatistics() if released else None,
     }
 
 
 def _sclip_rule(node: CfgNode) -> SclipRule:
     return SclipRule(
-        scale=node.SCALE,
-        prob_threshold=node.PROB_THD,
-        area_threshold=None if node.AREA_THD < 0 else node.AREA_THD,
+        thresholds=ScoreThresholds(
+            scale=node.SCALE,
+            probability=node.PROB_THD,
+            area=None if node.AREA_THD < 0 else node.AREA_THD,
+        ),
         pamr_steps=node.PAMR_STEPS,
         pamr_dilations=tuple(node.PAMR_DILATIONS),
     )
 
 
-def _mask_source(cfg: CfgNode) -> Callable[[Tensor, tuple[int, int]], Tensor] | str | None:
+def _mask_source(cfg: CfgNode) -> MaskSource:
     node = cfg.MODEL.CLIPTRASE
     if node.MASK_SOURCE == "dino":
         return load_dino(node.DINO.MODEL, node.DINO.WEIGHTS, cfg.MODEL.DEVICE)
-    return None if node.MASK_SOURCE == "scr" else node.MASK_SOURCE
+    return TowerSource() if node.MASK_SOURCE == "scr" else GivenSource()
 
 
-def _sam(cfg: CfgNode) -> PointPredictor | None:
+def _sam(cfg: CfgNode) -> SamMasks | None:
     node = cfg.MODEL.CLIPTRASE.SAM
     if not node.ENABLED:
         return None
-    return load_predictor(node.BACKEND, node.MODEL, node.WEIGHTS, cfg.MODEL.DEVICE)
+    predictor = load_predictor(node.BACKEND, node.MODEL, node.WEIGHTS, cfg.MODEL.DEVICE)
+    return SamMasks(predictor, node.MAX_POINTS)
 
 
 def _check_combination(node: CfgNode) -> None:
@@ -190,23 +196,13 @@ def _check_combination(node: CfgNode) -> None:
     regions = node.METHOD == "cliptrase" and node.CLUSTER.ENABLED
     if node.PROTOCOL == "ovs" and regions:
         raise UserError(
-            "MODEL.CLIPTRASE.PROTOCOL ovs (windows, scales, flips) labels pixels one by one; for "
+            f"{KEY}.PROTOCOL ovs (windows, scales, flips) labels pixels one by one; for "
             "regions use standalone, fullres or d2, or set CLUSTER.ENABLED False"
         )
     if node.METHOD == "sclip" and node.SCLIP.OWN_PROTOCOL and node.PROTOCOL != "ovs":
-        raise UserError(
-            "MODEL.CLIPTRASE.SCLIP.OWN_PROTOCOL needs PROTOCOL ovs, whose windows it averages"
-        )
+        raise UserError(f"{KEY}.SCLIP.OWN_PROTOCOL needs PROTOCOL ovs, whose windows it averages")
     if node.SAM.ENABLED and not regions:
         raise UserError(
-            "MODEL.CLIPTRASE.SAM takes its points from clusters; it needs METHOD cliptrase and "
+            f"{KEY}.SAM takes its points from clusters; it needs METHOD cliptrase and "
             "CLUSTER.ENABLED True"
-        )
-
-
-def _check(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(
-            f"MODEL.CLIPTRASE.{key}: '{value}' is unknown.{nearest(value, known)} "
-            f"Known: {', '.join(known)}"
         )

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import check_choice
 
+KEY = "MODEL.CLIPTRASE"
 KINDS = ("cosine", "inner")
 HEADS = ("per_head", "concat")
 DENOISE = ("cls_subtract", "eq7", "none")
@@ -22,8 +23,7 @@ def correlation(
     """Correlate every token with every other one, mean over q, k, v and heads (equation 3).
 
     The mean of the 3 H cosine matrices is one product: each head's vector is brought to unit
-        length,
-    all of a token's vectors are laid side by side, and W = Z Z^T / (3 H).
+    length, all of a token's vectors are laid side by side, and W = Z Z^T / (3 H).
 
     Args:
         q: (B, H, L, d) queries.
@@ -39,8 +39,8 @@ def correlation(
     Raises:
         UserError: for an unknown ``kind`` or ``heads``.
     """
-    _check("CORR.KIND", kind, KINDS)
-    _check("CORR.HEADS", heads, HEADS)
+    check_choice(f"{KEY}.CORR.KIND", kind, KINDS)
+    check_choice(f"{KEY}.CORR.HEADS", heads, HEADS)
     z = torch.stack([q, k, v], dim=1).permute(0, 3, 1, 2, 4)  # (B, L, 3, H, d)
     if kind == "inner":
         # Joining the heads does not change a sum of inner products.
@@ -76,7 +76,7 @@ def denoise(matrix: Tensor, how: str = "cls_subtract") -> Tensor:
     Raises:
         UserError: for an unknown ``how``.
     """
-    _check("DENOISE", how, DENOISE)
+    check_choice(f"{KEY}.DENOISE", how, DENOISE)
     patches = matrix[1:, 1:]
     if how != "cls_subtract":
         return patches
@@ -96,11 +96,3 @@ def eq7_score(patches: Tensor) -> Tensor:
         (N,).
     """
     return patches.mean(dim=1) - patches.diagonal()
-
-
-def _check(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(
-            f"MODEL.CLIPTRASE.{key}: '{value}' is unknown.{nearest(value, known)} "
-            f"Known: {', '.join(known)}"
-        )

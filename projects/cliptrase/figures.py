@@ -1,12 +1,12 @@
 """The paper's pictures: attention before and after recovery, global patches, clusters, labels.
 
-Figures 1, 2, 4-6, 9 and 10. Letters: L = 1 + N tokens (CLS first), N = h * w patches, H x W
-picture.
+Figures 1, 2, 4-6, 9 and 10, and CLIP-Surgery's maps of single words. Letters: L = 1 + N tokens (CLS
+first), N = h * w patches, H x W picture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,77 +16,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.clip.attention import project_qkv
 from ovs_core.draw import heat_overlay, sheet, with_legend
+from ovs_core.draw.colors import VOID_COLOR, Color, number_colors
 from ovs_core.errors import UserError
 from ovs_core.files.writing import save_picture, write_json
+from ovs_core.modeling.scores import Size, resize
 
-from .correlation import correlation
+from .encoding import Encoded
 from .model import CLIPtrase
-from .regions import RegionRule, find_regions
+from .regions import find_regions
+from .similarity import similarity_map, similarity_points
+from .surgery import SurgeryScorer
+from .tower_views import TowerViews, global_patches, look_into
 
-NOISE_COLOR = (90, 90, 90)
-# A patch is called global if it receives more than the mean plus this many standard deviations.
-GLOBAL_DEVIATIONS = 3.0
-
-
-@dataclass(frozen=True)
-class TowerViews:
-    """What the blocks of the untouched tower attend to.
-
-    Attributes:
-        grid: (h, w).
-        attention: per block (L, L), mean over heads; softmax weights, or scaled products if raw.
-        correlation: per block (L, L) correlation matrix W of its queries, keys and values.
-    """
-
-    grid: tuple[int, int]
-    attention: list[Tensor]
-    correlation: list[Tensor]
+NOISE_COLOR: Color = (90, 90, 90)
+RED: Color = (255, 0, 0)
 
 
-@torch.no_grad()
-def look_into(model: CLIPtrase, images: Tensor, *, raw: bool = False) -> TowerViews:
-    """Run the untouched tower and keep what its blocks attend to.
-
-    Args:
-        model: gives the tower.
-        images: (1, 3, h', w') normalised.
-        raw: scaled products in place of softmax weights.
-    """
-    attention: list[Tensor] = []
-    matrices: list[Tensor] = []
-
-    def record(index: int, tokens: Tensor, _: tuple[int, int]) -> Tensor:
-        q, k, v = project_qkv(encoder.visual.transformer.resblocks[index], tokens)
-        products = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        weights = products if raw else products.softmax(dim=-1)
-        attention.append(weights.mean(dim=1)[0].cpu())
-        matrices.append(correlation(q, k, v)[0].cpu())
-        return tokens
-
-    encoder = model.tower.encoder
-    tokens, grid = encoder.embed(images)
-    encoder.run_blocks(tokens, grid, before=record)
-    return TowerViews(grid, attention, matrices)
-
-
-def global_patches(attention: Tensor) -> tuple[Tensor, list[int]]:
-    """Find patches that all others look at (section 3).
-
-    Args:
-        attention: (L, L) softmax weights.
-
-    Returns:
-        (N,) mean attention that each patch receives from the others, and the indices of those above
-        the mean plus three standard deviations.
-    """
-    received = attention[1:, 1:].mean(dim=0)
-    limit = received.mean() + GLOBAL_DEVIATIONS * received.std()
-    return received, (received > limit).nonzero()[:, 0].tolist()
-
-
-def heat(row: Tensor, grid: tuple[int, int], image: np.ndarray, patch: int = -1) -> np.ndarray:
+def heat(row: Tensor, grid: Size, image: np.ndarray, patch: int = -1) -> np.ndarray:
     """Lay a row of weights over a picture.
 
     Args:
@@ -99,16 +46,21 @@ def heat(row: Tensor, grid: tuple[int, int], image: np.ndarray, patch: int = -1)
         (H, W, 3) uint8.
     """
     size = image.shape[:2]
-    maps = F.interpolate(row.float().view(1, 1, *grid), size=size, mode="bilinear")[0, 0]
+    maps = resize(row.float().view(1, *grid), size)[0]
     mixed = heat_overlay(image, maps.numpy())
     if patch >= 0:
         y, x = (
             (n + 0.5) * s / g for n, s, g in zip(divmod(patch, grid[1]), size, grid, strict=True)
         )
-        rows, columns = np.ogrid[: size[0], : size[1]]
-        radius = max(2.0, min(size) / 50)
-        mixed[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = (255, 0, 0)
+        dot(mixed, x, y, RED)
     return mixed
+
+
+def dot(image: np.ndarray, x: float, y: float, color: Color) -> None:
+    """Draw a dot into an (H, W, 3) picture, in place."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    radius = max(2.0, min(image.shape[:2]) / 50)
+    image[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = color
 
 
 def matrix_picture(matrix: Tensor, side: int) -> np.ndarray:
@@ -121,12 +73,9 @@ def matrix_picture(matrix: Tensor, side: int) -> np.ndarray:
     return (255 * colors).round().astype(np.uint8)
 
 
-def cluster_picture(labels: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def cluster_picture(labels: Tensor, grid: Size, size: Size) -> np.ndarray:
     """Paint the clusters of patches, noise in grey: (H, W, 3) uint8."""
-    count = int(labels.max()) + 1
-    hues = (np.arange(max(count, 1)) * 0.618034) % 1  # golden ratio: neighbours differ in hue
-    colors = matplotlib.colormaps["hsv"](hues)[:, :3] * 255
-    table = np.vstack([colors[:count], NOISE_COLOR]).astype(np.uint8)
+    table = np.vstack([number_colors(int(labels.max()) + 1), NOISE_COLOR]).astype(np.uint8)
     cells = table[labels.view(grid).numpy()]
     rows, columns = (np.arange(s) * g // s for s, g in zip(size, grid, strict=True))
     return cells[rows][:, columns]
@@ -160,49 +109,98 @@ def write_views(
         raise UserError("the pictures show clusters; choose a config with METHOD cliptrase")
     folder.mkdir(parents=True, exist_ok=True)
     image = picture.permute(1, 2, 0).cpu().numpy()
-    sized = model.view.resize(picture.to(model.device), model.tower.encoder.patch_size)
-    inputs, _ = model.view.frame(model.normalize(sized))
-    views = look_into(model, inputs, raw=raw)
+    encoder = model.tower.encoder
+    sized = model.view.resize(picture.to(model.device), encoder.patch_size)
+    views = look_into(encoder, model.view.frame(model.normalize(sized))[0], raw=raw)
     index = _patch_index(patch, views.grid)
-    names = [f"block {i + 1}" for i in range(len(views.attention))]
-
-    blocks = [[heat(a[1 + index, 1:], views.grid, image, index) for a in views.attention],
-              [heat(a[0, 1:], views.grid, image) for a in views.attention]]  # fmt: skip
-    save_picture(sheet(blocks, names), folder / "attention.png")
-    squares = [matrix_picture(a[1:, 1:], 160) for a in views.attention]
-    save_picture(sheet([squares], names), folder / "inter_patch.png")
-    report = _global_report(views, image, folder, raw)
-    with torch.no_grad():
-        encoded = model.encode_picture(picture)
-        scores = model.score_picture(encoded, tuple(image.shape[:2]))
+    _write_attention(views, image, index, folder)
     _write_recovery(views, image, index, folder)
-    raw_regions = find_regions(
-        encoded.dense.correlation[0],
-        views.grid,
-        _undenoised(model),
-        features=encoded.dense.patches[0],
-    )
-    before, after = raw_regions.labels.cpu(), encoded.regions.labels.cpu()
-    size = image.shape[:2]
-    pair = [
-        image,
-        cluster_picture(before, views.grid, size),
-        cluster_picture(after, views.grid, size),
-    ]
-    save_picture(
-        sheet([pair], ["picture", "clusters before denoising", "after"]), folder / "clusters.png"
-    )
-    labels = scores.labels().cpu().numpy()
-    save_picture(with_legend(image, labels, model.vocabulary.names), folder / "overlay.png")
-    report |= {
+    report = {
+        **_write_global_patches(views, image, folder, raw),
         "grid": list(views.grid),
         "patch": list(divmod(index, views.grid[1])),
-        "clusters_before_denoising": raw_regions.count,
-        "clusters": encoded.regions.count,
-        "noise_patches": int((after < 0).sum()),
     }
+    with torch.no_grad():
+        (encoded,) = model.encode_pictures([picture])
+        matrix = model.mask_source(sized, encoded.dense, {}).to(model.device)
+        report |= _write_clusters(model, encoded, matrix, image, folder)
+        _write_overlay(model, encoded, image, folder)
     write_json(folder / "report.json", report)
     return report
+
+
+@torch.no_grad()
+def write_similarity(model: CLIPtrase, picture: Tensor, folder: Path) -> dict[str, Any]:
+    """Write CLIP-Surgery's map of each word, with the points that would prompt a SAM there.
+
+    Args:
+        model: with words, a view and CLIP-Surgery's scores.
+        picture: (3, H, W) uint8 RGB.
+        folder: made if absent; gets ``similarity.png``, ``overlay.png`` and ``report.json``.
+
+    Returns:
+        What ``report.json`` holds: per word its foreground and background points, x and y.
+
+    Raises:
+        UserError: if the model has other scores.
+    """
+    if model.view is None or not isinstance(model.scorer, SurgeryScorer):
+        raise UserError("choose a config with METHOD clip_surgery and a PROTOCOL of its own")
+    folder.mkdir(parents=True, exist_ok=True)
+    image = picture.permute(1, 2, 0).cpu().numpy()
+    size: Size = image.shape[:2]
+    (encoded,) = model.encode_pictures([picture])
+    grids = model.score(encoded.dense).cpu()
+    names, panels, report = model.vocabulary.names, [image], {}
+    for name, grid, stretched in zip(names, grids[0], similarity_map(grids, size)[0], strict=True):
+        points, labels = similarity_points(grid, size)
+        panel = heat_overlay(image, stretched.numpy())
+        for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+            dot(panel, x, y, RED if label else VOID_COLOR)
+        panels.append(panel)
+        report[name] = {
+            "foreground": points[labels == 1].tolist(),
+            "background": points[labels == 0].tolist(),
+        }
+    save_picture(sheet([panels], ["picture", *names]), folder / "similarity.png")
+    _write_overlay(model, encoded, image, folder)
+    write_json(folder / "report.json", report)
+    return report
+
+
+def _write_attention(views: TowerViews, image: np.ndarray, index: int, folder: Path) -> None:
+    """What a patch and CLS attend to, block by block, and all patches as a matrix."""
+    names = [f"block {i + 1}" for i in range(len(views.attention))]
+    of_patch = [heat(a[1 + index, 1:], views.grid, image, index) for a in views.attention]
+    of_cls = [heat(a[0, 1:], views.grid, image) for a in views.attention]
+    save_picture(sheet([of_patch, of_cls], names), folder / "attention.png")
+    squares = [matrix_picture(a[1:, 1:], 160) for a in views.attention]
+    save_picture(sheet([squares], names), folder / "inter_patch.png")
+
+
+def _write_clusters(
+    model: CLIPtrase, encoded: Encoded, matrix: Tensor, image: np.ndarray, folder: Path
+) -> dict[str, int]:
+    """Clusters without and with denoising; gives their numbers."""
+    dense, regions, rule = encoded.dense, encoded.regions, model.region_rule
+    if regions is None or rule is None:
+        raise ValueError("a picture that was encoded without regions has no clusters")
+    undenoised = replace(rule, denoise="none")
+    raw = find_regions(matrix, dense.grid, undenoised, features=dense.patches[0])
+    before, after = raw.labels.cpu(), regions.labels.cpu()
+    painted = [cluster_picture(labels, dense.grid, image.shape[:2]) for labels in (before, after)]
+    titles = ["picture", "clusters before denoising", "after"]
+    save_picture(sheet([[image, *painted]], titles), folder / "clusters.png")
+    return {
+        "clusters_before_denoising": raw.count,
+        "clusters": regions.count,
+        "noise_patches": int((after < 0).sum()),
+    }
+
+
+def _write_overlay(model: CLIPtrase, encoded: Encoded, image: np.ndarray, folder: Path) -> None:
+    labels = model.score_picture(encoded, image.shape[:2]).labels().cpu().numpy()
+    save_picture(with_legend(image, labels, model.vocabulary.names), folder / "overlay.png")
 
 
 def _write_recovery(views: TowerViews, image: np.ndarray, index: int, folder: Path) -> None:
@@ -216,7 +214,10 @@ def _write_recovery(views: TowerViews, image: np.ndarray, index: int, folder: Pa
     save_picture(sheet([columns], titles), folder / "recovery.png")
 
 
-def _global_report(views: TowerViews, image: np.ndarray, folder: Path, raw: bool) -> dict[str, Any]:
+def _write_global_patches(
+    views: TowerViews, image: np.ndarray, folder: Path, raw: bool
+) -> dict[str, Any]:
+    """What each patch receives, block by block; gives the global patches."""
     weights = [a.softmax(dim=-1) for a in views.attention] if raw else views.attention
     found = [global_patches(a) for a in weights]
     maps = [heat(received, views.grid, image) for received, _ in found]
@@ -227,10 +228,6 @@ def _global_report(views: TowerViews, image: np.ndarray, folder: Path, raw: bool
         for i, (_, own) in enumerate(found)
     }
     return {"global_patches": cells}
-
-
-def _undenoised(model: CLIPtrase) -> RegionRule:
-    return replace(model.region_rule, denoise="none")
 
 
 def _patch_index(patch: tuple[int, int] | None, grid: tuple[int, int]) -> int:

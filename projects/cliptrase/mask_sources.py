@@ -1,24 +1,68 @@
-"""Correlation matrices from elsewhere: DINO or DINOv2 (Table 5), or given by the caller.
+"""Whose correlation matrix is clustered: CLIP's, DINO's or DINOv2's (Table 5), or the caller's.
 
-The matrix takes the place of CLIP's in clustering; denoising, masks and vote stay. Letters: N = h *
-w patches, C width of the other network.
+Denoising, masks and vote are the same for all. Letters: N = h * w patches, F width of features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip import read_weight_file
 from ovs_core.errors import UserError, nearest
+from ovs_core.modeling.scores import Size, resize
 
 from .correlation import feature_correlation
+from .tower import Dense
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+
+class MaskSource(Protocol):
+    """Gives the matrix of a picture."""
+
+    def __call__(self, picture: Tensor, dense: Dense, given: Mapping[str, Any]) -> Tensor:
+        """Give a matrix.
+
+        Args:
+            picture: (3, H, W) RGB in 0..255, of the size that CLIP sees.
+            dense: what CLIP's tower gave, B = 1.
+            given: input dict of the picture.
+
+        Returns:
+            (1 + N, 1 + N), CLS first.
+        """
+
+
+class TowerSource:
+    """CLIP's own correlation, taken on the way through its tower."""
+
+    def __call__(self, picture: Tensor, dense: Dense, given: Mapping[str, Any]) -> Tensor:
+        """Give the tower's matrix; see ``MaskSource``."""
+        if dense.correlation is None:
+            raise ValueError("clusters need a tower that gives a correlation")
+        return dense.correlation[0]
+
+
+class GivenSource:
+    """The entry ``correlation`` of the input dict."""
+
+    def __call__(self, picture: Tensor, dense: Dense, given: Mapping[str, Any]) -> Tensor:
+        """Give the caller's matrix; see ``MaskSource``.
+
+        Raises:
+            UserError: if there is none, or one of another size.
+        """
+        if "correlation" not in given:
+            raise UserError(
+                "MODEL.CLIPTRASE.MASK_SOURCE external needs 'correlation' in the input dict"
+            )
+        return external_matrix(given["correlation"], dense.grid[0] * dense.grid[1])
 
 
 class DinoSource:
@@ -31,8 +75,12 @@ class DinoSource:
     def __init__(self, model: VisionTransformer) -> None:
         self.model = model.eval().requires_grad_(False)
 
+    def __call__(self, picture: Tensor, dense: Dense, given: Mapping[str, Any]) -> Tensor:
+        """Give DINO's matrix; see ``MaskSource``."""
+        return self.matrix(picture, dense.grid)
+
     @torch.no_grad()
-    def __call__(self, picture: Tensor, grid: tuple[int, int]) -> Tensor:
+    def matrix(self, picture: Tensor, grid: Size) -> Tensor:
         """Give the matrix of a picture.
 
         Args:
@@ -43,18 +91,18 @@ class DinoSource:
             (1 + N, 1 + N), CLS first.
         """
         parameter = next(self.model.parameters())
-        mean, std = (torch.tensor(s, device=parameter.device).view(3, 1, 1) for s in (MEAN, STD))
+        mean, std = (
+            torch.tensor(values, device=parameter.device).view(3, 1, 1)
+            for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        )
         image = (picture.to(parameter.device).float() / 255 - mean) / std
         side = self.model.patch_embed.patch_size
-        size = tuple(max(1, n // p) * p for n, p in zip(image.shape[-2:], side, strict=True))
-        if size != tuple(image.shape[-2:]):
-            image = F.interpolate(image[None], size=size, mode="bilinear")[0]
+        height, width = (max(1, n // p) * p for n, p in zip(image.shape[-2:], side, strict=True))
+        image = resize(image, (height, width))
         tokens = self.model.forward_features(image[None])
         prefix = self.model.num_prefix_tokens  # CLS, then register tokens
-        own = tuple(n // p for n, p in zip(size, side, strict=True))
-        patches = tokens[:, prefix:].transpose(1, 2).unflatten(2, own)
-        if own != tuple(grid):
-            patches = F.interpolate(patches, size=grid, mode="bilinear")
+        own = (height // side[0], width // side[1])
+        patches = resize(tokens[:, prefix:].transpose(1, 2).unflatten(2, own), grid)
         joined = torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
         return feature_correlation(joined)[0]
 

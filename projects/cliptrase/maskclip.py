@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import open_clip.transformer
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,10 +11,6 @@ from ovs_core.clip.attention import merge_heads, project_qkv, value_block
 from ovs_core.clip.towers import Block
 
 from .tower import Dense
-
-# The released code shows OpenAI's weights pictures in ImageNet's statistics.
-RELEASED_MEAN = (123.675, 116.28, 103.53)
-RELEASED_STD = (58.395, 57.12, 57.375)
 
 
 class MaskClipTower:
@@ -31,8 +27,8 @@ class MaskClipTower:
         self.encoder = ImageEncoder(visual, positions=PositionRule())
         self.keys = keys
 
-    def __call__(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
-        """Encode (B, 3, H, W) normalised pictures; ``allowed`` has no meaning here."""
+    def __call__(self, images: Tensor) -> Dense:
+        """Encode (B, 3, H, W) normalised pictures."""
         rows, columns = self.encoder.patch_size
         height, width = images.shape[-2:]
         images = F.pad(images, (0, -width % columns, 0, -height % rows))
@@ -62,5 +58,5 @@ def use_released_numerics(visual: nn.Module) -> None:
         if isinstance(module, nn.LayerNorm):
             module.eps = 1e-6
         for name, child in module.named_children():
-            if isinstance(child, open_clip.transformer.QuickGELU):
+            if isinstance(child, QuickGELU):
                 setattr(module, name, nn.GELU())

@@ -45,8 +45,7 @@ def _filter(maps: Tensor, side: int) -> Tensor:
     # Laid out flat, a step down is a shift by one padded row and all work is on contiguous arrays.
     # Windows that run over the right or lower border give values that are never read.
     line = padded.shape[2]
-    flat = padded.flatten()
-    flat = flat.numpy() if flat.device.type == "cpu" else flat
+    flat = padded.flatten().numpy() if padded.device.type == "cpu" else padded.flatten()
     run = len(flat) - (side - 1) * line
     column = _sort([flat[i * line : i * line + run] for i in range(side)])
     medians = _window_medians(column, side)

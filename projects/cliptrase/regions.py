@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import UserError, check_choice
 
 from .correlation import denoise, eq7_score
 from .dbscan import NOISE, dbscan
@@ -50,11 +50,7 @@ class RegionRule:
         Raises:
             UserError: for a value outside its range.
         """
-        if self.target not in TARGETS:
-            raise UserError(
-                f"MODEL.CLIPTRASE.CLUSTER.TARGET: '{self.target}' is unknown."
-                f"{nearest(self.target, TARGETS)} Known: {', '.join(TARGETS)}"
-            )
+        check_choice("MODEL.CLIPTRASE.CLUSTER.TARGET", self.target, TARGETS)
         if self.eps <= 0 or self.min_samples < 1:
             raise UserError(
                 "MODEL.CLIPTRASE.CLUSTER: EPS must be positive and MIN_SAMPLES at least 1, but got "
@@ -74,12 +70,10 @@ class Regions:
     Attributes:
         labels: (N,) cluster of each patch, -1 for noise.
         maps: (K, up * h, up * w) smoothed prototypes; the largest one owns a pixel.
-        denoised: (N, N) matrix that the prototypes are rows of.
     """
 
     labels: Tensor
     maps: Tensor
-    denoised: Tensor
 
     @property
     def count(self) -> int:
@@ -133,5 +127,5 @@ def find_regions(
     labels = cluster(denoised, rule, features)
     rows = prototypes(denoised, labels)
     if not len(rows):
-        return Regions(labels, denoised.new_zeros(0, *grid), denoised)
-    return Regions(labels, smooth_maps(rows, grid, up=rule.up, median=rule.median), denoised)
+        return Regions(labels, denoised.new_zeros(0, *grid))
+    return Regions(labels, smooth_maps(rows, grid, up=rule.up, median=rule.median))

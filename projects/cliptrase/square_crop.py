@@ -23,8 +23,9 @@ def square_crop(image: Image.Image, side: int, *, labels: bool = False) -> Image
     width, height = image.size
     short = min(width, height)
     # The long side is rounded down, and the offset as Python rounds: 20.5 -> 20, 21.5 -> 22.
-    size = tuple(side if n == short else int(side * n / short) for n in (width, height))
+    new_width, new_height = (side if n == short else int(side * n / short) for n in (width, height))
     resample = Image.Resampling.NEAREST if labels else Image.Resampling.BICUBIC
+    size = (new_width, new_height)
     resized = image if image.size == size else image.resize(size, resample)
     left, top = (int(round((n - side) / 2)) for n in size)
     return resized.crop((left, top, left + side, top + side))

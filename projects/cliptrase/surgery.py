@@ -1,4 +1,4 @@
-"""CLIP-Surgery: a second path through the last blocks, feature surgery, similarity maps and points.
+"""CLIP-Surgery: a second path through the last blocks, and feature surgery.
 
 Letters: B pictures, L = 1 + N tokens (CLS first), N = h * w patches, K words, D joint width.
 """
@@ -35,8 +35,8 @@ class SurgeryTower:
         self.encoder = ImageEncoder(visual, positions=PositionRule(mode="bilinear"))
         self.depth = min(depth, self.encoder.num_blocks)
 
-    def __call__(self, images: Tensor, *, allowed: Tensor | None = None) -> Dense:
-        """Encode (B, 3, H, W) normalised pictures; ``allowed`` has no meaning here."""
+    def __call__(self, images: Tensor) -> Dense:
+        """Encode (B, 3, H, W) normalised pictures."""
         paths: list[Tensor] = []
 
         def run(block: Block, tokens: Tensor) -> Tensor:
@@ -66,8 +66,7 @@ class SurgeryScorer:
 
     def __call__(self, dense: Dense, text: Tensor) -> Tensor:
         """Score (B, K, h, w) from tokens and (K, D) unit text."""
-        single = len(text) == 1 and self.redundant is not None
-        redundant = self.redundant() if single else None
+        redundant = self.redundant() if self.redundant is not None and len(text) == 1 else None
         surgery = feature_surgery(F.normalize(dense.tokens, dim=-1), text, redundant)
         return surgery[:, 1:].transpose(1, 2).unflatten(2, dense.grid)
 
@@ -92,43 +91,3 @@ def feature_surgery(tokens: Tensor, text: Tensor, redundant: Tensor | None = Non
     weights = torch.softmax(2 * cosines[:, :1], dim=-1)
     weighted = cosines * (weights / weights.mean(dim=-1, keepdim=True))
     return weighted - weighted.mean(dim=-1, keepdim=True)
-
-
-def similarity_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Stretch each word's map to 0..1 over the patches and upsample it, for display.
-
-    Args:
-        scores: (B, K, h, w).
-        size: (H, W).
-
-    Returns:
-        (B, K, H, W).
-    """
-    low, high = scores.amin(dim=(2, 3), keepdim=True), scores.amax(dim=(2, 3), keepdim=True)
-    return F.interpolate((scores - low) / (high - low), size=size, mode="bilinear")
-
-
-def similarity_points(
-    scores: Tensor, size: tuple[int, int], *, threshold: float = 0.8
-) -> tuple[Tensor, Tensor]:
-    """Choose point prompts from a word's map: the best and as many of the worst cells.
-
-    Args:
-        scores: (h, w) scores of one word; the map is halved first.
-        size: (H, W) of the picture.
-        threshold: cells above this, after stretching to 0..1, are foreground; at most half of all.
-
-    Returns:
-        (2n, 2) integer x, y, foreground first, each in rising order of score; (2n,) 1 or 0.
-    """
-    small = tuple(max(1, n // 2) for n in scores.shape)
-    halved = F.interpolate(scores[None, None], size=small, mode="bilinear")[0, 0]
-    cells = (halved - halved.min()) / (halved.max() - halved.min())
-    order = cells.flatten().argsort(stable=True)
-    count = min(int((cells >= threshold).sum()), cells.numel() // 2)
-    chosen = torch.cat([order[len(order) - count :], order[:count]])
-    columns, rows = chosen % small[1], chosen // small[1]
-    x = ((columns + 0.5) * (size[1] / small[1])).clamp(max=size[1] - 1)
-    y = ((rows + 0.5) * (size[0] / small[0])).clamp(max=size[0] - 1)
-    labels = torch.cat([torch.ones(count), torch.zeros(count)]).long()
-    return torch.stack([x, y], dim=1).long(), labels

@@ -8,6 +8,7 @@ Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width, D joint
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -15,8 +16,9 @@ from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import finish_block, project_qkv
 from ovs_core.clip.image_encoder import BlockFunction
 from ovs_core.clip.towers import Block
+from ovs_core.errors import check_choice
 
-from .attention import attend, check_mode
+from .attention import KEY, MODES, attend
 from .correlation import correlation
 
 
@@ -49,6 +51,19 @@ class Dense:
         return Dense(self.tokens[row : row + 1], self.grid, *own)
 
 
+class Tower(Protocol):
+    """What the model needs of a tower.
+
+    Attributes:
+        encoder: the image tower that is run.
+    """
+
+    encoder: ImageEncoder
+
+    def __call__(self, images: Tensor) -> Dense:
+        """Encode (B, 3, H, W) normalised pictures."""
+
+
 @dataclass(frozen=True)
 class TowerRule:
     """How the tower is run.
@@ -71,9 +86,7 @@ class TowerRule:
 
 
 class RecoveryTower:
-    """Encode pictures with semantic correlation recovery.
-
-    No module of its own: the CLIP belongs to the model, which must not list its weights twice.
+    """Encode pictures with semantic correlation recovery; a view of the tower and no module.
 
     Args:
         visual: open_clip ViT with a CLS token, not copied.
@@ -81,7 +94,7 @@ class RecoveryTower:
     """
 
     def __init__(self, visual: nn.Module, rule: TowerRule) -> None:
-        check_mode(rule.attention)
+        check_choice(KEY, rule.attention, MODES)
         self.encoder = ImageEncoder(visual, positions=rule.positions)
         self.rule = rule
         self._rewired = self.encoder.block_index(rule.layer)
@@ -114,8 +127,8 @@ class RecoveryTower:
             allowed: see ``__call__``.
             taken: list to which the correlation matrix is appended.
         """
-        special = {self._rewired, self._correlated} - {None}
-        return {index: self._block(index, allowed, taken) for index in special}
+        special = {self._rewired, self._correlated}
+        return {index: self._block(index, allowed, taken) for index in special if index is not None}
 
     def _block(
         self, index: int, allowed: Tensor | None, taken: list[Tensor] | None

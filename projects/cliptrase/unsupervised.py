@@ -1,7 +1,7 @@
 """Unsupervised segmentation without class names (supplement, Table 8).
 
 The paper describes no protocol; this is ours: unit mask-average-pooled features of all regions of a
-data set are clustered by k-means, every pixel takes the number of its region's cluster, and
+dataset are clustered by k-means, every pixel takes the number of its region's cluster, and
 clusters are matched to classes one to one so that as many pixels as possible agree (Hungarian
 algorithm).
 Letters: C classes, G clusters.
@@ -23,7 +23,8 @@ from ovs_core.errors import UserError
 from ovs_core.evaluation import SemSegFigures, count_pairs, semseg_figures
 from ovs_core.evaluation.confusion import mean_of_known
 
-from .model import CLIPtrase, Encoded
+from .encoding import Encoded
+from .model import CLIPtrase
 from .pooling import mask_average_pool, masks_on_grid, spherical_kmeans
 
 
@@ -82,7 +83,7 @@ def collect(
     pictures = []
     for one, labels in tqdm(samples, desc="regions", unit="picture"):
         with torch.no_grad():
-            encoded = model.encode_picture(one["image"])
+            (encoded,) = model.encode_pictures([one["image"]], [one])
             masks, features = pool_regions(model, encoded, tuple(labels.shape))
         known = (labels >= 0) & (labels < num_classes)
         truth = torch.from_numpy(np.where(known, labels, num_classes))
@@ -94,7 +95,7 @@ def collect(
 def evaluate(
     pictures: Sequence[Picture], num_classes: int, *, clusters: int = 0, seed: int = 0
 ) -> tuple[SemSegFigures, np.ndarray]:
-    """Cluster the regions of a data set, match clusters to classes, and score.
+    """Cluster the regions of a dataset, match clusters to classes, and score.
 
     Args:
         pictures: from ``collect``.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError, nearest
-from ovs_core.modeling.scores import GridScores, Size
+from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.scores import GridScores, Size, size_of
 
 PROTOCOLS = ("standalone", "fullres", "d2")
 
@@ -55,6 +55,11 @@ class Frame:
         # (cells as classes, cells, 1) -> (cells, side, 1)
         return frame.scores(basis.unsqueeze(2), (side, 1)).full()[:, :, 0].T
 
+    def matrices(self, grid: Size, size: Size, *, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the upsampling of rows (H, h) and of columns (W, w); see ``matrix``."""
+        rows = self.matrix(grid[0], size[0], 0, like=like)
+        return rows, self.matrix(grid[1], size[1], 1, like=like)
+
 
 @dataclass(frozen=True)
 class View:
@@ -81,11 +86,7 @@ class View:
         Raises:
             UserError: for an unknown name.
         """
-        if self.protocol not in PROTOCOLS:
-            raise UserError(
-                f"MODEL.CLIPTRASE.PROTOCOL: '{self.protocol}' is unknown."
-                f"{nearest(self.protocol, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
-            )
+        check_choice("MODEL.CLIPTRASE.PROTOCOL", self.protocol, PROTOCOLS)
 
     def resize(self, picture: Tensor, patch: Size) -> Tensor:
         """Bring an RGB picture to the size that it is normalised at.
@@ -107,8 +108,7 @@ class View:
                 raise UserError(
                     f"PROTOCOL standalone labels a {self.side} x {self.side} crop, but the picture "
                     f"has {height} x {width} pixels; set MODEL.CLIPTRASE.PROTOCOL fullres for "
-                    "whole "
-                    "pictures"
+                    "whole pictures"
                 )
             return picture
         if self.protocol == "d2":
@@ -138,7 +138,7 @@ class View:
         height, width = picture.shape[-2:]
         # The released port pads after normalising, so the padding is mean grey.
         padded = F.pad(picture[None], (0, -width % self.divisor, 0, -height % self.divisor))
-        canvas = tuple(padded.shape[-2:])
+        canvas = size_of(padded)
         small = F.interpolate(padded, scale_factor=self.scale, mode="bilinear", align_corners=False)
         if not self.cut_padding:
             return small, Frame()

@@ -5,12 +5,12 @@ Letters: C classes, K masks, H x W picture, h x w patch grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ovs_core.modeling.scores import Scores, Size
+from ovs_core.modeling.scores import Scores, size_of
+
+VOTES = ("majority", "mean_logits", "none")
 
 
 def majority_vote(label_map: Tensor, masks: Tensor, *, num_classes: int, num_masks: int) -> Tensor:
@@ -34,27 +34,17 @@ def majority_vote(label_map: Tensor, masks: Tensor, *, num_classes: int, num_mas
     return winner[masks]
 
 
-@dataclass
 class RegionScores(Scores):
     """Scores that are constant on each mask.
 
-    Attributes:
+    Args:
         values: (K, C) scores per mask.
         masks: (H, W) mask number of each pixel.
     """
 
-    values: Tensor
-    masks: Tensor
-
-    @property
-    def num_classes(self) -> int:  # type: ignore[override]
-        """C."""
-        return self.values.shape[1]
-
-    @property
-    def size(self) -> Size:  # type: ignore[override]
-        """Final (H, W)."""
-        return tuple(self.masks.shape)
+    def __init__(self, values: Tensor, masks: Tensor) -> None:
+        self.values, self.masks = values, masks
+        self.num_classes, self.size = values.shape[1], size_of(masks)
 
     def classes(self, which: slice) -> Tensor:
         """Spread a range of classes over the picture."""

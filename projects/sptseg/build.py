@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ovs_core.clip import CLIP, ImageEncoder, PositionRule
+from ovs_core.clip.positions import Positions
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.losses import SSIM_INPUTS, MaskLoss
@@ -51,7 +52,7 @@ def build_encoder(node: CfgNode, clip: CLIP) -> PromptedEncoder:
     Raises:
         UserError: if the crop is no multiple of the patch, or a layer does not exist.
     """
-    positions = PositionRule(mode="bilinear")
+    positions: Positions = PositionRule(mode="bilinear")
     if node.CLASS_EMBEDDING_TWICE:
         positions = DoubledClassEmbedding(clip.visual, positions)
     tower = ImageEncoder(clip.visual, positions=positions)

@@ -13,8 +13,8 @@ def add_sptseg_config(cfg: CfgNode) -> None:
     """
     node = cfg.MODEL.SPTSEG = CfgNode()
     node.MODE = "inductive"  # inductive, transductive (self-training) or fully
-    node.SEEN = []  # names of the seen classes; [] for the data set's split
-    node.UNSEEN = []  # names of the unseen classes; [] for the data set's split
+    node.SEEN = []  # names of the seen classes; [] for the dataset's split
+    node.UNSEEN = []  # names of the unseen classes; [] for the dataset's split
     node.SEEN_BIAS = 0.1  # taken off seen classes' probabilities at test; 0 if MODE is transductive
     node.TEST_CLASSES = "all"  # all (generalised) or unseen; see unseen_only.py
     node.CROP = 512  # side of training crops and test windows; fixes the spectral filter's grid

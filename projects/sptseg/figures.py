@@ -48,8 +48,8 @@ def seen_unseen_sheet(
         sides = [side[np.where(m == IGNORE, len(names), m)] for m in (truth, predicted)]
         rows.append(
             [image]
-            + [overlay(image, m, colors, ignore=IGNORE) for m in (truth, predicted)]
-            + [overlay(image, m, SIDE_COLORS, ignore=len(SIDES)) for m in sides]
+            + [overlay(image, m, colors) for m in (truth, predicted)]
+            + [overlay(image, m, SIDE_COLORS) for m in sides]
         )
     grid = sheet(rows, ("picture", "truth", "prediction", "truth: seen, unseen", "prediction"))
     keys = [legend(SIDES, SIDE_COLORS, grid.shape[1]), legend(names, colors, grid.shape[1])]

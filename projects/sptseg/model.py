@@ -66,8 +66,8 @@ class SPTSeg(Segmenter):
         crop: side of training crops in pixels.
         seen_bias: taken off the probabilities of seen classes at test, unless transductive.
         test_classes: ``all``, or ``unseen`` to choose among unseen classes only.
-        seen: names of the seen classes; empty for the data set's split.
-        unseen: names of the unseen classes; empty for the data set's split.
+        seen: names of the seen classes; empty for the dataset's split.
+        unseen: names of the unseen classes; empty for the dataset's split.
         empty_batch_negatives: whether a batch without a labelled pixel trains negatives.
         accuracy_period: iterations between logged accuracies; 0 for never.
         segmenter: arguments of ``Segmenter``.
@@ -186,7 +186,7 @@ class SPTSeg(Segmenter):
         """Labels as the losses see them, by the training mode.
 
         Args:
-            labels: (B, H, W) of the data set.
+            labels: (B, H, W) of the dataset.
             logits: (B, K', h, w) current masks, for pseudo labels.
         """
         labels = self.split.map_labels(labels, self.mode)

@@ -13,7 +13,8 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovs_core.clip import ImageEncoder, PositionRule
+from ovs_core.clip import ImageEncoder
+from ovs_core.clip.positions import Positions
 from ovs_core.errors import UserError
 
 from .spectral import Grid, SpectralFilter
@@ -29,7 +30,7 @@ class DoubledClassEmbedding:
         rule: how the table is fitted to the grid.
     """
 
-    def __init__(self, visual: VisionTransformer, rule: PositionRule) -> None:
+    def __init__(self, visual: VisionTransformer, rule: Positions) -> None:
         self.visual, self.rule = visual, rule
 
     def __call__(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:

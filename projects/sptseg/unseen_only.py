@@ -21,7 +21,7 @@ class UnseenOnlyEvaluator(OVSSemSegEvaluator):
         """Put ``mIoU_unseen_only`` and ``pACC_unseen_only`` in front.
 
         Raises:
-            UserError: if the data set has no unseen class, or the model chose a seen class for a
+            UserError: if the dataset has no unseen class, or the model chose a seen class for a
                 pixel of an unseen one.
         """
         if not self.unseen:

@@ -127,7 +127,7 @@ def test_every_config_loads_and_knows_its_data(name):
         return
     train, test = (dataset_metadata(names[0]) for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
     assert train.unseen_classes and test.unseen_classes
-    if "_to_" in name:  # Table 2: the other data set's words on the weights of the COCO run
+    if "_to_" in name:  # Table 2: the other dataset's words on the weights of the COCO run
         trained = load_cfg(CONFIGS / f"{name.partition('_to_')[0]}.yaml")
         assert cfg.MODEL.WEIGHTS == f"{trained.OUTPUT_DIR}/model_final.pth"
         assert cfg.DATASETS.TEST != trained.DATASETS.TEST

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cliptrase.mask_sources import DinoSource, external_matrix
+from cliptrase.mask_sources import DinoSource, GivenSource, external_matrix
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
 from cliptrase.regions import RegionRule
 from cliptrase.sclip import SclipRule
@@ -16,6 +16,7 @@ from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError
 from ovs_core.modeling.pamr import pamr
 from ovs_core.modeling.protocols import Slide
+from ovs_core.modeling.score_thresholds import ScoreThresholds
 from tests.cliptrase.helpers import blocky_picture, build_clip, build_model
 
 
@@ -66,11 +67,11 @@ def test_the_result_does_not_depend_on_the_batch(clip):
         assert (alone == output["sem_seg_labels"]).float().mean() > 0.999
 
 
-def test_scaling_the_words_changes_no_label(clip, picture):
+def test_scaling_the_words_changes_no_label(clip, picture, monkeypatch):
     model = build_model(clip)
     expected = labels(model, picture)
     text = model.text_features()
-    model.text_features = lambda: 3.7 * text
+    monkeypatch.setattr(model, "text_features", lambda: 3.7 * text)
     assert torch.equal(labels(model, picture), expected)
 
 
@@ -153,7 +154,8 @@ def test_sclips_own_protocol_scores_synonyms_and_thresholds(clip, picture):
     words = ["wall|floor|sky", "cat|kitten", "dog"]
     plain = build_model(clip, words=words, sclip=SclipRule(), **parts)
     assert labels(plain, picture).max() <= 2
-    unsure = build_model(clip, words=words, sclip=SclipRule(prob_threshold=1.1), **parts)
+    never = SclipRule(ScoreThresholds(40.0, probability=1.1))
+    unsure = build_model(clip, words=words, sclip=never, **parts)
     assert labels(unsure, picture).eq(0).all()
     refined = build_model(clip, words=words, sclip=SclipRule(pamr_steps=2), **parts)
     assert labels(refined, picture).shape == (70, 100)
@@ -176,7 +178,7 @@ def test_ground_truth_restriction(clip, picture):
 
 
 def test_external_masks(clip, picture):
-    model = build_model(clip, mask_source="external", regions=RegionRule(0.1, 3, denoise="none"))
+    model = build_model(clip, mask_source=GivenSource(), regions=RegionRule(0.1, 3, denoise="none"))
     halves = torch.zeros(7, 10)
     halves[:, 5:] = 1
     features = torch.stack([halves, 1 - halves], dim=-1).flatten(0, 1)
@@ -205,7 +207,7 @@ def test_dino_masks_fit_the_grid(clip, picture):
         dynamic_img_size=True,
     )  # fmt: skip
     source = DinoSource(dino)
-    matrix = source(picture, (7, 10))
+    matrix = source.matrix(picture, (7, 10))
     assert matrix.shape == (71, 71)
     assert torch.allclose(matrix.diagonal(), torch.ones(71), atol=1e-5)
     model = build_model(clip, mask_source=source, regions=RegionRule(0.5, 2))

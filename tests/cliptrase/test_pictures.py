@@ -6,10 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cliptrase.figures import global_patches, look_into, write_views
+from cliptrase.figures import write_similarity, write_views
+from cliptrase.surgery import SurgeryScorer, SurgeryTower
+from cliptrase.tower_views import global_patches, look_into
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError
-from tests.cliptrase.helpers import build_model
+from tests.cliptrase.helpers import WORDS, build_model
 
 
 def test_all_views_are_written(clip, picture, tmp_path):
@@ -22,6 +24,19 @@ def test_all_views_are_written(clip, picture, tmp_path):
     assert Image.open(tmp_path / "clusters.png").size[0] >= 3 * 100
 
 
+def test_words_of_clip_surgery_have_maps_and_points(clip, picture, tmp_path):
+    parts = {"tower": SurgeryTower(clip.visual), "scorer": SurgeryScorer(), "regions": None}
+    report = write_similarity(build_model(clip, **parts), picture, tmp_path)
+    written = {p.name for p in tmp_path.iterdir()}
+    assert written == {"similarity.png", "overlay.png", "report.json"}
+    assert list(report) == WORDS.split(", ")
+    for points in report.values():
+        assert len(points["foreground"]) == len(points["background"]) > 0
+        assert all(0 <= x < 100 and 0 <= y < 70 for side in points.values() for x, y in side)
+    with pytest.raises(UserError, match="METHOD clip_surgery"):
+        write_similarity(build_model(clip), picture, tmp_path)
+
+
 def test_a_patch_outside_is_refused(clip, picture, tmp_path):
     with pytest.raises(UserError, match="patch 9,0 is outside the 7 x 10 patches"):
         write_views(build_model(clip), picture, tmp_path, patch=(9, 0))
@@ -29,7 +44,7 @@ def test_a_patch_outside_is_refused(clip, picture, tmp_path):
 
 def test_views_are_of_the_untouched_tower(clip):
     images = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(0))
-    views = look_into(build_model(clip), images)
+    views = look_into(build_model(clip).tower.encoder, images)
     assert len(views.attention) == 4
     assert torch.allclose(views.attention[0].sum(-1), torch.ones(50), atol=1e-5)
     ImageEncoder(clip.visual)(images)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cliptrase.sam import SegmentAnything, cluster_points, load_predictor, sam_masks
+from cliptrase.sam import SamMasks, cluster_points, sam_masks
+from cliptrase.sam_backends import SegmentAnything, load_predictor
 from ovs_core.errors import UserError
 from tests.cliptrase.helpers import build_model
 
@@ -56,7 +57,7 @@ def test_other_clusters_are_background_and_unclaimed_pixels_fall_back():
 
 def test_the_model_takes_its_masks_from_sam(clip, picture):
     sam = FakeSam()
-    model = build_model(clip, sam=sam)
+    model = build_model(clip, sam=SamMasks(sam))
     output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
     assert output.shape == (140, 200)
     assert sam.image.shape == (140, 200, 3)
@@ -105,7 +106,7 @@ def test_a_tiny_random_sam_runs(clip, picture):
             transformer=TwoWayTransformer(depth=1, embedding_dim=32, num_heads=2, mlp_dim=32),
         ),
     )
-    model = build_model(clip, sam=SegmentAnything(sam))
+    model = build_model(clip, sam=SamMasks(SegmentAnything(sam)))
     output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
     assert output.shape == (140, 200)
 
@@ -113,7 +114,7 @@ def test_a_tiny_random_sam_runs(clip, picture):
 @pytest.mark.slow
 def test_a_tiny_random_transformers_sam_runs(clip, picture):
     transformers = pytest.importorskip("transformers")
-    from cliptrase.sam import TransformersSam
+    from cliptrase.sam_backends import TransformersSam
 
     torch.manual_seed(0)
     config = transformers.SamConfig(
@@ -125,6 +126,6 @@ def test_a_tiny_random_transformers_sam_runs(clip, picture):
         mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1,
                              "num_attention_heads": 2, "iou_head_hidden_dim": 32},
     )  # fmt: skip
-    model = build_model(clip, sam=TransformersSam(transformers.SamModel(config)))
+    model = build_model(clip, sam=SamMasks(TransformersSam(transformers.SamModel(config))))
     output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
     assert output.shape == (140, 200)

@@ -3,8 +3,8 @@
 import pytest
 from detectron2.data import MetadataCatalog
 
-from cliptrase.build import method_arguments, uses_cls_product
-from ovs_core.data import dataset_dicts  # noqa: F401 - registers the data sets
+from cliptrase.build import cliptrase_arguments, uses_cls_product
+from ovs_core.data import dataset_dicts  # noqa: F401 - registers the datasets
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
@@ -83,4 +83,4 @@ def test_wrong_values_are_named(options, message):
     keys = [f"MODEL.CLIPTRASE.{o}" if i % 2 == 0 else o for i, o in enumerate(options)]
     cfg = load_cfg(config_dir("cliptrase") / "tiny.yaml", keys)
     with pytest.raises(UserError, match=message):
-        method_arguments(cfg)
+        cliptrase_arguments(cfg)

@@ -155,7 +155,7 @@ class MSCAN(nn.Module):
         features, maps = images, []
         for stage in range(1, len(self.channels) + 1):
             features = self.get_submodule(f"patch_embed{stage}")(features)
-            for block in self.get_submodule(f"block{stage}"):
+            for block in self.get_submodule(f"block{stage}").children():
                 features = block(features)
             features = self.get_submodule(f"norm{stage}")(features.permute(0, 2, 3, 1))
             features = features.permute(0, 3, 1, 2)

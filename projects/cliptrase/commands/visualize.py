@@ -1,4 +1,7 @@
-"""`ovsuite visualize`: attention, global patches, clusters and labels of each picture."""
+"""`ovsuite visualize`: attention, global patches, clusters and labels of each picture.
+
+Of CLIP-Surgery, the map and the points of each word.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from detectron2.config import CfgNode
 from ovs_core.files.pictures import read_picture
 from ovs_core.reports.subjects import build_as, give_words, records_to_show
 
-from ..figures import write_views
+from ..figures import write_similarity, write_views
 from ..model import CLIPtrase
+from ..surgery import SurgeryScorer
 
 EXAMPLES = (
     'ovsuite visualize cliptrase/tiny --pictures photo.jpg --words "car, sky, sand"',
@@ -29,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="products before the softmax")
 
 
-def run(cfg: CfgNode, args: Namespace) -> Iterator[str]:
+def run(cfg: CfgNode, args: Namespace) -> Iterator[str | Path]:
     """Draw a folder of views of each picture, and say what was found."""
     records = records_to_show(cfg, args.pictures, args.samples)
     model = build_as(cfg, CLIPtrase)
@@ -38,6 +42,10 @@ def run(cfg: CfgNode, args: Namespace) -> Iterator[str]:
         path = Path(record["file_name"])
         picture = torch.from_numpy(read_picture(path).transpose(2, 0, 1).copy())
         folder = args.output / path.stem
+        if isinstance(model.scorer, SurgeryScorer):
+            write_similarity(model, picture, folder)
+            yield folder
+            continue
         report = write_views(model, picture, folder, patch=args.patch, raw=args.raw)
         yield f"{folder}: {report['clusters']} clusters, {report['noise_patches']} noise patches"
 

@@ -28,6 +28,14 @@ def word_color(word: str) -> Color:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def number_colors(count: int) -> np.ndarray:
+    """Colours of things without a name, neighbours far apart on the circle: (count, 3) uint8."""
+    from matplotlib import colormaps
+
+    hues = (np.arange(count) * 0.618034) % 1  # the golden ratio
+    return (255 * colormaps["hsv"](hues)[:, :3]).astype(np.uint8).reshape(-1, 3)
+
+
 def palette(names: Sequence[str]) -> np.ndarray:
     """Colours of a vocabulary, spread apart where two words would look alike: (K, 3) uint8."""
     return _palette(tuple(names)).copy()

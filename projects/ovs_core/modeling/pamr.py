@@ -1,4 +1,4 @@
-"""Pixel-adaptive mask refinement (PAMR), the optional last step of SCLIP's own protocol.
+"""Pixel-adaptive mask refinement (PAMR), an optional last step of training-free methods.
 
 Scores are averaged over dilated 3 x 3 neighbourhoods with weights that fall with the difference in
 colour. Letters: B pictures, C score maps, n dilations, H x W pixels.

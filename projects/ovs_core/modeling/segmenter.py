@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..words.vocabulary import Vocabulary
 from .contract import OpenVocabularyModel
 from .protocols import InferenceProtocol, Whole
-from .scores import Scores, Size, WindowScores
+from .scores import Scores, Size, WindowScores, size_of
 
 OUTPUTS = ("labels", "scores")
 
@@ -114,7 +114,7 @@ class Segmenter(OpenVocabularyModel):
         if self.training:
             return self.losses(batched_inputs)
         with torch.no_grad():
-            return [self._segment_input(one) for one in batched_inputs]
+            return [self._output(one) for one in batched_inputs]
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses of a batch.
@@ -123,6 +123,10 @@ class Segmenter(OpenVocabularyModel):
             UserError: if the method does not train.
         """
         raise UserError(f"{type(self).__name__} is training-free; use --eval-only")
+
+    def segment_input(self, one: dict[str, Any]) -> Scores:
+        """Segment the picture of an input dict, see ``forward``; some methods read more of it."""
+        return self.segment(one["image"], output_size(one))
 
     def segment(self, picture: Tensor, size: Size) -> Scores:
         """Segment one picture with the current words.
@@ -200,15 +204,19 @@ class Segmenter(OpenVocabularyModel):
             return {"sem_seg": scores.full()}
         return {"sem_seg_labels": scores.labels()}
 
-    def _segment_input(self, one: dict[str, Any]) -> dict[str, Tensor]:
-        picture = one["image"]
-        size = (one.get("height", picture.shape[-2]), one.get("width", picture.shape[-1]))
+    def _output(self, one: dict[str, Any]) -> dict[str, Tensor]:
         if "vocabulary" not in one:
-            return self.postprocess(self.segment(picture, size))
+            return self.postprocess(self.segment_input(one))
         words, unseen, outside = self._vocabulary, self.unseen, self.outside
         self.set_vocabulary(one["vocabulary"])
         try:
-            return self.postprocess(self.segment(picture, size))
+            return self.postprocess(self.segment_input(one))
         finally:
             if words is not None:
                 self.set_vocabulary(words, unseen=unseen, outside=outside)
+
+
+def output_size(one: dict[str, Any]) -> Size:
+    """(H, W) that the labels of an input dict are asked for at: stated, or the picture's own."""
+    height, width = size_of(one["image"])
+    return one.get("height", height), one.get("width", width)

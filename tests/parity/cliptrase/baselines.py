@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
-from cliptrase.sclip import SclipRule, finish
+from cliptrase.sclip import SclipRule
 from cliptrase.scoring import CosineScorer, MaskClipScorer
-from cliptrase.surgery import SurgeryTower, feature_surgery, similarity_map, similarity_points
+from cliptrase.similarity import similarity_map, similarity_points
+from cliptrase.surgery import SurgeryTower, feature_surgery
 from cliptrase.tower import RecoveryTower, TowerRule
 from ovs_core.modeling.protocols import Slide, Whole
+from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.modeling.scores import GridScores
 
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
@@ -147,13 +149,12 @@ def _sclip_case(model: Any, image: Tensor, setting: dict[str, Any]) -> Results:
     size = tuple(setting["ori_shape"])
     scores = protocol.score(model, protocol.encode(model, image), size)
     rule = SclipRule(
-        scale=setting["logit_scale"],
-        prob_threshold=setting["prob_thd"],
-        area_threshold=setting["area_thd"],
+        ScoreThresholds(setting["logit_scale"], setting["prob_thd"], setting["area_thd"]),
         pamr_steps=setting.get("pamr_steps", 0),
         pamr_dilations=tuple(setting.get("pamr_stride", ())),
     )
-    cosines, finished = finish(scores.full(), setting["query_idx"], rule, image)
+    cosines = rule.refine(scores.full(), image)
+    finished = rule.thresholds(cosines, setting["query_idx"])
     found: Results = {
         "logits": cosines[None],
         "probs": finished.full(),

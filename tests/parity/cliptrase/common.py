@@ -74,17 +74,26 @@ def tiny_clip(model: dict[str, Any], weights: dict[str, Tensor], **text: Any) ->
     return clip
 
 
+class _GivenText(CLIPtrase):
+    """A model whose class embeddings come from the file."""
+
+    given: Tensor
+
+    def text_features(self) -> Tensor:
+        return self.given
+
+
 def segmenter(
     clip: CLIP, text_features: Tensor, *, num_background: int = 0, **arguments: Any
 ) -> CLIPtrase:
     """Build a model with given text features, the last of which stand for the background."""
-    model = CLIPtrase(clip=clip, templates=["{}"], **arguments).eval()
+    model = _GivenText(clip=clip, templates=["{}"], **arguments).eval()
+    model.given = text_features
     named = len(text_features) - num_background
     words = [f"word {i}" for i in range(num_background)]
     model.set_vocabulary(
         Vocabulary.from_names([f"class {i}" for i in range(named)], background_words=words)
     )
-    model.text_features = lambda: text_features  # type: ignore[method-assign]
     return model
 
 

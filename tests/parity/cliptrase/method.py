@@ -198,20 +198,21 @@ def _picture_results(
     encoded = model.encode_picture(picture)
     dense, regions, rule = encoded.dense, encoded.regions, model.region_rule
     scores = encoded.frame.scores(model.score(dense)[0], size)
+    denoised = denoise(dense.correlation[0], rule.denoise)
     without_product = replace(model.scorer, cls_product=False)
     out: Results = {
         "pixels": model.normalize(picture),
         "features_norm": F.normalize(dense.tokens, dim=-1)[0],
         "tokens": dense.tokens[0],
         "corr": dense.correlation[0],
-        "denoised": regions.denoised,
+        "denoised": denoised,
         "dbscan_labels": regions.labels,
         "patch_logits": without_product(dense, model.text_features())[0],
         "pre_vote": model.fold(scores.labels()),
         "pred": model.score_picture(encoded, size).labels(),
     }
     if regions.count:
-        rows = prototypes(regions.denoised, regions.labels)
+        rows = prototypes(denoised, regions.labels)
         out["masks_up4"] = smooth_maps(rows, dense.grid, up=rule.up, median=1)
         out["masks_median"] = regions.maps
         out["mask_index"] = model.region_masks(encoded, size)

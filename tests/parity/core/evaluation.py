@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from cliptrase.published_metric import published_truth
 from cliptrase.square_crop import crop_labels
-from ovs_core.evaluation.background import fold_last_class, threshold_labels
+from ovs_core.evaluation.background import fold_last_class
 from ovs_core.evaluation.boundary import MAX_CLASSES, boundary_map
 from ovs_core.evaluation.confusion import (
     count_pairs,
@@ -26,6 +26,7 @@ from ovs_core.evaluation.confusion import (
 from ovs_core.evaluation.instance import ap50_split
 from ovs_core.evaluation.panoptic_quality import PanopticFigures, PanopticMatcher
 from ovs_core.modeling.label_argmax import argmax_upsample
+from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.words.label_space import IGNORE, LabelSpace
 
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
@@ -135,14 +136,10 @@ def run_cliptrase_metric(case: ParityCase) -> Results:
 @parity_runner("evaluation", "background_threshold", tolerance=_sure_background)
 def run_background_threshold(case: ParityCase) -> Results:
     """SCLIP's rule for unsure pixels."""
-    labels, scores = threshold_labels(
-        torch.from_numpy(case.inputs["logits"]),
-        query_to_class=torch.tensor(case.meta["query_to_class"]),
-        logit_scale=case.meta["logit_scale"],
-        prob_threshold=case.meta["prob_thd"],
-        area_threshold=case.meta["area_thd"],
-    )
-    return {"pred": labels, "class_score": scores}
+    meta = case.meta
+    thresholds = ScoreThresholds(meta["logit_scale"], meta["prob_thd"], meta["area_thd"])
+    scores = thresholds(torch.from_numpy(case.inputs["logits"]), meta["query_to_class"])
+    return {"pred": scores.labels(), "class_score": scores.full()}
 
 
 @parity_runner("evaluation", "panoptic", tolerance=_close)

@@ -9,11 +9,10 @@ import open_clip
 import torch
 from torch import Tensor
 
-from hclip.build import build_parts
 from hclip.finetune import FinetuneSettings
+from hclip.key_map import CLIP_PREFIX, rename
 from hclip.model import HCLIP, CATSeg
 from hclip.pop import POPSettings
-from hclip.published import CLIP_PREFIX, rename
 from ovs_core.clip import CLIP, load_clip
 from ovs_core.load_report import load_report
 from ovs_core.modeling.cost_aggregation import AggregationSettings
@@ -58,17 +57,17 @@ def tiny_model(case: ParityCase, mode: str, protocol: InferenceProtocol | None =
         protocol: how pictures are shown; default whole, as released.
     """
     sizes, settings = case.meta["sizes"], case.meta["aggregator"]
-    clip = tiny_clip(sizes, torch.from_numpy(case.inputs["tokens"]))
-    finetune = FinetuneSettings(
-        mode=mode,
-        pop=POPSettings(block_size=sizes.get("q", 1)),
-        prompt_length=sizes.get("prompt_length") or 1,
-        prompt_depth=sizes.get("prompt_depth", 0),
-    )
+    pop = POPSettings(block_size=sizes.get("q", 1))
     model = (HCLIP if mode == "hclip" else CATSeg)(
-        clip=clip,
+        clip=tiny_clip(sizes, torch.from_numpy(case.inputs["tokens"])),
         templates=[TEMPLATE],
-        **build_parts(clip, finetune=finetune, aggregation=aggregation(settings), prompts=1),
+        finetune=FinetuneSettings(
+            mode=mode,
+            pop=pop,
+            prompt_length=sizes.get("prompt_length") or 1,
+            prompt_depth=sizes.get("prompt_depth", 0),
+        ),
+        aggregation=aggregation(settings),
         image_size=sizes["run_resolution"],
         guidance_layers=settings["guidance_layers"],
         protocol=protocol or Whole(divisor=32, cut_padding=False),
@@ -123,12 +122,11 @@ def load(model: CATSeg, weights: dict[str, Tensor]) -> None:
 
 def fullsize_model(case: ParityCase, mode: str) -> CATSeg:
     """Build ViT-B/16 with the weights of the file's recipe."""
-    clip = load_clip("ViT-B-16-quickgelu", "random")
-    finetune, settings = FinetuneSettings(mode=mode), AggregationSettings()
     model = (HCLIP if mode == "hclip" else CATSeg)(
-        clip=clip,
+        clip=load_clip("ViT-B-16-quickgelu", "random"),
         templates=[TEMPLATE],
-        **build_parts(clip, finetune=finetune, aggregation=settings, prompts=1),
+        finetune=FinetuneSettings(mode=mode),
+        aggregation=AggregationSettings(),
         image_size=384,
         output="scores",
     )
