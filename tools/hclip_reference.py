@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hclip import CATSeg
+from hclip.adaptation import unadapted
 from hclip.pop import PartialOrthogonal
 from ovs_core.modeling.cost_aggregation import UpsampleStage
 from ovs_core.modeling.cost_windows import SpatialAggregation
@@ -55,9 +56,9 @@ def _rotated(pop: PartialOrthogonal, attn: nn.Module, layer: int) -> tuple[Tenso
     """Adapted input (3C, C) and output (C, C) projections of an image block."""
     own = mixed_blocks(pop, layer)[..., pop.counts[0] :]  # (q, q, 4, slots of the image tower)
     dense = [torch.block_diag(*own[:, :, j].permute(2, 0, 1)) for j in range(4)]
-    original = attn.parametrizations.in_proj_weight.original.chunk(3)
+    original = unadapted(attn, "in_proj_weight").chunk(3)
     projected = [w @ d for w, d in zip(original, dense[:3], strict=True)]
-    return torch.cat(projected), dense[3] @ attn.out_proj.parametrizations.weight.original
+    return torch.cat(projected), dense[3] @ unadapted(attn.out_proj, "weight")
 
 
 def _plain_block(block: nn.Module, x: Tensor, weight: Tensor, out: Tensor) -> Tensor:

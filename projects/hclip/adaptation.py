@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ovs_core.clip import CLIP
 from ovs_core.errors import UserError
 
+from .once import StepClock
+
 
 class Adaptation(nn.Module):
     """A CLIP that is left as it is; methods change weights, tokens or outputs.
 
     Attributes:
+        mode: value of ``MODEL.CATSEG.FINETUNE`` that makes it.
         trains_text: whether text features change during training.
         foldable: whether the adapted towers can be written as a plain CLIP.
+        clock: tells which training step it is, for what is computed once per step.
     """
 
-    trains_text = True
-    foldable = True
+    mode: ClassVar[str]
+    trains_text: ClassVar[bool] = True
+    foldable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = StepClock()
+
+    def begin_step(self, clip: CLIP) -> None:
+        """Begin a training step: compute adapted weights before any block runs.
+
+        Gradient checkpointing must not see them being computed: its second pass finds them ready.
+
+        Args:
+            clip: the adapted CLIP.
+        """
+        self.clock.tick()
+        for module, name in _parametrized(clip):
+            getattr(module, name)
 
     def edit_tokens(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Change the image tokens (B, L, C) that enter block ``index``."""
@@ -36,6 +61,7 @@ class Adaptation(nn.Module):
 class Frozen(Adaptation):
     """CLIP as it is (row "Freeze" of Table 3)."""
 
+    mode = "freeze"
     trains_text = False
 
 
@@ -54,7 +80,34 @@ def fold(adaptation: Adaptation, clip: CLIP) -> None:
             f"{type(adaptation).__name__} adds parts that a plain CLIP does not have and cannot "
             "be merged; hclip, oft, lora, ssf, attention and full can"
         )
-    for module in list(clip.model.modules()):
-        for name in list(getattr(module, "parametrizations", ())):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for module, name in _parametrized(clip):
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     clip.model.requires_grad_(False)
+
+
+def towers(clip: CLIP) -> dict[str, Transformer]:
+    """The transformers of both towers, ``text`` and ``image``."""
+    return {"text": clip.model.transformer, "image": clip.visual.transformer}
+
+
+def blocks(clip: CLIP) -> Iterator[ResidualAttentionBlock]:
+    """All transformer blocks, image tower first."""
+    both = towers(clip)
+    yield from both["image"].resblocks
+    yield from both["text"].resblocks
+
+
+def unadapted(module: nn.Module, name: str) -> Tensor:
+    """Give a parametrized weight as the pretrained CLIP has it."""
+    kept = module.parametrizations[name]
+    assert isinstance(kept, parametrize.ParametrizationList)
+    return kept.original
+
+
+def _parametrized(clip: CLIP) -> list[tuple[nn.Module, str]]:
+    """Modules of a CLIP with the names of their adapted weights."""
+    return [
+        (module, name)
+        for module in clip.model.modules()
+        for name in getattr(module, "parametrizations", ())
+    ]

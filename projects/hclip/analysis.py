@@ -13,6 +13,7 @@ from torch import Tensor
 from ovs_core.errors import UserError
 from ovs_core.tensor import hyperspherical_energy, orthogonality_defect
 
+from .adaptation import towers, unadapted
 from .model import CATSeg
 from .pop import ROWS_PER_LAYER, CodeRelation, PartialOrthogonal
 from .rotation import POPAdaptation
@@ -52,17 +53,16 @@ def layer_reports(model: CATSeg) -> Iterator[LayerReport]:
         UserError: if it is adapted in another way.
     """
     finished = adaptation_of(model).finished_blocks()
-    towers = {"text": model.clip.model.transformer, "image": model.clip.visual.transformer}
-    for name, tower in towers.items():
+    for name, tower in towers(model.clip).items():
         for layer, block in enumerate(tower.resblocks):
             attn = block.attn
-            before = attn.parametrizations.in_proj_weight.original.chunk(3)
-            before += (attn.out_proj.parametrizations.weight.original,)
+            inputs, output = unadapted(attn, "in_proj_weight"), unadapted(attn.out_proj, "weight")
+            before = (*inputs.chunk(3), output)
             after = (*attn.in_proj_weight.chunk(3), attn.out_proj.weight)
             defects = orthogonality_defect(finished[name][layer]).amax(dim=-1)
             for matrix, old, new, defect in zip(MATRICES, before, after, defects, strict=True):
-                energies = [float(hyperspherical_energy(w.double())) for w in (old, new)]
-                yield LayerReport(name, layer, matrix, *energies, float(defect))
+                first, last = (float(hyperspherical_energy(w.double())) for w in (old, new))
+                yield LayerReport(name, layer, matrix, first, last, float(defect))
 
 
 def relation_matrices(pop: PartialOrthogonal) -> dict[str, dict[str, Tensor]]:
@@ -147,7 +147,7 @@ def adaptation_of(model: CATSeg) -> POPAdaptation:
     """
     if not isinstance(model.adaptation, POPAdaptation):
         raise UserError(
-            f"MODEL.CATSEG.FINETUNE {model.finetune.mode} has no rotations to look at; "
+            f"MODEL.CATSEG.FINETUNE {model.adaptation.mode} has no rotations to look at; "
             "use a config with hclip or oft"
         )
     return model.adaptation

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from ovs_core.modeling.cost_aggregation import AggregationSettings
-
-from .finetune import FinetuneSettings
-from .pop import POPSettings
+from .detection.config import add_detection_config
 
 
 def add_hclip_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.CATSEG``, ``MODEL.HCLIP`` and ``MODEL.HCLIP_DET``.
+    """Add ``MODEL.CATSEG``, ``MODEL.HCLIP`` and ``MODEL.HCLIP_DET``, in place.
 
     "paper" is H-CLIP's, "code" its release.
     """
     _add_decoder_keys(cfg)
     _add_finetune_keys(cfg)
-    _add_detection_keys(cfg)
+    add_detection_config(cfg)
 
 
 def _add_decoder_keys(cfg: CfgNode) -> None:
@@ -26,7 +23,7 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
     node.SIZE_DIVISOR = 32  # px, training pictures are padded to a multiple (code)
     node.GUIDANCE_LAYERS = [3, 7]  # image blocks that guide upsampling (code; L/14: 7, 15)
     node.LOSS = "bce"  # bce (code: ignored pixels are negatives) or ce (paper's wording)
-    node.SEEN_ONLY = False  # train with seen classes alone where the data set names unseen ones
+    node.SEEN_ONLY = False  # train with seen classes alone where the dataset names unseen ones
     node.GRADIENT_CHECKPOINTING = False  # recompute blocks of CLIP and decoder; same result
     node.HIDDEN_DIM = 128  # channels of the cost embedding (code)
     node.NUM_LAYERS = 2  # spatial + class aggregation layers (code)
@@ -67,76 +64,3 @@ def _add_finetune_keys(cfg: CfgNode) -> None:
     node.OUT_PROJ_SIDE = "left"  # D W (code, paper) or right, which keeps the row energy
     # Layer index of a block when the towers differ in depth: index, stride, or same (refuse). Ours.
     node.DEPTH_PAIRING = "index"
-
-
-def _add_detection_keys(cfg: CfgNode) -> None:
-    """Values of CLIM's ViT-B/16 detector on OV-COCO, which the paper follows.
-
-    Proposals, box head, thresholds and FPN are Detectron2's own keys. How CLIP was adapted is told
-    by MODEL.CATSEG.FINETUNE, MODEL.CATSEG.PEFT and MODEL.HCLIP.
-    """
-    node = cfg.MODEL.HCLIP_DET = CfgNode()
-    # Checkpoint of an H-CLIP or CAT-Seg run with the same FINETUNE; "" with FINETUNE freeze.
-    node.ADAPTED = ""
-    node.TAPS = [3, 5, 7, 11]  # image blocks whose outputs get strides of 1/4, 1/2, 1, 2 patches
-    # Residual of the value-only last block: cls (CAT-Seg, H-CLIP) or token (MaskCLIP, CLIM).
-    node.LAST_BLOCK = "cls"
-    node.TEMPERATURE = 50.0  # initial factor on the cosine of region and word; learned
-    node.BACKGROUND_WEIGHT = 0.6  # of background regions in the class loss; base 1, novel 0
-    # Keep novel words in the softmax of training, which needs their names; False: zero-shot.
-    node.NOVEL_NEGATIVES = False
-    fusion = node.FUSION = CfgNode()
-    fusion.ENABLED = True  # at test time, fuse with the frozen encoder's own score of each box
-    fusion.TEMPERATURE = 75.0  # factor on the cosine of pooled dense feature and word
-    fusion.BASE_WEIGHT = 0.1  # s = s_det^(1 - w) s_clip^w for classes that were trained
-    fusion.NOVEL_WEIGHT = 0.8  # ... and for all others
-
-
-def finetune_settings(cfg: CfgNode) -> FinetuneSettings:
-    """Read how CLIP is fine-tuned."""
-    node, peft = cfg.MODEL.HCLIP, cfg.MODEL.CATSEG.PEFT
-    pop = POPSettings(
-        block_size=node.BLOCK_SIZE,
-        form=node.FORM,
-        orthogonal=node.ORTHOGONAL,
-        dcrc=node.DCRC,
-        pop=node.POP,
-        nonlinear=node.DCRC_NONLINEAR,
-        cayley_after=node.CAYLEY_AFTER_DCRC,
-        alpha_init=node.ALPHA_INIT,
-        cayley_sign=node.CAYLEY_SIGN,
-        qkv_side=node.QKV_SIDE,
-        out_side=node.OUT_PROJ_SIDE,
-        pairing=node.DEPTH_PAIRING,
-    )
-    return FinetuneSettings(
-        mode=cfg.MODEL.CATSEG.FINETUNE,
-        pop=pop,
-        lora_rank=peft.LORA_RANK,
-        adapter_width=peft.ADAPTER_WIDTH,
-        prompt_length=peft.PROMPT_LENGTH,
-        prompt_depth=peft.PROMPT_DEPTH,
-        lst_widths=tuple(peft.LST_WIDTHS),
-    )
-
-
-def aggregation_settings(cfg: CfgNode) -> AggregationSettings:
-    """Read the sizes of the decoder."""
-    node = cfg.MODEL.CATSEG
-    return AggregationSettings(
-        hidden_dim=node.HIDDEN_DIM,
-        num_layers=node.NUM_LAYERS,
-        num_heads=node.NUM_HEADS,
-        window=node.WINDOW,
-        pooling=tuple(node.POOLING_TRAIN),
-        pooling_test=tuple(node.POOLING_TEST),
-        attention=node.ATTENTION,
-        max_classes=node.PAD_LEN,
-        text_guidance_dim=node.TEXT_GUIDANCE_DIM,
-        appearance_guidance_dim=node.APPEARANCE_GUIDANCE_DIM,
-        decoder_dims=tuple(node.DECODER_DIMS),
-        decoder_guidance_dims=tuple(node.GUIDANCE_DIMS),
-        decoder_guidance_proj_dims=tuple(node.GUIDANCE_PROJ_DIMS),
-        chunk=node.CLASS_CHUNK,
-        checkpointing=node.GRADIENT_CHECKPOINTING,
-    )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ovs_core.clip import CLIP
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import UserError, check_choice
 
 from .adaptation import Adaptation, Frozen
 from .modules import Adapter, LadderTuning, VisualPrompts
-from .once import StepClock
 from .pop import POPSettings
-from .rotation import POPAdaptation
+from .rotation import OFT, POPAdaptation
 from .weights import SSF, AttentionTuning, FullTuning, LoRA
-
-MODES = (
-    "hclip", "oft", "attention", "full", "freeze", "lora", "vpt", "adapter", "lst", "ssf",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,39 +39,36 @@ class FinetuneSettings:
 
     def __post_init__(self) -> None:
         """Refuse an unknown mode and empty parts."""
-        if self.mode not in MODES:
-            raise UserError(
-                f"MODEL.CATSEG.FINETUNE: '{self.mode}' is unknown.{nearest(self.mode, MODES)} "
-                f"Known: {', '.join(MODES)}"
-            )
+        check_choice("MODEL.CATSEG.FINETUNE", self.mode, MODES)
         if min(self.lora_rank, self.adapter_width) < 1:
             raise UserError("MODEL.CATSEG.PEFT: LORA_RANK and ADAPTER_WIDTH must be at least 1")
 
 
-def adapt(clip: CLIP, settings: FinetuneSettings, clock: StepClock) -> Adaptation:
+_MAKERS: dict[str, Callable[[CLIP, FinetuneSettings], Adaptation]] = {
+    "hclip": lambda clip, settings: POPAdaptation(clip, settings.pop),
+    "oft": lambda clip, settings: OFT(clip, settings.pop),
+    "attention": lambda clip, settings: AttentionTuning(clip),
+    "full": lambda clip, settings: FullTuning(clip),
+    "freeze": lambda clip, settings: Frozen(),
+    "lora": lambda clip, settings: LoRA(clip, settings.lora_rank),
+    "vpt": lambda clip, settings: VisualPrompts(
+        clip, settings.prompt_length, settings.prompt_depth
+    ),
+    "adapter": lambda clip, settings: Adapter(clip, settings.adapter_width),
+    "lst": lambda clip, settings: LadderTuning(clip, settings.lst_widths),
+    "ssf": lambda clip, settings: SSF(clip),
+}
+MODES = tuple(_MAKERS)
+
+
+def adapt(clip: CLIP, settings: FinetuneSettings) -> Adaptation:
     """Make the trainable part of a CLIP.
 
     Args:
         clip: a frozen CLIP; parametrized or extended in place.
         settings: which way, and its sizes.
-        clock: ticked by the model at the start of every training step.
 
     Returns:
         The adaptation. What it added inside the CLIP is registered there.
     """
-    makers = {
-        "freeze": Frozen,
-        "attention": lambda: AttentionTuning(clip),
-        "full": lambda: FullTuning(clip),
-        "hclip": lambda: POPAdaptation(clip, settings.pop, clock),
-        # OFT is POP with both towers orthogonal and no communication between layers.
-        "oft": lambda: POPAdaptation(
-            clip, replace(settings.pop, orthogonal="both", dcrc=False, pop=True), clock
-        ),
-        "lora": lambda: LoRA(clip, settings.lora_rank, clock),
-        "vpt": lambda: VisualPrompts(clip, settings.prompt_length, settings.prompt_depth),
-        "adapter": lambda: Adapter(clip, settings.adapter_width),
-        "lst": lambda: LadderTuning(clip, settings.lst_widths),
-        "ssf": lambda: SSF(clip),
-    }
-    return makers[settings.mode]()
+    return _MAKERS[settings.mode](clip, settings)

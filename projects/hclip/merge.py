@@ -37,7 +37,7 @@ def merge(model: CATSeg, path: Path) -> None:
         "format": "pt",
         "architecture": model.clip.architecture,
         "quick_gelu": str(quick).lower(),
-        "merged": model.finetune.mode,
+        "merged": model.adaptation.mode,
     }
     with atomic_path(path) as part:
         save_file(state, part, metadata=metadata)

@@ -1,6 +1,6 @@
 """CAT-Seg and H-CLIP as Detectron2 meta-architectures.
 
-Both are one network: an adapted CLIP (``finetune.py``) whose last image block keeps values only,
+Both are one network: an adapted CLIP (``adaptation.py``) whose last image block keeps values only,
 and the cost aggregation decoder of the core. Letters: B pictures, K classes, P prompts, E joint
 width, h x w grid, H x W picture.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -18,20 +18,21 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovs_core.clip import CLIP, ImageEncoder
+from ovs_core.clip import ImageEncoder
 from ovs_core.clip.attention import cls_residual_value_block
-from ovs_core.errors import UserError
-from ovs_core.modeling.build import segmenter_arguments
-from ovs_core.modeling.cost_aggregation import AggregationSettings, CostAggregation
-from ovs_core.modeling.protocols import InferenceProtocol
-from ovs_core.modeling.segmenter import Segmenter
+from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.cost_aggregation import CostAggregation
+from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
-from .config import aggregation_settings, finetune_settings
-from .finetune import FinetuneSettings, adapt
-from .key_map import rename
+from .adaptation import Adaptation
+from .build import catseg_arguments, hclip_arguments
 from .losses import LOSSES
-from .once import Once, StepClock
+from .once import Once
+from .published import rename
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,12 @@ class ImageFeatures:
 
 @META_ARCH_REGISTRY.register()
 class CATSeg(Segmenter):
-    """CLIP with a cost aggregation decoder; how CLIP trains is a setting.
+    """CLIP with a cost aggregation decoder; how CLIP trains is its adaptation's affair.
 
     Args:
-        clip: the CLIP; parametrized or extended by the adaptation.
-        templates: P prompts per class.
-        finetune: how CLIP trains.
-        aggregation: sizes of the decoder.
+        adaptation: how CLIP trains; it has changed the CLIP already.
+        upsample: brings the outputs of the two guiding blocks to twice and four times their size.
+        decoder: cost aggregation.
         image_size: side in pixels at which the image tower runs.
         guidance_layers: two image blocks whose outputs guide the upsampling.
         size_divisor: training pictures are padded to a multiple of this before they are resized.
@@ -63,79 +63,49 @@ class CATSeg(Segmenter):
         seen_only: train with the words of the seen classes alone, if the words have unseen ones;
             pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
-        protocol: how pictures are shown at test time.
-        output: ``"labels"`` or ``"scores"``.
+        segmenter: arguments of ``Segmenter``.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        clip: CLIP,
-        templates: Sequence[str],
-        finetune: FinetuneSettings,
-        aggregation: AggregationSettings,
+        adaptation: Adaptation,
+        upsample: nn.ModuleList,
+        decoder: CostAggregation,
         image_size: int,
         guidance_layers: Sequence[int] = (3, 7),
         size_divisor: int = 32,
         loss: str = "bce",
         seen_only: bool = False,
         checkpointing: bool = False,
-        protocol: InferenceProtocol | None = None,
-        output: str = "labels",
+        **segmenter: Unpack[SegmenterArguments],
     ) -> None:
-        super().__init__(
-            clip=clip, templates=templates, protocol=protocol, output=output, text_cache=False
-        )
-        if loss not in LOSSES:
-            raise UserError(f"MODEL.CATSEG.LOSS: '{loss}' is none of {', '.join(LOSSES)}")
-        encoder = ImageEncoder(clip.visual)
-        # In a tuple: the towers are registered once, in the CLIP.
-        self._image_encoder = (encoder,)
+        super().__init__(**segmenter, text_cache=False)
+        check_choice("MODEL.CATSEG.LOSS", loss, LOSSES)
+        self.image_encoder = ImageEncoder(self.clip.visual)
         self.image_size, self.size_divisor = image_size, size_divisor
-        self.guidance_layers = tuple(encoder.block_index(i) for i in guidance_layers)
+        self.guidance_layers = tuple(self.image_encoder.block_index(i) for i in guidance_layers)
         self.loss, self.seen_only = loss, seen_only
-        self.finetune = finetune
-        self.clock = StepClock()
-        self.adaptation = adapt(clip, finetune, self.clock)
-        self._check_checkpointing(checkpointing)
-        width, dims = encoder.width, aggregation.decoder_guidance_dims
-        self.upsample = nn.ModuleList(
-            nn.ConvTranspose2d(width, dims[i], 2 ** (i + 1), stride=2 ** (i + 1)) for i in range(2)
-        )
-        self.decoder = CostAggregation(clip.embed_dim, len(self.templates), aggregation)
+        self.adaptation, self.upsample, self.decoder = adaptation, upsample, decoder
+        if checkpointing:
+            self._recompute_blocks()
         self._tokens: tuple[tuple[str, ...], Tensor] | None = None
         self._kept_text: tuple[tuple[str, ...], Once] | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read ``MODEL.CATSEG``, ``MODEL.HCLIP`` and the shared keys."""
-        node = cfg.MODEL.CATSEG
-        return {
-            **segmenter_arguments(cfg),
-            "finetune": finetune_settings(cfg),
-            "aggregation": aggregation_settings(cfg),
-            "image_size": node.IMAGE_SIZE,
-            "guidance_layers": tuple(node.GUIDANCE_LAYERS),
-            "size_divisor": node.SIZE_DIVISOR,
-            "loss": node.LOSS,
-            "seen_only": node.SEEN_ONLY,
-            "checkpointing": node.GRADIENT_CHECKPOINTING,
-        }
-
-    @property
-    def image_encoder(self) -> ImageEncoder:
-        """The image tower, adapted."""
-        return self._image_encoder[0]
+        """Build the parts, see ``build.py``."""
+        return catseg_arguments(cfg)
 
     def train(self, mode: bool = True) -> CATSeg:
         """Switch between training and evaluation; values of a training step are dropped."""
-        self.clock.stop()
+        self.adaptation.clock.stop()
         return super().train(mode)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute ``loss_sem_seg`` of a batch of crops."""
-        self._begin_step()
+        self.adaptation.begin_step(self.clip)
         images = [self.normalize(one["image"]) for one in batched_inputs]
         padded = ImageList.from_tensors(images, self.size_divisor).tensor
         targets = [one["sem_seg"].to(self.device) for one in batched_inputs]
@@ -182,7 +152,7 @@ class CATSeg(Segmenter):
         if torch.is_grad_enabled() and self.adaptation.trains_text:
             return self._pool(F.normalize(self.text_encoder(self._tokenized(prompts)), dim=-1))
         if self._kept_text is None or self._kept_text[0] != prompts:
-            self._kept_text = (prompts, Once(self.clock, self._text_parameters()))
+            self._kept_text = (prompts, Once(self.adaptation.clock, self._text_parameters()))
         with torch.no_grad():
             return self._kept_text[1](lambda: self._pool(self.text_encoder.encode(prompts)))
 
@@ -197,16 +167,6 @@ class CATSeg(Segmenter):
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring a checkpoint of released CAT-Seg or H-CLIP to this model's names."""
         return rename(tensors, self)
-
-    def _begin_step(self) -> None:
-        """Compute adapted weights before any block runs.
-
-        Gradient checkpointing must not see them being computed: its second pass finds them ready.
-        """
-        self.clock.tick()
-        for module in self.clip.model.modules():
-            for name in getattr(module, "parametrizations", ()):
-                getattr(module, name)
 
     def _decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
         return self.decoder(features.dense, text, (features.dense, *features.guidance))
@@ -236,14 +196,13 @@ class CATSeg(Segmenter):
         own = [p for name, p in named if not name.startswith("visual.")]
         return own + list(self.adaptation.parameters())
 
-    def _check_checkpointing(self, wanted: bool) -> None:
-        if wanted and self.adaptation.image_taps():
+    def _recompute_blocks(self) -> None:
+        if self.adaptation.image_taps():
             raise UserError(
                 "MODEL.CATSEG.GRADIENT_CHECKPOINTING does nothing for MODEL.CATSEG.FINETUNE lst, "
                 "which sends no gradient through CLIP; switch it off"
             )
-        if wanted:
-            self.clip.model.set_grad_checkpointing(True)
+        self.clip.model.set_grad_checkpointing(True)
 
 
 @META_ARCH_REGISTRY.register()
@@ -252,14 +211,5 @@ class HCLIP(CATSeg):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read the config, which must ask for H-CLIP's adaptation.
-
-        Raises:
-            UserError: if it asks for another one.
-        """
-        if cfg.MODEL.CATSEG.FINETUNE != "hclip":
-            raise UserError(
-                f"MODEL.META_ARCHITECTURE HCLIP needs MODEL.CATSEG.FINETUNE hclip, not "
-                f"{cfg.MODEL.CATSEG.FINETUNE}; for other ways to fine-tune use CATSeg"
-            )
-        return super().from_config(cfg)
+        """Build the parts of a config that asks for H-CLIP's adaptation, see ``build.py``."""
+        return hclip_arguments(cfg)

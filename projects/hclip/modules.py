@@ -6,6 +6,8 @@ Letters: B pictures or prompts, L tokens, C tower width, s side width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,7 @@ from torch import Tensor, nn
 from ovs_core.clip import CLIP
 from ovs_core.errors import UserError
 
-from .adaptation import Adaptation
-from .weights import blocks
+from .adaptation import Adaptation, blocks, towers
 
 
 class Bottleneck(nn.Module):
@@ -48,6 +49,7 @@ class Adapter(Adaptation):
         inner: width of the bottlenecks.
     """
 
+    mode = "adapter"
     foldable = False
 
     def __init__(self, clip: CLIP, inner: int) -> None:
@@ -67,19 +69,20 @@ class VisualPrompts(Adaptation):
         depth: how many blocks have them; 0 for all.
     """
 
+    mode = "vpt"
     trains_text = False
     foldable = False
 
     def __init__(self, clip: CLIP, length: int, depth: int = 0) -> None:
         super().__init__()
-        count = len(clip.visual.transformer.resblocks)
+        tower = towers(clip)["image"]
+        count = len(tower.resblocks)
         if not (0 <= depth <= count and length >= 1):
             raise UserError(
                 f"MODEL.CATSEG.PEFT: PROMPT_DEPTH {depth}, PROMPT_LENGTH {length}: the image tower "
                 f"has {count} blocks, and the length must be at least 1"
             )
-        width = clip.visual.transformer.width
-        self.tokens = nn.Parameter(torch.empty(depth or count, length, width))
+        self.tokens = nn.Parameter(torch.empty(depth or count, length, tower.width))
         nn.init.xavier_uniform_(self.tokens)
         self.to(clip.pixel_mean.device)
 
@@ -156,19 +159,19 @@ class LadderTuning(Adaptation):
         widths: side widths (image, text).
     """
 
+    mode = "lst"
     foldable = False
 
     def __init__(self, clip: CLIP, widths: tuple[int, int]) -> None:
         super().__init__()
-        image, text = clip.visual.transformer, clip.model.transformer
+        image, text = towers(clip)["image"], towers(clip)["text"]
         self.image = Ladder(image.width, len(image.resblocks), widths[0])
         self.text = Ladder(text.width, len(text.resblocks), widths[1])
         self.to(clip.pixel_mean.device)
         self._depth = len(image.resblocks)
-        self._outputs: list[Tensor] = []
-        self._first = (text.resblocks[0],)  # in a tuple: the block belongs to the CLIP
-        for block in text.resblocks:
-            block.register_forward_hook(self._climb, with_kwargs=True)
+        self._outputs: list[Tensor] = []  # of the text blocks of a forward under way
+        for index, block in enumerate(text.resblocks):
+            block.register_forward_hook(partial(self._climb, index), with_kwargs=True)
 
     def image_taps(self) -> tuple[int, ...]:
         """All image blocks."""
@@ -178,9 +181,16 @@ class LadderTuning(Adaptation):
         """Add the image ladder's end."""
         return tokens + self.image([taps[i] for i in range(self._depth)])
 
-    def _climb(self, block: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor:
+    def _climb(
+        self,
+        index: int,
+        block: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Tensor,
+    ) -> Tensor:
         """Collect a text block's output; behind the last block, add the text ladder's end."""
-        if block is self._first[0]:
+        if index == 0:
             self._outputs = []
         self._outputs.append(output)
         if len(self._outputs) < len(self.text.rungs):

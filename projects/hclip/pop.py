@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovs_core.errors import UserError
+from ovs_core.errors import UserError, check_choice
 from ovs_core.tensor import cayley, mode_product
 
 FORMS = ("code", "paper")
@@ -63,12 +63,12 @@ class POPSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        _one_of("FORM", self.form, FORMS)
-        _one_of("ORTHOGONAL", self.orthogonal, ORTHOGONAL)
-        _one_of("DEPTH_PAIRING", self.pairing, PAIRINGS)
-        _one_of("QKV_SIDE", self.qkv_side, SIDES)
-        _one_of("OUT_PROJ_SIDE", self.out_side, SIDES)
-        _one_of("CAYLEY_SIGN", self.cayley_sign, (-1, 1))
+        check_choice("MODEL.HCLIP.FORM", self.form, FORMS)
+        check_choice("MODEL.HCLIP.ORTHOGONAL", self.orthogonal, ORTHOGONAL)
+        check_choice("MODEL.HCLIP.DEPTH_PAIRING", self.pairing, PAIRINGS)
+        check_choice("MODEL.HCLIP.QKV_SIDE", self.qkv_side, SIDES)
+        check_choice("MODEL.HCLIP.OUT_PROJ_SIDE", self.out_side, SIDES)
+        check_choice("MODEL.HCLIP.CAYLEY_SIGN", self.cayley_sign, (-1, 1))
         if self.nonlinear and self.form != "paper":
             raise UserError("MODEL.HCLIP.DCRC_NONLINEAR belongs to MODEL.HCLIP.FORM paper")
         if not (self.pop or self.dcrc):
@@ -174,7 +174,7 @@ class PartialOrthogonal(nn.Module):
             Tower name -> (depth, 4, b, q, q) in float32 (float64 if the parameters are).
         """
         with torch.autocast(self.blocks.device.type, enabled=False):
-            blocks = self.blocks
+            blocks: Tensor = self.blocks
             if not self.settings.cayley_after:
                 blocks = self._rotate(blocks.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
             if self.relation is not None:
@@ -215,7 +215,7 @@ class PartialOrthogonal(nn.Module):
         blocks[..., self.orthogonal_slots()] = 0
         return blocks
 
-    def _relation(self, rows: int, slots: int) -> nn.Module | None:
+    def _relation(self, rows: int, slots: int) -> CodeRelation | PaperRelation | None:
         if not self.settings.dcrc:
             return None
         if self.settings.form == "code":
@@ -233,8 +233,3 @@ def _slots(tower: TowerShape, size: int, towers: tuple[TowerShape, ...]) -> int:
             f"{tower.width}; sizes that divide both towers: {', '.join(map(str, fitting))}"
         )
     return tower.width // size
-
-
-def _one_of(key: str, value: object, choices: tuple) -> None:
-    if value not in choices:
-        raise UserError(f"MODEL.HCLIP.{key}: {value!r} is none of {', '.join(map(str, choices))}")

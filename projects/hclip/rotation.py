@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -9,8 +12,8 @@ from torch.nn.utils import parametrize
 from ovs_core.clip import CLIP
 from ovs_core.tensor import apply_block_diagonal
 
-from .adaptation import Adaptation
-from .once import Once, StepClock
+from .adaptation import Adaptation, towers
+from .once import Once
 from .pop import PartialOrthogonal, POPSettings, TowerShape
 
 
@@ -18,7 +21,8 @@ class RotatedWeight(nn.Module):
     """Parametrization W -> W D (or D W) of one attention weight.
 
     Args:
-        owner: where the blocks come from; not registered here, because all weights share it.
+        once: keeps the adapted weight while the shared parameters stay as they are.
+        finished: gives the blocks of all layers of both towers, which all weights share.
         tower: tower name.
         layer: block of that tower.
         rows: which of the four matrices (query, key, value, output) the weight holds.
@@ -26,13 +30,19 @@ class RotatedWeight(nn.Module):
     """
 
     def __init__(
-        self, owner: POPAdaptation, *, tower: str, layer: int, rows: slice, side: str
+        self,
+        once: Once,
+        finished: Callable[[], dict[str, Tensor]],
+        *,
+        tower: str,
+        layer: int,
+        rows: slice,
+        side: str,
     ) -> None:
         super().__init__()
-        self._owner = (owner,)
+        self._once, self._finished = once, finished
         self._place = (tower, layer, rows)
         self._side = side
-        self._once = Once(owner.clock, owner.pop.parameters())
 
     def forward(self, weight: Tensor) -> Tensor:
         """Adapt (k * C, C), k matrices below each other."""
@@ -41,7 +51,7 @@ class RotatedWeight(nn.Module):
     def _adapt(self, weight: Tensor) -> Tensor:
         tower, layer, rows = self._place
         with torch.autocast(weight.device.type, enabled=False):
-            blocks = self._owner[0].finished_blocks()[tower][layer, rows].to(weight.dtype)
+            blocks = self._finished()[tower][layer, rows].to(weight.dtype)
             matrices = weight.unflatten(0, (len(blocks), -1))
             return apply_block_diagonal(matrices, blocks, side=self._side).flatten(0, 1)
 
@@ -52,19 +62,18 @@ class POPAdaptation(Adaptation):
     Args:
         clip: the CLIP; its attention weights become parametrized.
         settings: switches of POP and DCRC.
-        clock: the model's clock.
     """
 
-    def __init__(self, clip: CLIP, settings: POPSettings, clock: StepClock) -> None:
+    mode = "hclip"
+
+    def __init__(self, clip: CLIP, settings: POPSettings) -> None:
         super().__init__()
-        towers = {"text": clip.model.transformer, "image": clip.visual.transformer}
-        self.clock = clock
-        self.pop = PartialOrthogonal(
-            *(TowerShape(name, t.width, len(t.resblocks)) for name, t in towers.items()), settings
-        )
+        both = towers(clip)
+        text, image = (TowerShape(name, t.width, len(t.resblocks)) for name, t in both.items())
+        self.pop = PartialOrthogonal(text, image, settings)
         self.pop.to(clip.pixel_mean.device)
-        self._once = Once(clock, self.pop.parameters())
-        for name, tower in towers.items():
+        self._once = Once(self.clock, self.pop.parameters())
+        for name, tower in both.items():
             for layer, block in enumerate(tower.resblocks):
                 self._parametrize(block.attn, name, layer)
 
@@ -79,7 +88,23 @@ class POPAdaptation(Adaptation):
             (attention.out_proj, "weight", slice(3, 4), settings.out_side),
         )
         for module, name, rows, side in targets:
-            rotated = RotatedWeight(self, tower=tower, layer=layer, rows=rows, side=side)
-            # unsafe only skips torch's trial call, which would mix the whole tensor once per
-            # weight.
+            once = Once(self.clock, self.pop.parameters())
+            rotated = RotatedWeight(
+                once, self.finished_blocks, tower=tower, layer=layer, rows=rows, side=side
+            )
+            # unsafe only skips torch's trial call, which would mix the whole tensor each time.
             parametrize.register_parametrization(module, name, rotated, unsafe=True)
+
+
+class OFT(POPAdaptation):
+    """OFT: POP with both towers orthogonal and no communication between layers.
+
+    Args:
+        clip: the CLIP; its attention weights become parametrized.
+        settings: block size and sides; the other switches are OFT's own.
+    """
+
+    mode = "oft"
+
+    def __init__(self, clip: CLIP, settings: POPSettings) -> None:
+        super().__init__(clip, replace(settings, orthogonal="both", dcrc=False, pop=True))

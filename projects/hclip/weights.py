@@ -6,7 +6,7 @@ Letters: C tower width, k matrices below each other (3 for query, key, value), r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from ovs_core.clip import CLIP
 
-from .adaptation import Adaptation
+from .adaptation import Adaptation, blocks
 from .once import Once, StepClock
 
 
@@ -43,7 +43,7 @@ class LowRank(nn.Module):
         weight: (k * C, C) pretrained weight.
         count: k.
         rank: r.
-        clock: the model's clock.
+        clock: the adaptation's clock.
     """
 
     def __init__(self, weight: Tensor, count: int, rank: int, clock: StepClock) -> None:
@@ -71,27 +71,33 @@ class Scale(nn.Module):
         """Scale (n, m) or (n,)."""
         return weight * (self.gamma[:, None] if weight.dim() > 1 else self.gamma)
 
+    def factor(self) -> Tensor:
+        """Gamma (n,), for the bias of the same layer."""
+        return self.gamma
+
 
 class ScaleShift(nn.Module):
     """Parametrization of a bias: times its layer's gamma, plus beta (SSF).
 
     Args:
         bias: pretrained bias.
-        scale: the weight's ``Scale``; registered there alone.
+        factor: gives the gamma (n,) of the layer's weight, where it is registered.
     """
 
-    def __init__(self, bias: Tensor, scale: Scale) -> None:
+    def __init__(self, bias: Tensor, factor: Callable[[], Tensor]) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros_like(bias))
-        self._scale = (scale,)
+        self._factor = factor
 
     def forward(self, bias: Tensor) -> Tensor:
         """Scale and shift (n,)."""
-        return bias * self._scale[0].gamma + self.beta
+        return bias * self._factor() + self.beta
 
 
 class AttentionTuning(Adaptation):
     """CAT-Seg's default: query and value projections of every block of both towers."""
+
+    mode = "attention"
 
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
@@ -102,6 +108,8 @@ class AttentionTuning(Adaptation):
 
 class FullTuning(Adaptation):
     """Every parameter of every block of both towers."""
+
+    mode = "full"
 
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
@@ -115,20 +123,23 @@ class LoRA(Adaptation):
     Args:
         clip: the CLIP; its attention weights become parametrized.
         rank: r.
-        clock: the model's clock.
     """
 
-    def __init__(self, clip: CLIP, rank: int, clock: StepClock) -> None:
+    mode = "lora"
+
+    def __init__(self, clip: CLIP, rank: int) -> None:
         super().__init__()
         for block in blocks(clip):
             attn = block.attn
             for module, name, count in ((attn, "in_proj_weight", 3), (attn.out_proj, "weight", 1)):
-                update = LowRank(getattr(module, name), count, rank, clock)
+                update = LowRank(getattr(module, name), count, rank, self.clock)
                 parametrize.register_parametrization(module, name, update)
 
 
 class SSF(Adaptation):
     """Scale and shift behind every norm and linear layer of every block of both towers."""
+
+    mode = "ssf"
 
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
@@ -141,12 +152,6 @@ class SSF(Adaptation):
             )  # fmt: skip
             for module, weight, bias in sites:
                 scale = Scale(getattr(module, weight))
-                shift = ScaleShift(getattr(module, bias), scale)
+                shift = ScaleShift(getattr(module, bias), scale.factor)
                 parametrize.register_parametrization(module, weight, scale)
                 parametrize.register_parametrization(module, bias, shift)
-
-
-def blocks(clip: CLIP) -> Iterator[nn.Module]:
-    """All transformer blocks, image tower first."""
-    yield from clip.visual.transformer.resblocks
-    yield from clip.model.transformer.resblocks

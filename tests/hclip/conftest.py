@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hclip import CATSeg, FinetuneSettings, POPSettings
+from hclip.build import build_parts
 from ovs_core.clip import CLIP
 from ovs_core.modeling.cost_aggregation import AggregationSettings
 from ovs_core.words.label_space import IGNORE
@@ -46,16 +47,21 @@ def small_decoder(**changes):
     })  # fmt: skip
 
 
-def build_model(mode="hclip", *, clip=None, pop=None, decoder=None, cls=CATSeg, **arguments):
-    torch.manual_seed(1)
-    finetune = FinetuneSettings(
+def finetune_settings(mode="hclip", pop=None):
+    return FinetuneSettings(
         mode=mode, pop=pop or POPSettings(block_size=8), lora_rank=4, adapter_width=8,
         prompt_length=2, lst_widths=(16, 8),
     )  # fmt: skip
+
+
+def build_model(mode="hclip", *, clip=None, pop=None, decoder=None, cls=CATSeg, **arguments):
+    torch.manual_seed(1)
+    finetune = finetune_settings(mode, pop)
+    clip = clip or build_clip()
+    parts = build_parts(clip, finetune=finetune, aggregation=decoder or small_decoder(), prompts=1)
     model = cls(
-        clip=clip or build_clip(), templates=["a {}"], finetune=finetune,
-        aggregation=decoder or small_decoder(), image_size=24, guidance_layers=(0, 1),
-        size_divisor=4, **arguments,
+        clip=clip, templates=["a {}"], image_size=24, guidance_layers=(0, 1), size_divisor=4,
+        **parts, **arguments,
     )  # fmt: skip
     model.set_vocabulary(WORDS)
     return model
@@ -92,6 +98,6 @@ def images():
 def tiny():
     """The helpers above; test files cannot import them, because test folders are no packages."""
     return SimpleNamespace(
-        words=WORDS, clip=build_clip, decoder=small_decoder, model=build_model, perturb=perturb,
-        batch=batch,
+        words=WORDS, clip=build_clip, decoder=small_decoder, finetune=finetune_settings,
+        model=build_model, perturb=perturb, batch=batch,
     )  # fmt: skip

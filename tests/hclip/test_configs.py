@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from hclip import CATSeg
-from hclip.config import aggregation_settings, finetune_settings
+from hclip.build import aggregation_settings, finetune_settings
 from hclip.finetune import MODES
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer

@@ -11,8 +11,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from PIL import Image
 
+from hclip.build import finetune_settings
 from hclip.commands.visualize import draw_detections
-from hclip.config import finetune_settings
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.embedded.dataset import SPLITS, Split

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from hclip import FinetuneSettings, POPSettings
+from hclip.adaptation import unadapted
 from hclip.finetune import MODES
 from hclip.merge import merge
 from hclip.modules import Adapter, LadderTuning, VisualPrompts
-from hclip.once import StepClock
-from hclip.rotation import POPAdaptation
+from hclip.rotation import OFT, POPAdaptation
 from hclip.weights import SSF, AttentionTuning, LoRA
 from ovs_core.clip import ImageEncoder, TextEncoder, read_weight_file
 from ovs_core.clip.attention import cls_residual_value_block
@@ -38,6 +38,7 @@ def features(model, images):
 @pytest.mark.parametrize("mode", [m for m in MODES if m != "vpt"])
 def test_starts_as_the_frozen_clip(tiny, mode, images):
     model = tiny.model(mode).eval()
+    assert model.adaptation.mode == mode
     expected = plain_features(tiny, tiny.clip(), images)
     for ours, plain in zip(features(model, images), expected, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
@@ -89,7 +90,7 @@ def test_added_parts_cannot_be_merged(tiny, mode, tmp_path):
 def test_energy_of_rotated_query_weights_is_kept(tiny):
     model = tiny.perturb(tiny.model("hclip")).eval()
     attn = model.clip.model.transformer.resblocks[1].attn
-    before = attn.parametrizations.in_proj_weight.original.chunk(3)
+    before = unadapted(attn, "in_proj_weight").chunk(3)
     with torch.no_grad():
         after = attn.in_proj_weight.chunk(3)
     for old, new in zip(before, after, strict=True):
@@ -164,15 +165,14 @@ def meta_vitb16():
 @pytest.mark.parametrize(
     ("make", "count"),
     [
-        (lambda c: LoRA(c, 64, StepClock()), 7_864_320),
+        (lambda c: LoRA(c, 64), 7_864_320),
         (lambda c: VisualPrompts(c, 250), 2_304_000),
         (lambda c: Adapter(c, 128), 7_901_184),
         (lambda c: LadderTuning(c, (256, 224)), 20_791_320),
         (SSF, 337_920),
         (AttentionTuning, 20_447_232),
-        (lambda c: POPAdaptation(c, POPSettings(), StepClock()), 7_867_824),
-        (lambda c: POPAdaptation(c, POPSettings(orthogonal="both", dcrc=False), StepClock()),
-         7_864_320),
+        (lambda c: POPAdaptation(c, POPSettings()), 7_867_824),
+        (lambda c: OFT(c, POPSettings()), 7_864_320),
     ],
     ids=["lora", "vpt", "adapter", "lst", "ssf", "attention", "hclip", "oft"],
 )  # fmt: skip

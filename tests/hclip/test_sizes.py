@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hclip import HCLIP, CATSeg
-from hclip.config import aggregation_settings, finetune_settings
+from hclip.build import aggregation_settings, build_parts, finetune_settings
 from hclip.counts import parameter_table
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
@@ -39,10 +39,16 @@ def build(config, *options):
     node = cfg.MODEL.CATSEG
     cls = {"HCLIP": HCLIP, "CATSeg": CATSeg}[cfg.MODEL.META_ARCHITECTURE]
     with torch.device("meta"):
+        clip, templates = MetaCLIP(cfg.MODEL.CLIP.ARCHITECTURE), cfg.MODEL.OVS.TEMPLATES
+        parts = build_parts(
+            clip,
+            finetune=finetune_settings(cfg),
+            aggregation=aggregation_settings(cfg),
+            prompts=len(templates),
+        )
         return cls(
-            clip=MetaCLIP(cfg.MODEL.CLIP.ARCHITECTURE), templates=cfg.MODEL.OVS.TEMPLATES,
-            finetune=finetune_settings(cfg), aggregation=aggregation_settings(cfg),
-            image_size=node.IMAGE_SIZE, guidance_layers=node.GUIDANCE_LAYERS,
+            clip=clip, templates=templates, image_size=node.IMAGE_SIZE,
+            guidance_layers=node.GUIDANCE_LAYERS, **parts,
         )  # fmt: skip
 
 
@@ -95,4 +101,4 @@ def test_a_checkpoint_of_vitb16_is_fifty_megabytes():
 def test_towers_of_different_depth_need_a_pairing():
     with pytest.raises(UserError, match="12 and 24 blocks; choose index or stride"):
         build("vitl14.yaml", "MODEL.HCLIP.DEPTH_PAIRING", "same")
-    assert build("vitl14.yaml").finetune.pop.pairing == "index"
+    assert build("vitl14.yaml").adaptation.pop.settings.pairing == "index"

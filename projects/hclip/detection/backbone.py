@@ -6,6 +6,7 @@ Letters: B pictures, C tower width, D joint width, F channels of the FPN.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, get_norm
@@ -14,12 +15,10 @@ from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
-from ovs_core.modeling.build import build_clip
 
-from ..config import finetune_settings
-from .encoder import AdaptedEncoder
+from .build import backbone_arguments
+from .encoder import DENSE, AdaptedEncoder
 
-DENSE = "dense"  # name of the joint-space features among the backbone's outputs
 LEVELS = ("res2", "res3", "res4", "res5")
 
 
@@ -78,7 +77,9 @@ class AdaptedBackbone(Backbone):
     """
 
     @configurable
-    def __init__(self, encoder: AdaptedEncoder, *, channels: int = 256, norm: str = "SyncBN"):
+    def __init__(
+        self, encoder: AdaptedEncoder, *, channels: int = 256, norm: str = "SyncBN"
+    ) -> None:
         super().__init__()
         if len(encoder.taps) != len(LEVELS):
             raise UserError(
@@ -97,18 +98,9 @@ class AdaptedBackbone(Backbone):
         self._dense = ShapeSpec(channels=encoder.clip.embed_dim, stride=rows)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Load and adapt the CLIP; ``input_shape`` is always RGB."""
-        node = cfg.MODEL.HCLIP_DET
-        encoder = AdaptedEncoder(
-            build_clip(cfg),
-            finetune_settings(cfg),
-            adapted=node.ADAPTED,
-            taps=node.TAPS,
-            last_block=node.LAST_BLOCK,
-        )
-        return {"encoder": encoder, "channels": cfg.MODEL.FPN.OUT_CHANNELS,
-                "norm": cfg.MODEL.FPN.NORM}  # fmt: skip
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Load and adapt the CLIP, see ``build.py``; ``input_shape`` is always RGB."""
+        return backbone_arguments(cfg)
 
     @property
     def size_divisibility(self) -> int:

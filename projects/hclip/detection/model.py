@@ -5,28 +5,21 @@ Letters: K classes, D joint width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import (
-    META_ARCH_REGISTRY,
-    GeneralizedRCNN,
-    build_backbone,
-    build_proposal_generator,
-    build_roi_heads,
-)
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from torch import Tensor
 
 from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
-from ovs_core.data.build import dataset_metadata
 from ovs_core.errors import UserError
-from ovs_core.modeling.build import build_templates
 from ovs_core.modeling.contract import OpenVocabularyModel, Words
 
-from .backbone import DENSE
+from .backbone import AdaptedBackbone
+from .build import detector_arguments
+from .roi_heads import RegionTextROIHeads
 
 
 @META_ARCH_REGISTRY.register()
@@ -41,6 +34,8 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
     """
 
     trains = True
+    backbone: AdaptedBackbone
+    roi_heads: RegionTextROIHeads
 
     @configurable
     def __init__(
@@ -53,29 +48,8 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Build the parts; the colour statistics are the CLIP's."""
-        for part, name in (("BACKBONE", "AdaptedBackbone"), ("ROI_HEADS", "RegionTextROIHeads")):
-            if cfg.MODEL[part].NAME != name:
-                raise UserError(
-                    f"MODEL.META_ARCHITECTURE {cls.__name__} needs MODEL.{part}.NAME {name}, not "
-                    f"{cfg.MODEL[part].NAME}"
-                )
-        base_names = _base_names(cfg.DATASETS.TRAIN)
-        backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
-        _check_levels(cfg, shapes)
-        clip = backbone.encoder.clip
-        return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, shapes),
-            "roi_heads": build_roi_heads(cfg, shapes),
-            "input_format": cfg.INPUT.FORMAT,
-            "vis_period": cfg.VIS_PERIOD,
-            "pixel_mean": clip.pixel_mean.flatten().tolist(),
-            "pixel_std": clip.pixel_std.flatten().tolist(),
-            "templates": build_templates(cfg),
-            "base_names": base_names,
-        }
+        """Build the parts, see ``build.py``."""
+        return detector_arguments(cfg)
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -139,33 +113,6 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
             return super().forward(batched_inputs)
         with torch.no_grad():
             return super().forward(batched_inputs)
-
-
-def _base_names(datasets: Sequence[str]) -> list[str]:
-    """Names of the classes that a detector learns from its first training set."""
-    if not datasets:
-        return []
-    metadata = dataset_metadata(datasets[0])
-    names = metadata.get("thing_classes")
-    if not names or metadata.get("stuff_classes"):
-        raise UserError(
-            f"DATASETS.TRAIN {datasets[0]}: is no dataset of boxes; name a dataset of "
-            "instances, such as coco_detection_48_17_train or embedded_detection_train"
-        )
-    seen = metadata.get("seen_classes") or range(len(names))
-    return [names[i] for i in seen]
-
-
-def _check_levels(cfg: CfgNode, shapes: Mapping[str, ShapeSpec]) -> None:
-    """Refuse pyramid levels that this CLIP's patch size does not give."""
-    levels = [name for name in shapes if name != DENSE]
-    for part in ("RPN", "ROI_HEADS"):
-        unknown = [name for name in cfg.MODEL[part].IN_FEATURES if name not in levels]
-        if unknown:
-            raise UserError(
-                f"MODEL.{part}.IN_FEATURES: '{unknown[0]}' does not exist; with patches of "
-                f"{shapes[DENSE].stride} pixels the pyramid has {', '.join(levels)}"
-            )
 
 
 def _mask(indices: Sequence[int], count: int) -> Tensor:

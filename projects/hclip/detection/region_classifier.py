@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError
 
+from .build import classifier_arguments
+
 
 class RegionClassifier(FastRCNNOutputLayers):
     """Detectron2's box layers with words in the place of a fixed set of classes.
@@ -63,14 +65,8 @@ class RegionClassifier(FastRCNNOutputLayers):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        """Read ``MODEL.HCLIP_DET`` and Detectron2's keys of the box layers."""
-        node = cfg.MODEL.HCLIP_DET
-        return {
-            **super().from_config(cfg, input_shape),
-            "temperature": node.TEMPERATURE,
-            "background_weight": node.BACKGROUND_WEIGHT,
-            "novel_negatives": node.NOVEL_NEGATIVES,
-        }
+        """Read Detectron2's keys of the box layers, and our own, see ``build.py``."""
+        return {**super().from_config(cfg, input_shape), **classifier_arguments(cfg)}
 
     def set_words(
         self, text: Tensor, *, base: Tensor, takes_part: Tensor, is_shown: Tensor

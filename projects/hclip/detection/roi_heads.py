@@ -17,8 +17,9 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from .backbone import DENSE
-from .fusion import FusionSettings, ScoreFusion
+from .build import build_fusion
+from .encoder import DENSE
+from .fusion import ScoreFusion
 from .region_classifier import RegionClassifier
 
 
@@ -38,12 +39,9 @@ class RegionTextROIHeads(StandardROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """Read Detectron2's keys and ``MODEL.HCLIP_DET``."""
-        node = cfg.MODEL.HCLIP_DET.FUSION
-        settings = FusionSettings(node.TEMPERATURE, node.BASE_WEIGHT, node.NOVEL_WEIGHT)
+        """Read Detectron2's keys, and our own, see ``build.py``."""
         arguments = super().from_config(cfg, input_shape)
-        fusion = ScoreFusion(input_shape[DENSE].stride, settings) if node.ENABLED else None
-        return {**arguments, "fusion": fusion}
+        return {**arguments, "fusion": build_fusion(cfg, input_shape[DENSE].stride)}
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import open_clip
 import torch
 from torch import Tensor
 
+from hclip.build import build_parts
 from hclip.finetune import FinetuneSettings
-from hclip.key_map import CLIP_PREFIX, rename
 from hclip.model import HCLIP, CATSeg
 from hclip.pop import POPSettings
+from hclip.published import CLIP_PREFIX, rename
 from ovs_core.clip import CLIP, load_clip
 from ovs_core.load_report import load_report
 from ovs_core.modeling.cost_aggregation import AggregationSettings
@@ -57,17 +58,17 @@ def tiny_model(case: ParityCase, mode: str, protocol: InferenceProtocol | None =
         protocol: how pictures are shown; default whole, as released.
     """
     sizes, settings = case.meta["sizes"], case.meta["aggregator"]
-    pop = POPSettings(block_size=sizes.get("q", 1))
+    clip = tiny_clip(sizes, torch.from_numpy(case.inputs["tokens"]))
+    finetune = FinetuneSettings(
+        mode=mode,
+        pop=POPSettings(block_size=sizes.get("q", 1)),
+        prompt_length=sizes.get("prompt_length") or 1,
+        prompt_depth=sizes.get("prompt_depth", 0),
+    )
     model = (HCLIP if mode == "hclip" else CATSeg)(
-        clip=tiny_clip(sizes, torch.from_numpy(case.inputs["tokens"])),
+        clip=clip,
         templates=[TEMPLATE],
-        finetune=FinetuneSettings(
-            mode=mode,
-            pop=pop,
-            prompt_length=sizes.get("prompt_length") or 1,
-            prompt_depth=sizes.get("prompt_depth", 0),
-        ),
-        aggregation=aggregation(settings),
+        **build_parts(clip, finetune=finetune, aggregation=aggregation(settings), prompts=1),
         image_size=sizes["run_resolution"],
         guidance_layers=settings["guidance_layers"],
         protocol=protocol or Whole(divisor=32, cut_padding=False),
@@ -122,11 +123,12 @@ def load(model: CATSeg, weights: dict[str, Tensor]) -> None:
 
 def fullsize_model(case: ParityCase, mode: str) -> CATSeg:
     """Build ViT-B/16 with the weights of the file's recipe."""
+    clip = load_clip("ViT-B-16-quickgelu", "random")
+    finetune, settings = FinetuneSettings(mode=mode), AggregationSettings()
     model = (HCLIP if mode == "hclip" else CATSeg)(
-        clip=load_clip("ViT-B-16-quickgelu", "random"),
+        clip=clip,
         templates=[TEMPLATE],
-        finetune=FinetuneSettings(mode=mode),
-        aggregation=AggregationSettings(),
+        **build_parts(clip, finetune=finetune, aggregation=settings, prompts=1),
         image_size=384,
         output="scores",
     )

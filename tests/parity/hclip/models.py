@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from hclip.key_map import CLIP_PREFIX, rename, rename_decoder
+from hclip.adaptation import unadapted
 from hclip.model import CATSeg
-from hclip.once import StepClock
 from hclip.pop import POPSettings
+from hclip.published import CLIP_PREFIX, rename, rename_decoder
 from hclip.rotation import POPAdaptation
 from ovs_core.clip import ImageEncoder, TextEncoder
 from ovs_core.clip.attention import cls_residual_value_block
@@ -48,7 +48,7 @@ def run_encoders(case: ParityCase) -> Outputs:
 def _encode(case: ParityCase, weights: dict[str, Tensor], *, with_blocks: bool = False) -> tuple:
     sizes, inputs = case.meta["sizes"], case.tensors()
     clip = tiny_clip(sizes, inputs["tokens"])
-    adaptation = POPAdaptation(clip, POPSettings(block_size=sizes["q"]), StepClock())
+    adaptation = POPAdaptation(clip, POPSettings(block_size=sizes["q"]))
     holder = torch.nn.Module()
     holder.clip, holder.adaptation = clip, adaptation
     holder.load_state_dict(rename(weights, holder), strict=False)
@@ -85,13 +85,13 @@ def _plain_block(attn: torch.nn.Module):
             *[y.transpose(0, 1)] * 3,
             attn.embed_dim,
             attn.num_heads,
-            attn.parametrizations.in_proj_weight.original,
+            unadapted(attn, "in_proj_weight"),
             attn.in_proj_bias,
             None,
             None,
             False,
             0.0,
-            attn.out_proj.parametrizations.weight.original,
+            unadapted(attn.out_proj, "weight"),
             attn.out_proj.bias,
             need_weights=False,
         )[0].transpose(0, 1)
