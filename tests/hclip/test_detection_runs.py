@@ -15,7 +15,7 @@ from hclip.build import finetune_settings
 from hclip.commands.visualize import draw_detections
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
-from ovs_core.data.embedded.dataset import SPLITS, Split
+from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
 from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import load_cfg
@@ -37,7 +37,7 @@ def small_world(tmp_path, monkeypatch):
     def make(train, val):
         monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
         for split, count, seed in (("train", train, 0), ("val", val, 1_000_000)):
-            monkeypatch.setitem(SPLITS, split, Split(count, seed, SIZES))
+            monkeypatch.setitem(SPLITS, split, SplitSpec(count, seed, SIZES))
             metadata = MetadataCatalog.get(f"embedded_detection_{split}")
             monkeypatch.setitem(vars(metadata), "json_file", str(instances_file(split)))
 

@@ -9,7 +9,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from ovs_core.data.build import build_mapper
-from ovs_core.data.embedded.dataset import SPLITS, Split
+from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
 from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import get_ovs_cfg
@@ -124,7 +124,7 @@ def test_words_of_a_set_of_boxes_are_its_things(name):
 
 def test_boxes_of_the_embedded_world_are_tight(tmp_path, monkeypatch):
     monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path))
-    monkeypatch.setitem(SPLITS, "val", Split(4, 1_000_000, ((96, 128),)))
+    monkeypatch.setitem(SPLITS, "val", SplitSpec(4, 1_000_000, ((96, 128),)))
     records = DatasetCatalog.get("embedded_detection_val")
     content = json.loads(instances_file("val").read_text())
     assert len(records) == len(content["images"]) == 4

@@ -13,15 +13,15 @@ from PIL import Image
 from ovs_core.data.embedded import dataset
 from ovs_core.data.embedded.dataset import (
     SPLITS,
-    Split,
+    SplitSpec,
     content_hash,
     ensure_embedded_dataset,
-    load_records,
+    split_records,
 )
 from ovs_core.data.embedded.vocabulary import LARGE_NAMES, SEMANTIC_NAMES
 from ovs_core.errors import UserError
 
-TINY = Split(6, 1_000_000, ((64, 96), (80, 64)))
+TINY = SplitSpec(6, 1_000_000, ((64, 96), (80, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 def test_files_match_their_records(folder):
-    records = load_records(folder)
+    records = split_records(folder)
     assert len(records) == TINY.count
     for i, record in enumerate(records):
         size = TINY.sizes[i % 2]
@@ -45,7 +45,7 @@ def test_files_match_their_records(folder):
 def test_panoptic_json_agrees_with_the_pngs(folder):
     content = json.loads((folder / "panoptic.json").read_text())
     assert [c["name"] for c in content["categories"]] == list(SEMANTIC_NAMES)
-    for record in load_records(folder):
+    for record in split_records(folder):
         rgb = np.asarray(Image.open(record["pan_seg_file_name"]), np.int64)
         ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
         semantic = np.asarray(Image.open(record["sem_seg_file_name"]))
@@ -103,7 +103,7 @@ def test_a_damaged_folder_is_made_anew_and_says_so(name, folder, tmp_path, caplo
 
 def _make_slowly(root: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
-    ensure_embedded_dataset("val", Path(root), spec=Split(100_000, 1_000_000, TINY.sizes))
+    ensure_embedded_dataset("val", Path(root), spec=SplitSpec(100_000, 1_000_000, TINY.sizes))
 
 
 def test_a_killed_generation_leaves_nothing_that_is_taken_for_data(folder, tmp_path):

@@ -43,7 +43,7 @@ _SOURCES = (
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSpec:
     """What a split holds.
 
     Attributes:
@@ -58,8 +58,8 @@ class Split:
 
 
 SPLITS = {
-    "train": Split(1000, 0, ((192, 192), (160, 224), (192, 256), (224, 160))),
-    "val": Split(200, 1_000_000, ((192, 256), (256, 192), (192, 288), (208, 208), (176, 264))),
+    "train": SplitSpec(1000, 0, ((192, 192), (160, 224), (192, 256), (224, 160))),
+    "val": SplitSpec(200, 1_000_000, ((192, 256), (256, 192), (192, 288), (208, 208), (176, 264))),
 }
 
 
@@ -69,7 +69,7 @@ def embedded_root(split: str, root: Path | None = None) -> Path:
 
 
 def ensure_embedded_dataset(
-    split: str, root: Path | None = None, *, spec: Split | None = None
+    split: str, root: Path | None = None, *, spec: SplitSpec | None = None
 ) -> Path:
     """Give the folder of a split, making it if it is absent, half made, damaged or outdated.
 
@@ -115,7 +115,7 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_records(folder: Path) -> list[dict[str, Any]]:
+def split_records(folder: Path) -> list[dict[str, Any]]:
     """Detectron2 dicts of a split, with the semantic, large and panoptic label files of each."""
     panoptic = json.loads((folder / "panoptic.json").read_text(encoding="utf-8"))
     captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
@@ -144,14 +144,14 @@ def _generator_hash() -> str:
     return digest.hexdigest()
 
 
-def _origin(spec: Split) -> dict[str, Any]:
+def _origin(spec: SplitSpec) -> dict[str, Any]:
     sizes = [list(size) for size in spec.sizes]
     return {
         "generator": _generator_hash(), "count": spec.count, "seed": spec.seed, "sizes": sizes
     }  # fmt: skip
 
 
-def _find_fault(folder: Path, spec: Split) -> str | None:
+def _find_fault(folder: Path, spec: SplitSpec) -> str | None:
     """Why a folder cannot be used as it is; None if it can."""
     if not folder.is_dir():
         return "is absent"
@@ -166,7 +166,7 @@ def _find_fault(folder: Path, spec: Split) -> str | None:
     return None
 
 
-def _make(folder: Path, split: str, spec: Split) -> None:
+def _make(folder: Path, split: str, spec: SplitSpec) -> None:
     """Write all files of a split; they appear together or not at all."""
     with atomic_folder(folder) as part:
         for kind in ("images", "sem_seg", "sem_seg_208", "panoptic"):

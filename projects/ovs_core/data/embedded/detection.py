@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.writing import atomic_write, json_text
-from .dataset import embedded_root, ensure_embedded_dataset, load_records
+from .dataset import embedded_root, ensure_embedded_dataset, split_records
 from .vocabulary import THINGS
 
 _KEYS = ("file_name", "height", "width", "image_id")
@@ -29,7 +29,7 @@ def load_detection(split: str) -> list[dict[str, Any]]:
     """
     from detectron2.structures import BoxMode
 
-    records = load_records(ensure_embedded_dataset(split))
+    records = split_records(ensure_embedded_dataset(split))
     _write_annotations(records, instances_file(split))
     return [
         {

@@ -10,7 +10,7 @@ BORDERS = ("straight", "wavy", "voronoi")
 
 
 @dataclass(frozen=True)
-class Layout:
+class Division:
     """A division of the frame into one to three regions, independent of its size.
 
     Attributes:
@@ -56,7 +56,7 @@ class Layout:
         return (np.stack(bands) * unit).astype(np.float32)
 
 
-def draw_layout(rng: np.random.Generator, regions: int) -> Layout:
+def draw_layout(rng: np.random.Generator, regions: int) -> Division:
     """Draw a layout of one to three regions."""
     kind = BORDERS[rng.integers(len(BORDERS))]
     # Mostly ground below and something above, as pictures are; sometimes any direction.
@@ -69,4 +69,4 @@ def draw_layout(rng: np.random.Generator, regions: int) -> Layout:
     # Of many draws take the one with the seeds farthest apart, so that no region is a sliver.
     gaps = np.min([np.hypot(*(points[:, a] - points[:, b]).T) for a, b in ((0, 1), (0, 2), (1, 2))],
                   axis=0)  # fmt: skip
-    return Layout(kind, float(angle), offsets, wave, points[np.argmax(gaps)][:regions])
+    return Division(kind, float(angle), offsets, wave, points[np.argmax(gaps)][:regions])

@@ -20,7 +20,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .dataset import SPLITS, embedded_root, ensure_embedded_dataset, load_records
+from .dataset import SPLITS, embedded_root, ensure_embedded_dataset, split_records
 from .detection import instances_file, load_detection
 from .vocabulary import (
     COLOURS,
@@ -42,7 +42,7 @@ def load_semantic(split: str, label_key: str) -> list[dict[str, Any]]:
     """Dicts of a split with one kind of semantic labels, making the files on first use."""
     return [
         {**{key: record[key] for key in _SHARED_KEYS}, "sem_seg_file_name": record[label_key]}
-        for record in load_records(ensure_embedded_dataset(split))
+        for record in split_records(ensure_embedded_dataset(split))
     ]
 
 
@@ -51,11 +51,11 @@ def load_panoptic(split: str) -> list[dict[str, Any]]:
     keys = (*_SHARED_KEYS, "sem_seg_file_name", "pan_seg_file_name", "segments_info")
     return [
         {key: record[key] for key in keys}
-        for record in load_records(ensure_embedded_dataset(split))
+        for record in split_records(ensure_embedded_dataset(split))
     ]
 
 
-def palette() -> list[tuple[int, int, int]]:
+def _palette() -> list[tuple[int, int, int]]:
     """One colour for each of the 28 classes: things spread over the hues, stuff as painted."""
     things = [
         tuple(int(255 * c) for c in colorsys.hsv_to_rgb(i / len(THINGS), 0.9 - 0.4 * (i % 2), 0.95))
@@ -65,7 +65,7 @@ def palette() -> list[tuple[int, int, int]]:
 
 
 def _large_palette() -> list[tuple[int, int, int]]:
-    base = palette()
+    base = _palette()
     pairs = [
         tuple((a + b) // 2 for a, b in zip(base[thing], colour_rgb(colour), strict=True))
         for thing in range(len(THINGS))
@@ -93,7 +93,7 @@ def _register_panoptic(name: str, split: str, **metadata: Any) -> None:
         evaluator_type="coco_panoptic_seg",
         ignore_label=IGNORE_LABEL,
         thing_classes=list(THINGS),
-        thing_colors=palette()[: len(THINGS)],
+        thing_colors=_palette()[: len(THINGS)],
         thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
         stuff_dataset_id_to_contiguous_id={i: i for i in range(len(SEMANTIC_NAMES))},
         panoptic_root=str(folder / "panoptic"),
@@ -109,7 +109,7 @@ def _register_detection(name: str, split: str) -> None:
     MetadataCatalog.get(name).set(
         evaluator_type="coco",
         thing_classes=list(THINGS),
-        thing_colors=palette()[: len(THINGS)],
+        thing_colors=_palette()[: len(THINGS)],
         thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
         json_file=str(instances_file(split)),
         image_root=str(embedded_root(split) / "images"),
@@ -119,7 +119,7 @@ def _register_detection(name: str, split: str) -> None:
 
 def register_embedded() -> None:
     """Register all data sets of the embedded world; a second call changes nothing."""
-    classes = {"stuff_classes": list(SEMANTIC_NAMES), "stuff_colors": palette()}
+    classes = {"stuff_classes": list(SEMANTIC_NAMES), "stuff_colors": _palette()}
     classes |= _split_of(SEMANTIC_NAMES, unseen_classes())
     names = {"stuff_classes": list(LARGE_NAMES), "stuff_colors": _large_palette()}
     names |= _split_of(LARGE_NAMES, unseen_pairs())

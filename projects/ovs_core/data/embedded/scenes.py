@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .captions import Caption, make_captions
-from .layout import Layout, draw_layout
+from .layout import Division, draw_layout
 from .sprites import sprite_for
 from .textures import texture_crop
 from .vocabulary import (
@@ -51,7 +51,7 @@ class Plan:
 
     seed: int
     stuff: tuple[int, ...]
-    layout: Layout
+    layout: Division
     windows: np.ndarray
     placements: tuple[Placement, ...]
     light: np.ndarray

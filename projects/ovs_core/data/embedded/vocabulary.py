@@ -63,12 +63,6 @@ def is_unseen_pair(thing: int, colour: int) -> bool:
     return (colour + 3 * thing) % 5 == 0
 
 
-def semantic_of_large(large: int) -> int:
-    """Semantic id (28 classes) of a large id (208 classes)."""
-    pairs = len(THINGS) * len(COLOURS)
-    return large // len(COLOURS) if large < pairs else len(THINGS) + large - pairs
-
-
 def atom_of_stuff(stuff: int) -> int:
     """Atom (and large id) of a kind of stuff."""
     return len(THINGS) * len(COLOURS) + stuff
