@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hclip import CATSeg
 from hclip.adaptation import unadapted
 from hclip.pop import PartialOrthogonal
-from ovs_core.modeling.cost_aggregation import UpsampleStage
+from ovs_core.modeling.cost_upsampling import UpsampleStage
 from ovs_core.modeling.cost_windows import SpatialAggregation
 from ovs_core.modeling.cost_words import ClassAttention
 

@@ -80,7 +80,7 @@ class ContentTransfer(nn.Module):
         batch, dim, height, width = embedding.shape
         rows = texts.expand(batch, -1, -1)
         memory = embedding.flatten(2).transpose(1, 2)
-        positions = sine_positions(height, width, dim, device=memory.device).flatten(1).t()
+        positions = sine_positions((height, width), dim, device=memory.device).flatten(1).t()
         added = self.mlp(attend(self.attention, rows, memory + positions, memory))
         if self.norm_kind == "branch":
             return rows + self.norm(added)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 
 from ..clip import CLIP, load_clip
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
 from ..words.class_lists import load_templates
 from .protocols import InferenceProtocol, MultiScaleFlip, Slide, Whole
 from .segmenter import SegmenterArguments
@@ -47,10 +47,7 @@ def build_protocol(cfg: CfgNode) -> InferenceProtocol:
         UserError: for an unknown name.
     """
     node = cfg.MODEL.OVS.PROTOCOL
-    if node.NAME not in PROTOCOLS:
-        raise UserError(
-            f"MODEL.OVS.PROTOCOL.NAME: '{node.NAME}' is unknown.{nearest(node.NAME, PROTOCOLS)}"
-        )
+    check_choice("MODEL.OVS.PROTOCOL.NAME", node.NAME, PROTOCOLS)
     if node.NAME == "whole":
         base: Whole | Slide = Whole(_size(node.SIZE), node.DIVISOR, node.CUT_PADDING)
     else:

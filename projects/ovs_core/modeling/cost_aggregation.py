@@ -16,18 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import UserError
-from .cost_cells import in_chunks
+from ..errors import UserError, check_choice
+from .cost_cells import entries, in_chunks
+from .cost_upsampling import UpsampleStage
 from .cost_windows import SpatialAggregation
 from .cost_words import ClassAttention
 
 DROPPED = -100.0  # logit of a class that was not among the best
+ATTENTIONS = ("linear", "full")
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,7 @@ class AggregationSettings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        if self.attention not in ("linear", "full"):
-            raise UserError(f"class attention '{self.attention}' is none of linear, full")
+        check_choice("MODEL.CATSEG.ATTENTION", self.attention, ATTENTIONS)
         if self.hidden_dim % self.num_heads:
             raise UserError(
                 f"{self.hidden_dim} hidden channels cannot be shared by {self.num_heads} heads"
@@ -157,22 +159,25 @@ class CostAggregation(nn.Module):
         words = F.relu(self.text(F.normalize(mean, dim=-1)))  # (B, K, G)
         details = [F.relu(conv(g)) for conv, g in zip(self.detail, details, strict=True)]
         x = self._by_words(self._embed, cost)  # (B, K, h, w, D)
-        for layer in self.layers:
+        for layer in entries(self.layers, AggregationLayer):
             guides = layer.spatial.guides(appearance)
-            x = self._by_words(lambda part, run=layer.spatial, g=guides: run(part, g), x)
-            x = self._checkpointed(lambda part, run=layer.classes: run(part, words), x)
-        shared = [s.share(detail) for s, detail in zip(self.stages, details, strict=True)]
-        return self._by_words(lambda part: self._upsample(part, shared), x)
+            x = self._by_words(partial(layer.spatial, guides=guides), x)
+            x = self._checkpointed(partial(layer.classes, words=words), x)
+        stages = zip(entries(self.stages, UpsampleStage), details, strict=True)
+        shared = [stage.share(detail) for stage, detail in stages]
+        return self._by_words(partial(self._upsample, shared=shared), x)
 
     def _embed(self, cost: Tensor) -> Tensor:
-        x = self.embed(cost.flatten(0, 1))  # (B * K, D, h, w)
-        return x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
+        maps = self.embed(cost.flatten(0, 1))  # (B * K, D, h, w)
+        cells: Tensor = maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
+        return cells
 
     def _upsample(self, x: Tensor, shared: Sequence[Tensor]) -> Tensor:
         maps = x.permute(0, 1, 4, 2, 3)  # (B, K, D, h, w)
         for stage, of_all in zip(self.stages, shared, strict=True):
             maps = stage(maps, of_all)
-        return self.head(maps.flatten(0, 1))[:, 0].unflatten(0, x.shape[:2])
+        logits: Tensor = self.head(maps.flatten(0, 1))[:, 0].unflatten(0, x.shape[:2])
+        return logits
 
     def _best(self, cost: Tensor) -> Tensor | None:
         """Indices (B, max_classes) of each picture's best words, or None if there are few."""
@@ -189,7 +194,8 @@ class CostAggregation(nn.Module):
 
     def _checkpointed(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.settings.checkpointing and torch.is_grad_enabled():
-            return checkpoint(run, x, use_reentrant=False)
+            result: Tensor = checkpoint(run, x, use_reentrant=False)
+            return result
         return run(x)
 
 
@@ -212,40 +218,6 @@ class AggregationLayer(nn.Module):
             padded_to=s.max_classes,
             chunked=bool(s.chunk),
         )
-
-
-class UpsampleStage(nn.Module):
-    """Double the resolution of every word's map and refine it with picture guidance.
-
-    Args:
-        width: channels that come in.
-        out: channels that go out.
-        guidance: channels of the guidance.
-    """
-
-    def __init__(self, width: int, out: int, guidance: int) -> None:
-        super().__init__()
-        self.up = nn.ConvTranspose2d(width, width - guidance, 2, stride=2)
-        self.conv1 = nn.Conv2d(width, out, 3, padding=1, bias=False)
-        self.norm1 = nn.GroupNorm(out // 16, out)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(out // 16, out)
-
-    def share(self, guidance: Tensor) -> Tensor:
-        """Compute what all words get: (B, guidance, 2h, 2w) -> (B, out, 2h, 2w).
-
-        A convolution of a concatenation is a sum of two, and the guidance's is the same for all.
-        """
-        return F.conv2d(guidance, self.conv1.weight[:, -guidance.shape[1] :], padding=1)
-
-    def forward(self, x: Tensor, shared: Tensor) -> Tensor:
-        """(B, K, width, h, w) maps and ``share``'s result -> (B, K, out, 2h, 2w)."""
-        maps = self.up(x.flatten(0, 1))
-        maps = F.conv2d(maps, self.conv1.weight[:, : maps.shape[1]], padding=1)
-        maps = (maps.unflatten(0, x.shape[:2]) + shared[:, None]).flatten(0, 1)
-        maps = F.relu(self.norm1(maps), inplace=True)
-        maps = F.relu(self.norm2(self.conv2(maps)), inplace=True)
-        return maps.unflatten(0, x.shape[:2])
 
 
 def cost_volume(image: Tensor, text: Tensor) -> Tensor:

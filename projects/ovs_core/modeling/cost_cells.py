@@ -9,6 +9,7 @@ Letters: D hidden width, G guidance width, n heads, d = D / n, L cells or words 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,18 @@ from torch.nn import functional as F
 ONEDNN_MAPS = 16  # from so many maps on PyTorch gives 1 x 1 convolutions to oneDNN on one thread
 GPU_CHUNKS = 8  # chunks that fit a CPU's cache would leave a GPU idle
 MLP_CELLS = 1024  # cells that go through an MLP at a time on the CPU: what a cache holds
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def entries(modules: nn.ModuleList, kind: type[M]) -> list[M]:
+    """The modules of a list with the one class that all of them have."""
+    found: list[M] = []
+    for module in modules:
+        assert isinstance(module, kind)
+        found.append(module)
+    return found
 
 
 def cell_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -63,8 +76,13 @@ class CellMLP(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """(..., L, D) -> same shape."""
         if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x)  # an exported program would spell every chunk out
-        return in_chunks(super().forward, x.flatten(0, -2), MLP_CELLS, dim=0).view(x.shape)
+            return self._run(x)  # an exported program would spell every chunk out
+        return in_chunks(self._run, x.flatten(0, -2), MLP_CELLS, dim=0).view(x.shape)
+
+    def _run(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
 
 
 def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -> Tensor:
@@ -82,13 +100,13 @@ def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -
     size = size if x.device.type == "cpu" else GPU_CHUNKS * size
     if size >= x.shape[dim]:
         return run(x)
-    result = None
-    for start in range(0, x.shape[dim], size):
+    first = run(x.narrow(dim, 0, size))
+    shape = list(first.shape)
+    shape[dim] = x.shape[dim]
+    result = first.new_empty(shape)
+    result.narrow(dim, 0, size).copy_(first)
+    for start in range(size, x.shape[dim], size):
         part = run(x.narrow(dim, start, min(size, x.shape[dim] - start)))
-        if result is None:
-            shape = list(part.shape)
-            shape[dim] = x.shape[dim]
-            result = part.new_empty(shape)
         result.narrow(dim, start, part.shape[dim]).copy_(part)
     return result
 
@@ -129,5 +147,9 @@ class GuidedAttention(nn.Module):
         parts = self.q.weight[:, :width], self.k.weight[:, :width], self.v.weight
         joint = cell_linear(x, torch.cat(parts), F.pad(self.v.bias, (2 * width, 0)))
         q, k = (joint[..., : 2 * width] + shared).chunk(2, dim=-1)
-        v = joint[..., 2 * width :]
-        return tuple(part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in (q, k, v))
+        return self._heads(q), self._heads(k), self._heads(joint[..., 2 * width :])
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(..., L, D) -> (..., n, L, d)."""
+        apart: Tensor = x.unflatten(-1, (self.heads, -1))
+        return apart.transpose(-3, -2)

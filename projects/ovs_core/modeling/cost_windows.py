@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .cost_cells import CellLinear, CellMLP, GuidedAttention
+from .cost_cells import CellLinear, CellMLP, GuidedAttention, entries
 
 MASKED = -100.0  # added between windows' regions that are not neighbours, as Swin does
 
@@ -47,7 +47,8 @@ class WindowAttention(GuidedAttention):
         if mask is not None:  # every head of every word sees it
             mask = mask.to(q.dtype).repeat(len(q) // len(mask), 1, 1)[:, None]
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(attended.transpose(1, 2).reshape(x.shape))
+        result: Tensor = self.proj(attended.transpose(1, 2).reshape(x.shape))
+        return result
 
 
 def to_windows(x: Tensor, window: int, shift: int) -> Tensor:
@@ -133,12 +134,13 @@ class SwinBlock(nn.Module):
     def guide(self, guidance: Tensor, window: int, shift: int) -> WindowGuide:
         """Compute what words share, from (B, h, w, G) normalised picture guidance."""
         shared = to_windows(self.attn.share(guidance)[:, None], window, shift)
-        mask = shift_mask(guidance.shape[1:3], window, shift, guidance.device) if shift else None
+        grid = (guidance.shape[1], guidance.shape[2])
+        mask = shift_mask(grid, window, shift, guidance.device) if shift else None
         return WindowGuide(window, shift, shared, mask)
 
     def forward(self, x: Tensor, guide: WindowGuide) -> Tensor:
         """(B, K, h, w, D) -> same shape."""
-        grid = tuple(x.shape[2:4])
+        grid = (x.shape[2], x.shape[3])
         x = to_windows(x, guide.window, guide.shift)
         x = x + self.attn(self.norm1(x), guide.shared, guide.mask)
         x = x + self.mlp(self.norm2(x))
@@ -159,7 +161,7 @@ class SpatialAggregation(nn.Module):
         super().__init__()
         self.window = window
         self.guidance_norm = nn.LayerNorm(guidance)
-        self.blocks = nn.ModuleList(SwinBlock(width, guidance, heads) for _ in range(2))
+        self.blocks = nn.ModuleList([SwinBlock(width, guidance, heads) for _ in range(2)])
 
     def guides(self, appearance: Tensor) -> list[WindowGuide]:
         """Compute what words share, from (B, h, w, G) picture guidance.
@@ -177,7 +179,7 @@ class SpatialAggregation(nn.Module):
                 "MODEL.CATSEG.WINDOW or MODEL.CATSEG.IMAGE_SIZE so that it can"
             )
         guidance = self.guidance_norm(appearance)
-        shifts = zip(self.blocks, (0, shift), strict=True)
+        shifts = zip(entries(self.blocks, SwinBlock), (0, shift), strict=True)
         return [block.guide(guidance, window, offset) for block, offset in shifts]
 
     def forward(self, x: Tensor, guides: Sequence[WindowGuide]) -> Tensor:

@@ -79,7 +79,7 @@ class ClassAttention(GuidedAttention):
             return cells.reshape(x.shape)
         pooled = self._pool(x, pooling)
         z = self._in_chunks(lambda z: self._attend(z, shared), pooled.flatten(2, 3))
-        return x + self._unpool(z.reshape(pooled.shape), tuple(x.shape[2:4]))
+        return x + self._unpool(z.reshape(pooled.shape), (x.shape[2], x.shape[3]))
 
     def _in_chunks(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Run over (B, K, cells, D), in chunks of cells if no gradient is needed."""
@@ -97,7 +97,8 @@ class ClassAttention(GuidedAttention):
         padding = self._padding() if missing else None
         attention = self._linear if self.kind == "linear" else self._full
         z = z + attention(q, k, v, padding, missing).transpose(2, 3).flatten(3)
-        return (z + self.mlp(self.norm2(z))).transpose(1, 2)
+        z = z + self.mlp(self.norm2(z))
+        return z.transpose(1, 2)
 
     @staticmethod
     def _linear(
@@ -140,11 +141,13 @@ class ClassAttention(GuidedAttention):
     @staticmethod
     def _pool(x: Tensor, pooling: tuple[int, int]) -> Tensor:
         maps = F.avg_pool2d(x.permute(0, 1, 4, 2, 3).flatten(0, 1), pooling)
-        return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+        pooled: Tensor = maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+        return pooled
 
     @staticmethod
     def _unpool(z: Tensor, size: tuple[int, int]) -> Tensor:
         maps = z.permute(0, 1, 4, 2, 3).flatten(0, 1)
         # align_corners as released: only here, unlike every other resize of the method.
         maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
-        return maps.permute(0, 2, 3, 1).unflatten(0, z.shape[:2])
+        spread: Tensor = maps.permute(0, 2, 3, 1).unflatten(0, z.shape[:2])
+        return spread

@@ -10,6 +10,8 @@ at those only, and let PyTorch's own interpolation settle what is closer than it
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,10 +55,14 @@ def argmax_upsample(
             f"{tuple(logits.shape)}"
         )
     if logits.dim() == 4:
-        options = {"offset": offset, "background_from": background_from}
-        return torch.stack(
-            [argmax_upsample(x, size, align_corners=align_corners, **options) for x in logits]
+        one = partial(
+            argmax_upsample,
+            size=size,
+            align_corners=align_corners,
+            offset=offset,
+            background_from=background_from,
         )
+        return torch.stack([one(x) for x in logits])
     scores = logits.detach()
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if offset is not None:
@@ -88,17 +94,19 @@ def chunked_labels(scores: Tensor, size: tuple[int, int], *, align_corners: bool
     Returns:
         (H, W) labels.
     """
-    num_classes, dtype = len(scores), label_dtype(len(scores))
-    labels = best = None
-    for start, stop in _chunks(num_classes, size[0] * size[1]):
+    dtype = label_dtype(len(scores))
+
+    def best_of(start: int, stop: int) -> tuple[Tensor, Tensor]:
         planes = F.interpolate(
             scores[None, start:stop], size=size, mode="bilinear", align_corners=align_corners
         )[0]
         values, index = planes.max(0)
-        index = index.to(dtype) + start
-        if labels is None:
-            best, labels = values, index
-            continue
+        return values, index.to(dtype) + start
+
+    (first, stop), *rest = _chunks(len(scores), size[0] * size[1])
+    best, labels = best_of(first, stop)
+    for start, stop in rest:
+        values, index = best_of(start, stop)
         # A later class wins only if strictly larger; a NaN wins once and then stays.
         wins = ~(values <= best) & ~best.isnan()
         labels = torch.where(wins, index, labels)

@@ -1,16 +1,12 @@
 """Exact labels at picture size from the few classes that can win in each grid cell.
 
-A bilinear value is a convex mix of the four corners of its cell. A class whose largest corner is
-below the largest of all classes' smallest corners can't win in that cell. The same holds, more
-sharply, on one picture row between two grid columns, where a value is a mix of two. What all
-classes share at a grid point decides nothing but blurs these bounds, so the best score of each
-point is taken off first. What is left (a handful of classes, a tenth even of white noise) is
-evaluated here. Pixels where two classes come closer than the rounding error of the arithmetic are
-settled by ``F.interpolate`` itself on the scores as they came, so that the labels equal its own.
+A bilinear value is a convex mix of the four corners of its cell, so that few classes can win there
+(``label_rows.py``): a handful as a rule, a tenth even of white noise. What all classes share at a
+grid point decides nothing but blurs the bounds, so the best score of each point is taken off first.
+Pixels where two classes come closer than the rounding error of the arithmetic are settled by
+``F.interpolate`` itself on the scores as they came, so that the labels equal its own.
 
-Letters: C classes, h x w the score grid, H x W the picture, R picture rows of one step, n classes
-that can win in a step, m the largest number of them in one segment (one row between two grid
-columns).
+Letters: C classes, h x w the score grid, H x W the picture.
 """
 
 from __future__ import annotations
@@ -18,33 +14,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Ours and PyTorch's value of a pixel are each within about five roundings of the exact one,
-# relative to the largest corner; this bounds the difference of two such pairs with room to spare.
-_SLACK = 16 * torch.finfo(torch.float32).eps
+from .label_rows import Axis, LabelledRows, label_rows
+
 _SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
 _STEP_VALUES = 4 * 2**20  # values held at once by all threads
 _MAX_THREADS = 8
 _SETTLE_CHUNK = 16  # never three: that kernel rounds differently
-
-
-class _Axis(NamedTuple):
-    """How one axis is resized: pixel p is ``near * grid[cell] + far * grid[cell + 1]``."""
-
-    cell: Tensor  # (P,) int64, never the last grid line
-    near: Tensor  # (P,) float32
-    far: Tensor  # (P,) float32
-
-
-class _Part(NamedTuple):
-    labels: Tensor  # (R, W) int16 or int32
-    contested: Tensor  # (R, W) bool: two classes closer than the rounding error
-    rivals: Tensor  # classes that meet in contested pixels, with repeats
 
 
 def candidate_labels(
@@ -103,7 +83,7 @@ def _many(num_classes: int) -> int:
     return num_classes // 4 + 4 * _SETTLE_CHUNK
 
 
-def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
+def _axis(grid: int, pixels: int, align_corners: bool) -> Axis | None:
     """Read cells and weights of one axis off PyTorch's own interpolation of four indicator maps.
 
     A formula of ours would round the source coordinate differently on some machines.
@@ -128,10 +108,12 @@ def _axis(grid: int, pixels: int, align_corners: bool) -> _Axis | None:
     if (cell < 0).any():
         return None
     near, far = weights.gather(0, torch.stack([cell % 4, (cell + 1) % 4]))
-    return _Axis(cell, near, far)
+    return Axis(cell, near, far)
 
 
-def _label_steps(scores: Tensor, best: Tensor, rows: _Axis, columns: _Axis) -> list[_Part] | None:
+def _label_steps(
+    scores: Tensor, best: Tensor, rows: Axis, columns: Axis
+) -> list[LabelledRows] | None:
     """Label all rows, a step per thread; None as soon as a step has too many candidates.
 
     The operations of a step are too small to be split among PyTorch's threads, which would wait for
@@ -146,10 +128,11 @@ def _label_steps(scores: Tensor, best: Tensor, rows: _Axis, columns: _Axis) -> l
     size = best.abs()
     threads = min(torch.get_num_threads(), _MAX_THREADS)
 
-    def label(step: tuple[int, slice]) -> _Part | None:
+    def label(step: tuple[int, slice]) -> LabelledRows | None:
         cell, chosen = step
-        lines = _Axis(*(x[chosen] for x in rows))
-        return _label_rows(scores[:, cell : cell + 2], size[cell : cell + 2], lines, columns)
+        lines = Axis(*(x[chosen] for x in rows))
+        corners, around = scores[:, cell : cell + 2], size[cell : cell + 2]
+        return label_rows(corners, around, lines, columns, limit=_many(len(scores)))
 
     parts = []
     with _single_threaded(), ThreadPoolExecutor(threads) as pool:
@@ -174,7 +157,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _row_steps(
-    scores: Tensor, rows: _Axis, columns: _Axis, values: int
+    scores: Tensor, rows: Axis, columns: Axis, values: int
 ) -> Iterator[tuple[int, slice]]:
     """Cut the picture rows into steps that lie in one row of cells and hold about ``values``."""
     num_classes, _, w = scores.shape
@@ -185,96 +168,6 @@ def _row_steps(
         for first in range(start, start + count, limit):
             yield cell, slice(first, min(first + limit, start + count))
         start += count
-
-
-def _label_rows(corners: Tensor, size: Tensor, rows: _Axis, columns: _Axis) -> _Part | None:
-    """Label R picture rows between two grid rows.
-
-    Args:
-        corners: (C, 2, w) scores of the grid rows.
-        size: (2, w) how large the scores were as they came.
-        rows: resize of the column axis.
-        columns: resize of the row axis.
-    """
-    limit = _many(len(corners))
-    alive, error = _alive(corners, size)
-    classes = alive.any(1).nonzero().flatten()
-    corners, alive = corners[classes], alive[classes]
-    near, far = rows.near[:, None], rows.far[:, None]
-    lines = corners[:, 0, None] * near + corners[:, 1, None] * far  # (n, R, w)
-    floor = torch.minimum(lines[..., :-1], lines[..., 1:]).amax(0)
-    ceiling = torch.maximum(lines[..., :-1], lines[..., 1:])
-    can_win = (ceiling >= floor - error) & alive[:, None]
-    table = _candidate_table(can_win)  # (m, R, w - 1) positions in `classes`
-    if len(table) > limit:
-        return None
-    best = _best_of(lines, table, error, columns)
-    names = classes.to(best.labels.dtype)
-    return _Part(names[best.labels.long()], best.contested, names[best.rivals.long()])
-
-
-def _alive(corners: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell which classes can win in which cell, and how exact a value is there.
-
-    Args:
-        corners: (C, 2, w) two neighbouring grid rows.
-        size: (2, w) as in ``_label_rows``.
-
-    Returns:
-        (C, w - 1) bool, and (w - 1,) bound on the difference of two computed values.
-    """
-    high, low = corners.amax(1), corners.amin(1)
-    high = torch.maximum(high[:, :-1], high[:, 1:])
-    low = torch.minimum(low[:, :-1], low[:, 1:])
-    floor, shared = low.amax(0), size.amax(0)
-    shared = torch.maximum(shared[:-1], shared[1:])
-    alive = high >= floor + 2 * _SLACK * (floor - shared)  # no score is above 0
-    return alive, _SLACK * (shared - low.masked_fill(~alive, 0).amin(0))
-
-
-def _candidate_table(can_win: Tensor) -> Tensor:
-    """List the candidates of each segment, padded by repeating the first one.
-
-    Args:
-        can_win: (n, R, S) bool with at least one True per segment.
-
-    Returns:
-        (m, R, S) int64 positions along the first axis, ascending.
-    """
-    flat = can_win.flatten(1)
-    segment, position = flat.T.contiguous().nonzero(as_tuple=True)
-    counts = torch.bincount(segment, minlength=flat.shape[1])
-    starts = counts.cumsum(0) - counts
-    table = position[starts].repeat(int(counts.max()), 1)
-    table[torch.arange(len(segment)) - starts[segment], segment] = position
-    return table.view(-1, *can_win.shape[1:])
-
-
-def _best_of(lines: Tensor, table: Tensor, error: Tensor, columns: _Axis) -> _Part:
-    """Evaluate the candidates at every pixel of R rows.
-
-    Args:
-        lines: (n, R, w) scores of the rows at the grid columns.
-        table: (m, R, w - 1) candidates of each segment.
-        error: (w - 1,) bound on the difference of two computed values.
-        columns: resize of the row axis.
-
-    Returns:
-        Labels (positions along n) of (R, W) pixels, which are contested and by whom.
-    """
-    _, height, w = lines.shape
-    place = torch.arange(height * w).view(height, w)[:, :-1] + table * (height * w)
-    dtype = torch.int16 if len(lines) < 2**15 else torch.int32
-    # A gather is several times faster than an index here.
-    at_pixels = columns.cell.expand(*table.shape[:2], -1)
-    values = lines.take(place).gather(2, at_pixels).mul_(columns.near)
-    values.addcmul_(lines.take(place.add_(1)).gather(2, at_pixels), columns.far)
-    names = table.to(dtype).gather(2, at_pixels)
-    far_off = values < values.amax(0) - error[columns.cell]
-    first = names.masked_fill(far_off, torch.iinfo(dtype).max).amin(0)
-    contested = first != names.masked_fill_(far_off, -1).amax(0)
-    rivals = names[:, contested]
-    return _Part(first, contested, rivals[rivals >= 0])
 
 
 def _settle(scores: Tensor, rivals: Tensor, contested: Tensor, align_corners: bool) -> Tensor:

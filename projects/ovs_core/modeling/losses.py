@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from ..errors import UserError
+from ..errors import check_choice
+from .chunked_sum import chunked_sum
+from .scores import Size, size_of
 from .ssim import empty_ssim_map, enlargement_matrix, ssim_map, upsampled_empty_ssim_map
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # of one full-size map stack
@@ -59,8 +61,7 @@ class MaskLoss:
         Raises:
             UserError: if ``ssim_on`` is unknown.
         """
-        if self.ssim_on not in SSIM_INPUTS:
-            raise UserError(f"SSIM_ON: '{self.ssim_on}' is none of {', '.join(SSIM_INPUTS)}")
+        check_choice("SSIM_ON", self.ssim_on, SSIM_INPUTS)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute the weighted losses.
@@ -96,13 +97,13 @@ class MaskLoss:
 
         def empty(grids: Tensor, which: Tensor) -> list[Tensor]:
             picture = which // logits.shape[1]
-            return self._empty_terms(names, grids, labels.shape[-2:], weights, picture)
+            return self._empty_terms(names, grids, size_of(labels), weights, picture)
 
         total = logits.new_zeros(len(names))
         step = max(1, CHUNK_BYTES.get(logits.device.type, CHUNK_BYTES["cuda"]) // (4 * pixels))
         for term, chosen in ((labelled, pairs[present]), (empty, pairs[~present])):
             if len(chosen):
-                total = total + _ChunkedSum.apply(maps[chosen], chosen, term, step)
+                total = total + chunked_sum(maps[chosen], chosen, term, step)
         sums = dict(zip(names, total.unbind(), strict=True))
         if "ssim" in sums:
             sums["ssim"] = 1 - sums["ssim"] / (len(pairs) * pixels)
@@ -117,7 +118,7 @@ class MaskLoss:
         picture: Tensor,
     ) -> list[Tensor]:
         """Sums over pairs that have pixels: the losses as they are defined."""
-        maps = enlarge(grids, tuple(masks.shape[-2:]))
+        maps = enlarge(grids, size_of(masks))
         terms: dict[str, Callable[[], Tensor]] = {
             "focal": lambda: _pixel_mean(
                 sigmoid_focal_loss(maps, masks.to(maps.dtype), self.alpha, self.gamma),
@@ -135,7 +136,7 @@ class MaskLoss:
         self,
         names: list[str],
         grids: Tensor,
-        size: tuple[int, int],
+        size: Size,
         weights: Tensor | None,
         picture: Tensor,
     ) -> list[Tensor]:
@@ -147,7 +148,7 @@ class MaskLoss:
             return _pixel_mean(values, weights, picture)
 
         def ssim() -> Tensor:
-            if self.ssim_on == "logits" and tuple(size) != tuple(grids.shape[-2:]):
+            if self.ssim_on == "logits" and size != size_of(grids):
                 return upsampled_empty_ssim_map(grids, size).sum()
             return empty_ssim_map(self._ssim_input(enlarge(grids, size))).sum()
 
@@ -165,7 +166,7 @@ class MaskLoss:
         return named / named.sum(dim=(1, 2), keepdim=True).clamp(min=1)
 
 
-def enlarge(grids: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge(grids: Tensor, size: Size) -> Tensor:
     """Bilinear enlargement as two matrix products, whose gradient is cheap as well.
 
     Args:
@@ -175,11 +176,10 @@ def enlarge(grids: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (P, H, W), as ``F.interpolate(..., align_corners=False)`` up to rounding.
     """
-    if tuple(grids.shape[-2:]) == tuple(size):
+    grid = size_of(grids)
+    if grid == size:
         return grids
-    rows, columns = (
-        enlargement_matrix(n, m, grids) for n, m in zip(grids.shape[-2:], size, strict=True)
-    )
+    rows, columns = (enlargement_matrix(n, m, grids) for n, m in zip(grid, size, strict=True))
     return rows @ (grids @ columns.T)
 
 
@@ -232,42 +232,3 @@ def _pixel_mean(values: Tensor, weights: Tensor | None, picture: Tensor) -> Tens
     if weights is None:
         return values.sum() / values[0].numel()
     return (values * weights[picture]).sum()
-
-
-class _ChunkedSum(torch.autograd.Function):
-    """Sum terms over chunks of maps and form the gradients on the way, so that nothing is kept."""
-
-    @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        maps: Tensor,
-        which: Tensor,
-        terms: Callable[[Tensor, Tensor], list[Tensor]],
-        step: int,
-    ) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        total, gradients = 0.0, []
-        for part, pairs in zip(maps.split(step), which.split(step), strict=True):
-            with torch.set_grad_enabled(wanted):
-                leaf = part.detach().requires_grad_(wanted)
-                values = terms(leaf, pairs)
-            total = total + torch.stack([value.detach() for value in values])
-            if wanted:
-                gradients.append(_gradients(values, leaf))
-        if wanted:
-            ctx.save_for_backward(torch.cat(gradients, dim=1))
-        return total
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
-        (gradients,) = ctx.saved_tensors
-        return torch.tensordot(grad, gradients, dims=1), None, None, None
-
-
-def _gradients(values: list[Tensor], leaf: Tensor) -> Tensor:
-    """(T, P, h, w) gradients of T sums."""
-    parts = []
-    for index, value in enumerate(values):
-        keep = index < len(values) - 1
-        parts.append(torch.autograd.grad(value, leaf, retain_graph=keep)[0])
-    return torch.stack(parts)

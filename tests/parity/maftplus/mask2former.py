@@ -113,7 +113,7 @@ def run_attention(case: ParityCase) -> Results:
 def run_positions(case: ParityCase) -> Results:
     """Embed positions."""
     config = case.config
-    return {"pos": sine_positions(config["H"], config["W"], 2 * config["num_pos_feats"])[None]}
+    return {"pos": sine_positions((config["H"], config["W"]), 2 * config["num_pos_feats"])[None]}
 
 
 @parity_runner("fcclip", "pixel_decoder")

@@ -1,7 +1,7 @@
 """Mask2Former's parts, written in plain PyTorch: nothing here is compiled."""
 
 from .class_scores import class_scores, fit_masks, mask_pool
-from .criterion import HeadOutput, SetCriterion, dice_loss
+from .criterion import HeadOutput, SetCriterion
 from .deformable_attention import DeformableAttention, deformable_sampling
 from .mask_scores import MaskScores
 from .matcher import Matcher
@@ -25,7 +25,6 @@ __all__ = [
     "attention_mask",
     "class_scores",
     "deformable_sampling",
-    "dice_loss",
     "fit_masks",
     "mask_pool",
     "read_targets",

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..scores import Size, size_of
 
-def fit_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+
+def fit_masks(masks: Tensor, size: Size) -> Tensor:
     """Resize (B, Q, H, W) mask logits bilinearly to (h, w); a fitting size is left untouched."""
-    if tuple(masks.shape[-2:]) == tuple(size):
+    if size_of(masks) == size:
         return masks
     return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
 
@@ -30,7 +32,7 @@ def mask_pool(features: Tensor, masks: Tensor) -> Tensor:
         (B, Q, C).
     """
     with torch.no_grad():
-        inside = (fit_masks(masks.detach(), tuple(features.shape[-2:])) > 0).to(features.dtype)
+        inside = (fit_masks(masks.detach(), size_of(features)) > 0).to(features.dtype)
         inside = inside.flatten(2)
         # Counted in float32: half precision cannot count beyond a few hundred cells. Released code
         # adds 1e-8, which is the same here and is lost in ONNX's optimisation.

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.utils import comm
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..losses import dice_loss, mean_over_processes
 from .matcher import Assignment, Matcher
 from .point_sampling import Draw, sample_points, uncertain_points, uniform
 from .targets import MaskTargets
@@ -134,15 +134,7 @@ class SetCriterion:
         return {"loss_mask": entropy / count, "loss_dice": dice_loss(logits, labels).sum() / count}
 
 
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Dice loss of each mask: (n, p) logits and labels -> (n,)."""
-    soft = logits.sigmoid()
-    return 1 - (2 * (soft * labels).sum(-1) + 1) / (soft.sum(-1) + labels.sum(-1) + 1)
-
-
 def _mean_count(targets: list[MaskTargets], device: torch.device) -> float:
     """Segments per process, at least one."""
-    total = torch.tensor(float(sum(len(t.labels) for t in targets)), device=device)
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(total)
-    return max(float(total) / comm.get_world_size(), 1.0)
+    count = torch.tensor(sum(len(t.labels) for t in targets), device=device)
+    return max(float(mean_over_processes(count)), 1.0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Size = tuple[int, int]
+from ..scores import Size
 
 
 def deformable_sampling(
@@ -142,4 +142,5 @@ class DeformableAttention(nn.Module):
         width_height = torch.tensor([(w, h) for h, w in sizes], device=query.device)
         # (B, T, 1, L, 1, 2) + (B, T, M, L, P, 2) / (L, 1, 2)
         locations = reference[:, :, None, :, None, :] + offsets / width_height[:, None, :]
-        return self.output_proj(deformable_sampling(value, sizes, locations, weights))
+        result: Tensor = self.output_proj(deformable_sampling(value, sizes, locations, weights))
+        return result

@@ -51,7 +51,8 @@ class MaskScores(Scores):
         """Sum the soft masks, weighted with their probability of each class: (k, H, W)."""
         weights = self._weights()[which]
         blocks = [weights @ soft.flatten(1) for _, soft in self.soft_masks(len(weights))]
-        return torch.cat(blocks, dim=1).unflatten(1, self.size)
+        maps: Tensor = torch.cat(blocks, dim=1).unflatten(1, self.size)
+        return maps
 
     def labels(self) -> Tensor:
         """Give the best class per pixel: (H, W) int64, lowest index on ties."""
@@ -60,7 +61,8 @@ class MaskScores(Scores):
             best_column(soft.flatten(1).t() @ weights)
             for _, soft in self.soft_masks(weights.shape[1])
         ]
-        return torch.cat(blocks).unflatten(0, self.size)
+        labels: Tensor = torch.cat(blocks).unflatten(0, self.size)
+        return labels
 
     def panoptic(
         self, things: Sequence[bool], *, object_threshold: float, overlap_threshold: float
@@ -174,7 +176,8 @@ class MaskScores(Scores):
         if not len(queries):
             nothing = torch.zeros(0, *self.size, dtype=torch.bool, device=queries.device)
             return nothing, self.masks.new_zeros(0)
-        blocks, inside, total = [], 0.0, 0.0
+        blocks = []
+        inside, total = self.masks.new_zeros(2, len(queries), dtype=torch.float32)
         for _, soft in self.soft_masks(0, queries):
             binary = soft > 0.5  # logit > 0
             inside = inside + (soft * binary).sum(dim=(1, 2))
@@ -187,7 +190,9 @@ def _number_segments(
     labels: list[int], areas: Tensor, things: Sequence[bool], overlap_threshold: float
 ) -> tuple[list[int], SegmentsInfo]:
     """Give each kept mask its segment id (0: dropped); stuff of one class shares an id."""
-    ids, info, stuff = [], [], {}
+    ids: list[int] = []
+    info: SegmentsInfo = []
+    stuff: dict[int, int] = {}
     for label, (won, sure, visible) in zip(labels, areas.t().tolist(), strict=True):
         if not (won and sure and visible) or won / sure < overlap_threshold:
             ids.append(0)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .deformable_attention import DeformableAttention, Size
+from ..scores import Size, size_of
+from .deformable_attention import DeformableAttention
 from .position_encoding import sine_positions
 
 COARSE_LEVELS = ("res5", "res4", "res3")
@@ -53,7 +54,8 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, positions: Tensor, sizes: list[Size], reference: Tensor) -> Tensor:
         """(B, N, D) tokens and positions -> (B, N, D)."""
         x = self.norm1(x + self.attention(x + positions, x, sizes, reference))
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        x = self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        return x
 
 
 class PixelDecoder(nn.Module):
@@ -80,27 +82,25 @@ class PixelDecoder(nn.Module):
         feedforward: int = 1024,
     ) -> None:
         super().__init__()
+        projections = [nn.Conv2d(channels[name], dim, 1) for name in COARSE_LEVELS]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels[name], dim, 1), nn.GroupNorm(32, dim))
-            for name in COARSE_LEVELS
+            nn.Sequential(conv, nn.GroupNorm(32, dim)) for conv in projections
         )
         self.level_embed = nn.Parameter(torch.randn(len(COARSE_LEVELS), dim))
         self.layers = nn.ModuleList(
             EncoderLayer(dim, heads=heads, feedforward=feedforward) for _ in range(layers)
         )
-        self.lateral = nn.Sequential(
-            nn.Conv2d(channels["res2"], dim, 1, bias=False), nn.GroupNorm(32, dim)
-        )
-        self.smooth = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(32, dim), nn.ReLU()
-        )
+        lateral = nn.Conv2d(channels["res2"], dim, 1, bias=False)
+        self.lateral = nn.Sequential(lateral, nn.GroupNorm(32, dim))
+        smooth = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+        self.smooth = nn.Sequential(smooth, nn.GroupNorm(32, dim), nn.ReLU())
         self.mask_features = nn.Conv2d(dim, mask_dim, 1)
-        for projection in self.input_proj:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
-        for conv in (self.lateral[0], self.smooth[0], self.mask_features):
+        for conv in projections:
+            nn.init.xavier_uniform_(conv.weight)
+            clear_bias(conv)
+        for conv in (lateral, smooth, self.mask_features):
             nn.init.kaiming_uniform_(conv.weight, a=1)
-        nn.init.zeros_(self.mask_features.bias)
+        clear_bias(self.mask_features)
 
     def forward(self, features: Mapping[str, Tensor]) -> PixelFeatures:
         """Decode.
@@ -117,13 +117,13 @@ class PixelDecoder(nn.Module):
             return PixelFeatures(self.mask_features(self.smooth(lateral + finest)), levels)
 
     def _encode(self, maps: list[Tensor]) -> list[Tensor]:
-        sizes = [tuple(m.shape[-2:]) for m in maps]
+        sizes = [size_of(m) for m in maps]
         projected = [p(m) for p, m in zip(self.input_proj, maps, strict=True)]
         x = torch.cat([m.flatten(2).transpose(1, 2) for m in projected], dim=1)
         dim, device = x.shape[-1], x.device
         positions = torch.cat(
             [
-                sine_positions(*size, dim, device=device).flatten(1).t() + level
+                sine_positions(size, dim, device=device).flatten(1).t() + level
                 for size, level in zip(sizes, self.level_embed, strict=True)
             ]
         )
@@ -132,6 +132,12 @@ class PixelDecoder(nn.Module):
             x = layer(x, positions, sizes, reference)
         tokens = x.split([h * w for h, w in sizes], dim=1)
         return [t.transpose(1, 2).unflatten(2, s) for t, s in zip(tokens, sizes, strict=True)]
+
+
+def clear_bias(layer: nn.Conv2d) -> None:
+    """Start with a bias of zeros."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
 
 
 def cell_centres(size: Size, *, device: torch.device | str = "cpu") -> Tensor:

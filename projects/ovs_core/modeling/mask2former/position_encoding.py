@@ -7,26 +7,25 @@ import math
 import torch
 from torch import Tensor
 
+from ..scores import Size
+
 TEMPERATURE = 10000.0
 
 
-def sine_positions(
-    height: int, width: int, channels: int, *, device: torch.device | str = "cpu"
-) -> Tensor:
+def sine_positions(size: Size, channels: int, *, device: torch.device | str = "cpu") -> Tensor:
     """Embed every cell of a grid.
 
     Cells count from 1 and both axes are scaled to 2 pi, so that maps of any size share one range.
 
     Args:
-        height: rows h of the grid.
-        width: columns w of the grid.
+        size: (h, w) of the grid.
         channels: C, a multiple of 4; the first half encodes the row, the second the column.
         device: where the result goes.
 
     Returns:
         (C, h, w) float32.
     """
-    half = channels // 2
+    (height, width), half = size, channels // 2
     index = torch.arange(half, device=device)
     period = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
     rows = _waves(height, period).transpose(0, 1)[:, :, None].expand(half, height, width)

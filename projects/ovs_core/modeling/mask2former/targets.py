@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from detectron2.structures import BitMasks
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,7 +56,7 @@ def read_targets(
             )
         labels = one["instances"].gt_classes.to(device)
         masks = one["instances"].gt_masks
-        masks = getattr(masks, "tensor", masks).to(device).bool()
+        masks = (masks.tensor if isinstance(masks, BitMasks) else masks).to(device).bool()
         wrong = labels[(labels < 0) | (labels >= classes)]
         if len(wrong):
             raise UserError(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..scores import Size, size_of
 from .class_scores import mask_pool
-from .pixel_decoder import PixelFeatures
+from .pixel_decoder import PixelFeatures, clear_bias
 from .position_encoding import sine_positions
 
 
@@ -78,7 +79,8 @@ class DecoderLayer(nn.Module):
         placed = queries + query_positions
         queries = self.self_norm(queries + attend(self.self_attention, placed, placed, queries))
         hidden = self.linear2(F.relu(self.linear1(queries)))
-        return self.feedforward_norm(queries + hidden)
+        refined: Tensor = self.feedforward_norm(queries + hidden)
+        return refined
 
 
 def attend(
@@ -109,7 +111,8 @@ def attend(
     )
     allowed = None if blocked is None else ~blocked.unsqueeze(1)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-    return attention.out_proj(out.transpose(1, 2).flatten(2))
+    attended: Tensor = attention.out_proj(out.transpose(1, 2).flatten(2))
+    return attended
 
 
 def attention_mask(mask_embedding: Tensor, mask_features: Tensor) -> Tensor:
@@ -217,8 +220,8 @@ class MaskedAttentionDecoder(nn.Module):
             features.levels, self.input_proj, self.level_embed.weight, strict=True
         ):
             memory = project(level).flatten(2).transpose(1, 2) + embed
-            size = tuple(level.shape[-2:])
-            positions = sine_positions(*size, memory.shape[-1], device=memory.device)
+            size = size_of(level)
+            positions = sine_positions(size, memory.shape[-1], device=memory.device)
             memories.append(memory)
             keys.append(memory + positions.flatten(1).t())
             guides.append(resize_features(features.mask_features.detach(), size))
@@ -230,7 +233,7 @@ class MaskedAttentionDecoder(nn.Module):
         return Prediction(self.class_embed(pooled + normed), masks)
 
 
-def resize_features(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_features(maps: Tensor, size: Size) -> Tensor:
     """Bilinear resize of (B, C, h, w) maps."""
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
@@ -240,5 +243,5 @@ def _fit(before: int, after: int) -> nn.Module:
         return nn.Identity()
     convolution = nn.Conv2d(before, after, 1)
     nn.init.kaiming_uniform_(convolution.weight, a=1)
-    nn.init.zeros_(convolution.bias)
+    clear_bias(convolution)
     return convolution
