@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.config import CfgNode
-from PIL import Image
 
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.labels import load_labels
@@ -22,6 +21,7 @@ from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter
 from ovs_core.engine.trainer import set_test_words
 from ovs_core.errors import UserError
+from ovs_core.files.pictures import read_picture
 from ovs_core.files.writing import save_picture
 from ovs_core.methods.configs import find_config
 from ovs_core.words.label_space import label_space
@@ -61,7 +61,7 @@ def draw(cfg: CfgNode, output: Path, samples: int) -> list[Path]:
     chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, samples).astype(int)]
     mapper = build_mapper(cfg, is_train=False)
     inputs = [mapper(dict(record)) for record in chosen]
-    originals = [np.asarray(Image.open(r["file_name"]).convert("RGB")) for r in chosen]
+    originals = [read_picture(r["file_name"]) for r in chosen]
     space = label_space(name)
     truths = [load_labels(record, space) for record in chosen]
     written = [

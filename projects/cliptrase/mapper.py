@@ -12,8 +12,8 @@ from PIL import Image
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.labels import load_labels
-from ovs_core.data.mapper import read_picture
 from ovs_core.errors import UserError
+from ovs_core.files.pictures import read_picture
 from ovs_core.words.label_space import label_space
 
 from .square_crop import crop_labels, square_crop
@@ -75,7 +75,7 @@ class SquareCropMapper:
             ``sem_seg`` (S, S) int64, ``IGNORE`` where nothing counts, if labels were asked for.
         """
         mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
-        picture = Image.fromarray(read_picture(record["file_name"], "RGB", exif=self.exif))
+        picture = Image.fromarray(read_picture(record["file_name"], exif=self.exif))
         crop = np.array(square_crop(picture, self.side))
         mapped["image"] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
         mapped["height"] = mapped["width"] = self.side

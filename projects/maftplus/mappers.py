@@ -14,9 +14,14 @@ from torch import Tensor
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.jitter import large_scale_jitter
-from ovs_core.data.labels import segment_ids_from_color
-from ovs_core.data.mapper import SemanticDatasetMapper, read_picture
+from ovs_core.data.mapper import SemanticDatasetMapper
+from ovs_core.data.panoptic_png import (
+    color_from_segment_ids,
+    read_panoptic_png,
+    segment_ids_from_color,
+)
 from ovs_core.errors import UserError
+from ovs_core.files.pictures import read_picture
 from ovs_core.words.label_space import IGNORE, UNSEEN
 
 VOID_ID = 0
@@ -88,9 +93,8 @@ class MaskPanopticMapper(SemanticDatasetMapper):
                 "INPUT.MAPPER to MaskSemanticMapper"
             )
         image = read_picture(record["file_name"], self.image_format, exif=self.exif)
-        # Read as colours and cropped as colours: only 8-bit maps go through Pillow's nearest
-        # resize.
-        colours = read_picture(record["pan_seg_file_name"], "RGB", exif=False)
+        # Resized and cropped as colours: only 8-bit maps go through Pillow's nearest resize.
+        colours = color_from_segment_ids(read_panoptic_png(record["pan_seg_file_name"]))
         if colours.shape != image.shape:
             raise UserError(
                 f"{record['pan_seg_file_name']}: is {colours.shape[:2]}, but its picture "

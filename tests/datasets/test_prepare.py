@@ -15,7 +15,8 @@ from ovs_core.commands import main, parse
 from ovs_core.commands.prepare import PREPARATIONS
 from ovs_core.data import dataset_dicts
 from ovs_core.data.benchmarks import load_benchmarks
-from ovs_core.data.labels import segment_ids_from_color, stored_labels
+from ovs_core.data.labels import stored_labels
+from ovs_core.data.panoptic_png import segment_ids_from_color
 from ovs_core.data.preparation import ade20k, ade20k_full, pascal_voc
 from ovs_core.data.preparation import jobs as preparation
 from ovs_core.errors import UserError

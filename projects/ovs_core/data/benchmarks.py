@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from ..errors import UserError, nearest
+from ..files.listing import iter_files
 from ..words.class_lists import ClassList, load_class_list
-from .sources import Source, files_by_key
+from .sources import Source
 
 TABLE = Path(__file__).with_name("benchmarks.yaml")
 STYLES = ("catseg", "san", "fcclip", "maftplus", "maft", "mmseg", "raw")
@@ -221,14 +222,10 @@ def _usable(source: Source) -> bool:
         folders.append((source.labels, (source.label_suffix,)))
     if source.segments is not None:
         folders.append((source.segments, (source.segment_suffix,)))
-    return all(_holds_any(folder, suffixes, source.recursive) for folder, suffixes in folders)
-
-
-def _holds_any(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> bool:
-    if recursive:
-        return bool(files_by_key(folder, suffixes, recursive=True))
-    with os.scandir(folder) as entries:
-        return any(entry.name.endswith(suffixes) for entry in entries)
+    return all(
+        any(True for _ in iter_files(folder, suffixes, recursive=source.recursive))
+        for folder, suffixes in folders
+    )
 
 
 def _needs(sources: list[Source], root: Path) -> Iterator[str]:

@@ -17,12 +17,13 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..files.pictures import read_header, read_picture
 from ..words.class_lists import load_class_list
 from ..words.label_space import LabelSpace, label_space
 from .benchmarks import load_benchmarks
 from .build import dataset_dicts
-from .labels import segment_ids_from_color, stored_labels
-from .mapper import read_picture
+from .labels import stored_labels
+from .panoptic_png import read_panoptic_png
 from .sources import first_ten
 
 _MESSAGES = 10  # of one kind; the rest is counted
@@ -186,15 +187,10 @@ def inspect_record(
 
 def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) -> None:
     path = record["file_name"]
+    header = read_header(path)
+    found.size, found.mode = header.upright, header.mode
     if decode:
-        found.size = read_picture(path).shape[:2]
-    try:
-        with Image.open(path) as picture:
-            found.mode = picture.mode
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            found.size = picture.size if turned else picture.size[::-1]
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the picture ({error})") from error
+        read_picture(path)
     stated = (record.get("height", found.size[0]), record.get("width", found.size[1]))
     if stated != found.size:
         found.errors.append(
@@ -228,13 +224,7 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
 
 def _inspect_segments(record: Mapping[str, Any], found: Finding) -> None:
     path = record["pan_seg_file_name"]
-    try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("RGB", "RGBA"):
-                raise UserError(f"{path}: mode {picture.mode}; expected segment ids as RGB colours")
-            ids = segment_ids_from_color(np.asarray(picture.convert("RGB")))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the panoptic PNG ({error})") from error
+    ids = read_panoptic_png(path)
     if ids.shape != found.size:
         found.errors.append(f"{path}: is {ids.shape}, its picture {found.size}")
     drawn = set(np.unique(ids).tolist()) - {0}

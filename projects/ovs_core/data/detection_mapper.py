@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, MetadataCatalog
-from detectron2.data.detection_utils import SizeMismatchError
+from detectron2.data import transforms as T
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
+from ..files.pictures import read_picture
 from .jitter import large_scale_jitter
+from .mapper import channels_first, check_stated_size
 
 BOX_AUGMENTATIONS = ("resize", "jitter")
 
@@ -23,29 +26,36 @@ class DetectionDatasetMapper(DatasetMapper):
         drop_unseen: in training, leave out the boxes of classes that the dataset's metadata calls
             unseen.
         dataset_name: of records that do not carry a ``dataset_name``.
+        exif: turn pictures as their EXIF tag says.
     """
 
     @configurable
     def __init__(
-        self, *arguments: Any, drop_unseen: bool = False, dataset_name: str = "", **named: Any
+        self,
+        *arguments: Any,
+        drop_unseen: bool = False,
+        dataset_name: str = "",
+        exif: bool = True,
+        **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
         self.drop_unseen = drop_unseen
         self.dataset_name = dataset_name
+        self.exif = exif
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Read ``INPUT`` and ``DATASETS``."""
         kind, unseen = cfg.INPUT.BOX_AUGMENTATION, cfg.DATASETS.UNSEEN_LABELS
-        if kind not in BOX_AUGMENTATIONS:
-            raise UserError(
-                f"INPUT.BOX_AUGMENTATION: '{kind}' is none of {', '.join(BOX_AUGMENTATIONS)}."
-                f"{nearest(kind, BOX_AUGMENTATIONS)}"
-            )
+        check_choice("INPUT.BOX_AUGMENTATION", kind, BOX_AUGMENTATIONS)
         if unseen not in ("keep", "ignore"):
             raise UserError(
                 f"DATASETS.UNSEEN_LABELS: '{unseen}' has no meaning for boxes; choose keep or "
                 "ignore (boxes of unseen classes are left out in training)"
+            )
+        if cfg.MODEL.LOAD_PROPOSALS:
+            raise UserError(
+                "MODEL.LOAD_PROPOSALS: the model proposes boxes itself; set it to False"
             )
         arguments = super().from_config(cfg, is_train)
         if is_train and kind == "jitter":
@@ -55,6 +65,7 @@ class DetectionDatasetMapper(DatasetMapper):
             **arguments,
             "drop_unseen": is_train and unseen == "ignore",
             "dataset_name": names[0] if names else "",
+            "exif": cfg.INPUT.EXIF,
         }
 
     def __call__(self, dataset_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,18 +79,24 @@ class DetectionDatasetMapper(DatasetMapper):
 
         Raises:
             UserError: if the picture cannot be read or has another size than stated, or a box has
-                no class of the dataset.
+                no class of the dataset, or boxes are malformed.
         """
-        record = dict(dataset_dict)
+        image = read_picture(dataset_dict["file_name"], self.image_format, exif=self.exif)
+        height, width = image.shape[:2]
+        check_stated_size(dataset_dict, height, width)
+        record = {**dataset_dict, "height": height, "width": width}
+        record.pop("annotations", None)
+        inputs = T.AugInput(image)
+        transforms = self.augmentations(inputs)
+        record["image"] = channels_first(inputs.image)
         if self.is_train:
-            record["annotations"] = self._boxes(record)
-        path = record["file_name"]
-        try:
-            return super().__call__(record)
-        except SizeMismatchError as error:
-            raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{path}: cannot decode the picture ({error})") from error
+            record["annotations"] = copy.deepcopy(self._boxes(dataset_dict))
+            try:
+                self._transform_annotations(record, transforms, inputs.image.shape[:2])
+            except ValueError as error:
+                path = record["file_name"]
+                raise UserError(f"{path}: its boxes or masks cannot be used ({error})") from error
+        return record
 
     def _boxes(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Annotations that train, each of a class that the dataset has."""

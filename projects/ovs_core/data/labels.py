@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
+from ..files.pictures import UNREADABLE
 from .label_rules import convert_labels
 
 if TYPE_CHECKING:  # preparing datasets needs no torch
@@ -30,24 +31,6 @@ def object_ids_from_color(rgb: np.ndarray) -> np.ndarray:
     return red // 10 * 256 + green
 
 
-def segment_ids_from_color(rgb: np.ndarray) -> np.ndarray:
-    """Decode a panoptic PNG.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-
-    Returns:
-        (H, W) int32 segment ids: ``R + 256 G + 65536 B``.
-    """
-    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
-    return red + 256 * green + 65536 * blue
-
-
-def color_from_segment_ids(ids: np.ndarray) -> np.ndarray:
-    """Encode segment ids (H, W) as a panoptic PNG (H, W, 3) uint8."""
-    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-
-
 def read_label_file(path: str | Path) -> np.ndarray:
     """Read a label file as the integers that it stores, 8 or 16 bit, palette indices included.
 
@@ -64,7 +47,7 @@ def read_label_file(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: cannot read the label file ({error})") from error
     if picture.mode == "P":
         _check_palette(picture, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,41 +11,16 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import Image, ImageOps
+from torch import Tensor
 
 from ..errors import UserError, check_choice
+from ..files.pictures import read_header, read_picture
 from ..words.label_space import IGNORE, UNSEEN, ClassSplit, LabelSpace, label_space
 from .labels import load_labels
 
 PADDING_GREY = 128
 HIDDEN_VALUES = {"ignore": IGNORE, "mark": UNSEEN}  # of DATASETS.UNSEEN_LABELS
 UNSEEN_CHOICES = ("keep", *HIDDEN_VALUES)
-_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
-
-
-def read_picture(path: str | Path, image_format: str = "RGB", *, exif: bool = True) -> np.ndarray:
-    """Read a picture.
-
-    Args:
-        path: any format that Pillow reads.
-        image_format: ``RGB`` or ``BGR``.
-        exif: turn the picture as its EXIF tag says.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        UserError: if it cannot be decoded completely, or has more than 8 bits per channel.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            upright = ImageOps.exif_transpose(picture) if exif else picture
-            if upright.mode in _WIDE_MODES:
-                raise UserError(f"{path}: mode {upright.mode}; convert it to 8 bits per channel")
-            return utils.convert_PIL_to_numpy(upright, image_format)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot decode the picture ({error})") from error
 
 
 def training_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
@@ -161,20 +135,12 @@ class SemanticDatasetMapper:
         mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
         image = read_picture(record["file_name"], self.image_format, exif=self.exif)
         height, width = image.shape[:2]
-        _check_stated_size(record, height, width)
+        check_stated_size(record, height, width)
         mapped["height"], mapped["width"] = height, width
-        labels = None
-        if "sem_seg_file_name" in record:
-            if self.is_train:
-                labels = self._labels(record)
-                _check_size(record, labels.shape, (height, width))
-            else:
-                _check_size(record, _stored_size(record["sem_seg_file_name"]), (height, width))
-        # Detectron2 resizes only float maps with more than 8 bits, as the published mappers do.
-        inputs = T.AugInput(image, sem_seg=None if labels is None else labels.astype(np.float64))
+        inputs = T.AugInput(image, sem_seg=self._labels(record, (height, width)))
         self.augmentations(inputs)
-        mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        if labels is not None:
+        mapped["image"] = channels_first(inputs.image)
+        if inputs.sem_seg is not None:
             mapped["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
         if self.size_divisibility > 0:
             self._pad(mapped)
@@ -186,18 +152,25 @@ class SemanticDatasetMapper:
         self.augmentations(inputs)
         return inputs.image
 
-    def _labels(self, record: Mapping[str, Any]) -> np.ndarray:
+    def _labels(self, record: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+        """Labels for augmentations, (H, W) float64: Detectron2 resizes wide ones as floats only."""
+        if "sem_seg_file_name" not in record:
+            return None
+        if not self.is_train:
+            _check_size(record, read_header(record["sem_seg_file_name"]).stored, size)
+            return None
         dataset = record.get("dataset_name") or self.dataset_name
         space = label_space(dataset)
         labels = load_labels(record, space)
+        _check_size(record, labels.shape, size)
         if self.unseen == "keep":
-            return labels
-        split = _require_split(dataset, space)
-        hidden = HIDDEN_VALUES[self.unseen]
-        changed = split.relabel(
-            torch.from_numpy(labels), hidden=hidden, renumber=self.renumber_seen
+            return labels.astype(np.float64)
+        changed = _require_split(dataset, space).relabel(
+            torch.from_numpy(labels),
+            hidden=HIDDEN_VALUES[self.unseen],
+            renumber=self.renumber_seen,
         )
-        return changed.numpy()
+        return changed.numpy().astype(np.float64)
 
     def _pad(self, mapped: dict[str, Any]) -> None:
         height, width = mapped["image"].shape[-2:]
@@ -220,15 +193,17 @@ def _require_split(dataset_name: str, space: LabelSpace) -> ClassSplit:
     return split
 
 
-def _stored_size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path) as picture:
-            return picture.size[::-1]
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the label file ({error})") from error
+def channels_first(image: np.ndarray) -> Tensor:
+    """Bring a picture (H, W, 3) to the layout (3, H, W) of models."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def _check_stated_size(record: Mapping[str, Any], height: int, width: int) -> None:
+def check_stated_size(record: Mapping[str, Any], height: int, width: int) -> None:
+    """Refuse a picture of another size than its record states.
+
+    Raises:
+        UserError: names both sizes.
+    """
     stated = (record.get("height", height), record.get("width", width))
     if stated != (height, width):
         raise UserError(

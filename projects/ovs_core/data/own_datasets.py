@@ -24,11 +24,11 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError, nearest
+from ..files.pictures import SUFFIXES
 from ..words.class_lists import class_list_names, load_class_list, voc_color
 from ..words.vocabulary import Vocabulary
 from .label_rules import rule_names
 from .sources import (
-    PICTURE_SUFFIXES,
     CategoryIds,
     Record,
     Source,
@@ -341,7 +341,7 @@ def _source(stanza: Mapping[str, Any], path: Path, where: str) -> Source:
     for key in ("label_suffix", "segment_suffix", "recursive", "subset"):
         if key in stanza:
             fields[key] = stanza[key]
-    suffix = stanza.get("image_suffix", PICTURE_SUFFIXES)
+    suffix = stanza.get("image_suffix", SUFFIXES)
     fields["image_suffix"] = (suffix,) if isinstance(suffix, str) else tuple(suffix)
     rules = stanza.get("label_rule", ())
     rules = (rules,) if isinstance(rules, str) else tuple(rules)

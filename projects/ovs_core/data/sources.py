@@ -15,20 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files.listing import iter_files
 
 Record = dict[str, Any]
-PICTURE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".JPG",
-    ".JPEG",
-    ".PNG",
-)
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,8 @@ def files_by_key(
 
     Args:
         folder: where to look.
-        suffixes: accepted ends of the name; the longest that fits is cut off.
+        suffixes: accepted ends of the name, in small or capital letters; the longest that fits is
+            cut off.
         recursive: look into sub-folders; the key then holds the relative path.
 
     Returns:
@@ -121,24 +111,14 @@ def files_by_key(
         raise UserError(f"{folder}: no such folder")
     found: dict[str, str] = {}
     ordered = sorted(suffixes, key=len, reverse=True)
-    for path in _walk(folder, recursive):
-        suffix = next((s for s in ordered if path.endswith(s)), None)
-        if suffix is None:
-            continue
-        key = os.path.relpath(path, folder).replace(os.sep, "/").removesuffix(suffix)
+    for path in iter_files(folder, suffixes, recursive=recursive):
+        suffix = next(s for s in ordered if path.lower().endswith(s.lower()))
+        key = os.path.relpath(path, folder).replace(os.sep, "/")
+        key = key[: len(key) - len(suffix)]
         if key in found:
             raise UserError(f"{folder}: '{key}' occurs twice ({found[key]} and {path}); keep one")
         found[key] = path
     return dict(sorted(found.items()))
-
-
-def _walk(folder: Path, recursive: bool) -> Iterable[str]:
-    if recursive:
-        for base, _, names in os.walk(folder):
-            yield from (os.path.join(base, name) for name in names if not name.startswith("."))
-    else:
-        with os.scandir(folder) as entries:
-            yield from (e.path for e in entries if not e.name.startswith(".") and e.is_file())
 
 
 def semantic_records(source: Source, *, dataset_name: str) -> list[Record]:

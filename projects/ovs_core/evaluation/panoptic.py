@@ -18,13 +18,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import Tensor
 
+from ..data.panoptic_png import color_from_segment_ids
 from ..errors import UserError
 from ..files.writing import atomic_write, check_output_dir
 from .contract import Evaluator
 from .distributed import sum_over_processes
 from .dump import png_bytes
 from .panoptic_quality import PanopticCounts, PanopticFigures, PanopticMatcher
-from .panoptic_truth import PanopticTruth, write_panoptic_ids
+from .panoptic_truth import PanopticTruth
 from .results import Report
 
 logger = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ class OVSPanopticEvaluator(Evaluator):
         small = np.zeros(ids.shape, dtype=np.int32)
         for old, new in order.items():
             small[ids == old] = new
-        atomic_write(self._dump / name, png_bytes(write_panoptic_ids(small)))
+        atomic_write(self._dump / name, png_bytes(color_from_segment_ids(small)))
         record = {
             "image_id": annotation["image_id"],
             "file_name": str(name),

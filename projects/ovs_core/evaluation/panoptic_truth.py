@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from detectron2.data.catalog import Metadata
-from PIL import Image
 
+from ..data.panoptic_png import read_panoptic_png
 from ..errors import UserError
-from .panoptic_quality import VOID
 
 
 class PanopticTruth:
@@ -56,36 +55,3 @@ class PanopticTruth:
     def ids(self, annotation: Mapping[str, Any]) -> np.ndarray:
         """Read the (H, W) int32 segment ids of an annotation, 0 is void."""
         return read_panoptic_png(self.root / annotation["file_name"])
-
-
-def read_panoptic_png(path: str | Path) -> np.ndarray:
-    """Read the segment ids of a panoptic PNG.
-
-    Args:
-        path: RGB file, id = R + 256 G + 65536 B.
-
-    Returns:
-        (H, W) int32, 0 is void.
-
-    Raises:
-        UserError: if it can't be read or is not RGB.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the panoptic PNG ({error})") from error
-    if picture.mode not in ("RGB", "RGBA"):
-        raise UserError(
-            f"{path}: a panoptic PNG holds segment ids in RGB, this one is of mode {picture.mode}"
-        )
-    # Four bytes per pixel are one little-endian number: R + 256 G + 65536 B + alpha.
-    words = np.array(picture.convert("RGBA")).view("<u4")[..., 0]
-    return (words & 0xFFFFFF).astype(np.int32)
-
-
-def write_panoptic_ids(ids: np.ndarray) -> np.ndarray:
-    """Split (H, W) ids below 2**24 into the (H, W, 3) uint8 of a panoptic PNG."""
-    if int(ids.max(initial=VOID)) >= 2**24:
-        raise UserError(f"segment id {int(ids.max())} does not fit into the 24 bits of a PNG")
-    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)

@@ -91,7 +91,7 @@ def test_repeated_ids_broken_and_unlabelled_files(tmp_path):
     report = check_dataset(name)
     text = str(report)
     assert "image ids occur more than once: 0" in text
-    assert "cannot read the picture" in text and "cannot read the label file" in text
+    assert "cannot be read as a picture" in text and "cannot read the label file" in text
     assert "no pixel is labelled" in text
 
 

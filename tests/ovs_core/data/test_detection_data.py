@@ -80,10 +80,10 @@ def test_wrong_records_name_the_file(boxes_set, tmp_path):
         mapper({**boxes_set, "annotations": [outside]})
     with pytest.raises(UserError, match="a.png: has no boxes"):
         mapper({k: v for k, v in boxes_set.items() if k != "annotations"})
-    with pytest.raises(UserError, match="a.png: Mismatched image shape"):
+    with pytest.raises(UserError, match="a.png: is 40 x 60 .*says 10 x 10"):
         mapper({**boxes_set, "height": 10, "width": 10})
     (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="b.png: cannot decode"):
+    with pytest.raises(UserError, match="b.png: cannot be decoded as a picture"):
         mapper({**boxes_set, "file_name": str(tmp_path / "b.png")})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovs_core.data import labels
+from ovs_core.data import labels, panoptic_png
 from ovs_core.errors import UserError
 from ovs_core.words.label_space import IGNORE, LabelSpace
 
@@ -56,6 +56,6 @@ def test_stored_and_canonical_labels_of_a_record(tmp_path):
 
 def test_segment_colours_there_and_back():
     ids = np.array([[0, 5, 256, 70000]], np.int32)
-    colours = labels.color_from_segment_ids(ids)
-    assert np.array_equal(labels.segment_ids_from_color(colours), ids)
+    colours = panoptic_png.color_from_segment_ids(ids)
+    assert np.array_equal(panoptic_png.segment_ids_from_color(colours), ids)
     assert colours[0, 3].tolist() == [70000 % 256, 70000 // 256 % 256, 1]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ovs_core.data.panoptic_png import color_from_segment_ids, read_panoptic_png
 from ovs_core.errors import UserError
 from ovs_core.evaluation import OVSPanopticEvaluator, PanopticFigures, PanopticMatcher
-from ovs_core.evaluation.panoptic_truth import read_panoptic_png, write_panoptic_ids
 
 CATEGORIES = [
     {"id": 3, "isthing": 1, "name": "cat"},
@@ -180,10 +180,10 @@ def test_group_without_categories_is_nan(register_panoptic):
 
 def test_png_round_trip(tmp_path):
     ids = np.array([[0, 255, 256], [65536, 2**24 - 1, 1]])
-    Image.fromarray(write_panoptic_ids(ids)).save(tmp_path / "a.png")
+    Image.fromarray(color_from_segment_ids(ids)).save(tmp_path / "a.png")
     assert np.array_equal(read_panoptic_png(tmp_path / "a.png"), ids)
     with pytest.raises(UserError, match="does not fit into the 24 bits"):
-        write_panoptic_ids(ids + 1)
+        color_from_segment_ids(ids + 1)
 
 
 # ---- wrong input ----------------------------------------------------------------------------

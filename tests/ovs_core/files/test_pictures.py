@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from ovs_core.errors import UserError
-from ovs_core.files.pictures import find_pictures, read_picture
+from ovs_core.files.listing import iter_files
+from ovs_core.files.pictures import find_pictures, read_header, read_picture
 
 RGB = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 
@@ -31,6 +33,7 @@ def test_grey_alpha_16_bit_and_palette():
     assert np.array_equal(read_picture(deep), read_picture(grey))
     clear = Image.new("RGBA", (3, 2), (255, 0, 0, 0))
     assert np.array_equal(read_picture(clear), np.full((2, 3, 3), 255, np.uint8))
+    assert np.array_equal(read_picture(np.asarray(clear)), read_picture(clear))
     assert read_picture(Image.fromarray(RGB).convert("P")).shape == RGB.shape
 
 
@@ -74,9 +77,63 @@ def test_a_truncated_picture_is_named(tmp_path):
         read_picture(tmp_path / "a.jpg")
 
 
-def test_an_empty_folder(tmp_path):
+def test_colours_of_every_mode_and_order(tmp_path):
+    for mode in ("L", "RGBA", "LA", "P", "CMYK", "1"):
+        path = tmp_path / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}"
+        Image.fromarray(RGB).convert(mode).save(path)
+        rgb, bgr = read_picture(path), read_picture(path, "BGR")
+        assert rgb.shape == RGB.shape and np.array_equal(bgr, rgb[..., ::-1])
+    with pytest.raises(UserError, match="INPUT.FORMAT: 'YUV' is unknown. .*Choices: RGB, BGR"):
+        read_picture(RGB, "YUV")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_pixels_are_those_of_detectron2(tmp_path, mode, channels):
+    exif = Image.Exif()
+    exif[0x0112] = 5
+    noise = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(tmp_path / "a.jpg", exif=exif)
+    expected = read_image(str(tmp_path / "a.jpg"), channels)
+    assert np.array_equal(read_picture(tmp_path / "a.jpg", channels), expected)
+
+
+def test_what_a_file_says_of_itself(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(RGB).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_header(tmp_path / "turned.jpg") == ((4, 5), (5, 4), "RGB")
+    assert read_picture(tmp_path / "turned.jpg").shape == (5, 4, 3)
+    assert read_picture(tmp_path / "turned.jpg", exif=False).shape == (4, 5, 3)
+    with pytest.raises(UserError, match=r"none\.png: cannot be read as a picture"):
+        read_header(tmp_path / "none.png")
+
+
+def test_a_file_that_would_unpack_without_end_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(UserError, match=r"a\.png: cannot be decoded as a picture \(Image size"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_pictures_of_a_folder(tmp_path):
     with pytest.raises(UserError, match="holds no picture"):
         find_pictures(tmp_path)
+    names = ["b.JPG", "a.png", "c.Tiff", "notes.txt", "._a.png", ".DS_Store", ".hidden.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert [p.name for p in find_pictures(tmp_path)] == ["a.png", "b.JPG", "c.Tiff"]
+
+
+def test_files_below_a_folder(tmp_path):
+    for folder in ("part", "part/deep", ".checkpoints"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a_labels.PNG").write_bytes(b"")
+    ends = ("_labels.png",)
+    assert not list(iter_files(tmp_path, ends))
+    found = sorted(iter_files(tmp_path, ends, recursive=True))
+    assert found == [str(tmp_path / f / "a_labels.PNG") for f in ("part", "part/deep")]
 
 
 def _write(path, data):

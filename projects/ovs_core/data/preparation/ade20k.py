@@ -10,9 +10,11 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ...files.pictures import read_header
 from ...words.class_lists import load_class_list
 from ..label_rules import convert_labels
-from ..labels import color_from_segment_ids, read_label_file
+from ..labels import read_label_file
+from ..panoptic_png import color_from_segment_ids
 from ..sources import files_by_key, first_ten
 from .jobs import Job, Summary, convert_folder, run_jobs, write_json
 
@@ -175,7 +177,6 @@ def _pairs(base: Path, split: str) -> dict[str, tuple[str, str]]:
 def _images(base: Path, split: str, pairs: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
     images = []
     for key, (semantic, _) in pairs.items():
-        with Image.open(semantic) as picture:
-            width, height = picture.size
+        height, width = read_header(semantic).stored
         images.append({"id": key, "file_name": f"{key}.jpg", "height": height, "width": width})
     return images

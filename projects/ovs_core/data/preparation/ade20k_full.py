@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ...files.pictures import read_picture
 from ..label_rules import convert_labels
 from ..labels import object_ids_from_color
 from .jobs import Job, Summary, run_jobs
@@ -39,8 +40,7 @@ def resize_label(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def reduced_image(path: str) -> np.ndarray:
     """Read a picture at the size on disk: (H, W, 3) uint8 RGB."""
-    with Image.open(path) as picture:
-        rgb = np.asarray(picture.convert("RGB"))
+    rgb = read_picture(path, exif=False)  # labels are drawn on the picture as stored
     size = reduced_size(*rgb.shape[:2])
     return rgb if size == rgb.shape[:2] else cv2.resize(rgb, size[::-1])
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import UserError
 from ...words.class_lists import load_class_list
-from ..labels import color_from_segment_ids, read_label_file
+from ..labels import read_label_file
+from ..panoptic_png import color_from_segment_ids
 from ..sources import files_by_key
 from .jobs import Job, Summary, converted, first_existing, run_jobs, write_json
 

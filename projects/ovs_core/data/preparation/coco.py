@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ...errors import UserError
 from ...words.class_lists import load_class_list
 from ..benchmarks import find_images, load_benchmarks, locate
-from ..labels import segment_ids_from_color
+from ..panoptic_png import read_panoptic_png
 from ..sources import files_by_key
 from .jobs import Job, Summary, convert_folder, first_existing, run_jobs
 
@@ -62,8 +61,7 @@ def semantic_from_panoptic(
     Raises:
         UserError: if the PNG holds a segment that the JSON does not, or the reverse.
     """
-    with Image.open(path) as picture:
-        ids = segment_ids_from_color(np.asarray(picture.convert("RGB")))
+    ids = read_panoptic_png(path)
     values, inverse = np.unique(ids, return_inverse=True)
     of_segment = dict(segments)
     odd = (set(values.tolist()) - {0}) ^ of_segment.keys()
