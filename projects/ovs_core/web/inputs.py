@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -72,27 +71,24 @@ def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
 
 
 def read_words(text: str | None, limits: Limits) -> Vocabulary:
-    """Read words that are separated by commas or new lines.
-
-    The text is never taken for a file name, as ``Vocabulary.parse`` would: a visitor must not read
-    files of this machine.
+    """Read typed words. A visitor must not read files of this machine, so none is ever opened.
 
     Args:
-        text: as typed; ``sofa|couch`` gives synonyms, ``background: wall`` a background word.
+        text: see ``Vocabulary.from_text``.
         limits: what is accepted.
 
     Raises:
-        UserError: if there is no word, a repeated one, or too many.
+        UserError: if there is no word, an empty or repeated one, or too many.
     """
-    words = [word for word in re.split(r"[,\n]", text or "") if word.strip()]
-    if not words:
+    if not (text or "").strip(" ,\n"):
         raise UserError("type at least one word, for example: cat, sofa|couch, wall")
+    words = Vocabulary.from_text(text or "")
     if len(words) > limits.words:
         raise UserError(
             f"{len(words)} words are more than this page takes ({limits.words}); the command "
             "`ovsuite segment --words FILE` takes longer lists"
         )
-    return Vocabulary.from_list(words)
+    return words
 
 
 def _check_pixels(path: Path, name: str, limits: Limits) -> None:

@@ -59,9 +59,9 @@ class Vocabulary(Sequence[Entry]):
         """Read a person's words.
 
         Args:
-            words: a vocabulary (given back), a list of names, a comma-separated string, or the path
-                of a text file with one name per line (``#`` starts a comment). ``"sofa|couch"``
-                gives synonyms, ``"background: wall"`` a background word.
+            words: a vocabulary (given back), a list of names, text as ``from_text`` takes it, or
+                the path of a text file with one name per line (``#`` starts a comment).
+                ``"sofa|couch"`` gives synonyms, ``"background: wall"`` a background word.
 
         Raises:
             UserError: if a name is empty or repeated, or the file cannot be read.
@@ -70,9 +70,20 @@ class Vocabulary(Sequence[Entry]):
             return words
         if isinstance(words, Path) or (isinstance(words, str) and _is_file(words)):
             return cls.from_file(Path(words))
-        if isinstance(words, str):
-            words = words.split(",") if words.strip() else []
-        return cls.from_list(words)
+        return cls.from_text(words) if isinstance(words, str) else cls.from_list(words)
+
+    @classmethod
+    def from_text(cls, text: str) -> Vocabulary:
+        """Read typed names; the text is never taken for the name of a file.
+
+        Args:
+            text: names separated by commas or line ends; a line may end in a comma.
+
+        Raises:
+            UserError: if there is no name, or one is empty or repeated.
+        """
+        lines = (line.strip().removesuffix(",").strip() for line in text.splitlines())
+        return cls.from_list([word for line in lines if line for word in line.split(",")])
 
     @classmethod
     def from_list(cls, words: Sequence[str]) -> Vocabulary:

@@ -90,6 +90,7 @@ def test_words_take_commas_lines_synonyms_and_background():
         (" , \n ,", "at least one word"),
         ("cat, Cat", "more than once"),
         ("cat||dog", "empty name"),
+        ("cat,,dog", "empty name"),
         ("a,b,c,d,e,f", "6 words are more than this page takes"),
     ],
 )

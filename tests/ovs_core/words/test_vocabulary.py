@@ -19,6 +19,7 @@ def test_list_file_and_string_agree(tmp_path):
     expected = Vocabulary.parse(["sofa|couch", "black cat"])
     assert Vocabulary.parse(path) == Vocabulary.parse(str(path)) == expected
     assert Vocabulary.parse("sofa|couch,black cat") == expected
+    assert Vocabulary.parse("sofa|couch,\n\nblack cat,") == expected
 
 
 def test_any_script_is_a_word():
