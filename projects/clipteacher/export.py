@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ovs_core.errors import UserError
 from ovs_core.files.writing import atomic_path
+from ovs_core.load_report import load_weights
 from ovs_core.modeling.build import build_protocol
 from ovs_core.modeling.checkpoint import read_checkpoint
 from ovs_core.modeling.protocols import InferenceProtocol
@@ -121,10 +122,13 @@ def load_student(path: str | Path, device: str | torch.device = "cpu") -> Export
         raise UserError(f"{path}: no exported student; write one with `ovsuite export`")
     cfg = _config(data)
     student = build_student(cfg, data["text"].shape[1])
-    try:
-        student.load_state_dict(data["student"])
-    except RuntimeError as error:
-        raise UserError(f"{path}: does not fit its student ({error})") from error
+    load_weights(
+        student,
+        data["student"],
+        source=path,
+        owner="the student that it names",
+        mend="export it again with this version",
+    )
     exported = ExportedStudent(
         student,
         data["text"],

@@ -40,8 +40,8 @@ class TimmPyramid(nn.Module):
         options = options or {}
         self.model = _create(name, weights == IMAGENET, drop_path, options)
         if weights and weights != IMAGENET:
-            tensors = timm_names(encoder_tensors(read_checkpoint(weights)), name, options)
-            load_encoder(self.model, tensors, weights)
+            tensors = encoder_tensors(read_checkpoint(weights), weights)
+            load_encoder(self.model, timm_names(tensors, name, options), weights)
         self.channels = tuple(self.model.feature_info.channels())
         norms = [nn.LayerNorm(dim) for dim in self.channels] if stage_norms else []
         self.norms = nn.ModuleList(norms)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
+from ovs_core.load_report import LoadReport
 from ovs_core.modeling.checkpoint import read_checkpoint
 
-from .published import IMAGENET, hub_names, unreachable
-from .registry import KEY
+from .published import IMAGENET, MEND, OWNER, encoder_tensors, hub_names, unreachable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, SegformerConfig
@@ -60,7 +60,7 @@ class MixTransformer(nn.Module):
         if not weights:
             self.model = SegformerModel(config)
         elif Path(weights).is_file():
-            tensors = hub_names(read_checkpoint(weights))
+            tensors = hub_names(encoder_tensors(read_checkpoint(weights), weights))
             self.model = _pretrained(SegformerModel, None, weights, config, state_dict=tensors)
         else:
             name = f"nvidia/mit-{variant}" if weights == IMAGENET else weights
@@ -79,15 +79,18 @@ def _pretrained(
     **options: Any,
 ) -> PreTrainedModel:
     try:
-        model, report = kind.from_pretrained(
+        model, found = kind.from_pretrained(
             name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **options
         )
     except OSError as error:
         raise unreachable(source, error) from error
-    wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
-    if wrong:
-        raise UserError(
-            f"{KEY}.WEIGHTS: '{source}' lacks {len(wrong)} tensors of this encoder or has them in "
-            f"another shape, first {wrong[0]}; it is of another variant than {KEY}.NAME"
-        )
+    missing, other = set(found["missing_keys"]), sorted(found["mismatched_keys"])
+    report = LoadReport(
+        used=tuple(model.state_dict().keys() - missing - {name for name, *_ in other}),
+        missing=tuple(sorted(missing)),
+        unexpected=tuple(sorted(found["unexpected_keys"])),
+        shapes=tuple(f"{name} {tuple(a)} instead of {tuple(b)}" for name, a, b in other),
+    )
+    if report.missing or report.shapes:
+        raise report.refusal(source, OWNER, MEND)
     return model

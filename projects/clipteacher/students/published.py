@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
+from ovs_core.load_report import find_tensors, load_weights
 
 from .registry import KEY
 
 IMAGENET = "imagenet"  # stands for the weights that are published under a student's name
+OWNER, MEND = "this student's encoder", f"set {KEY}.NAME to the variant of {KEY}.WEIGHTS"
 Tensors = dict[str, Tensor]
 # mmsegmentation's names -> those of the files on the hub; transformers takes these in any version
 MMSEG_NAMES = (
@@ -55,9 +57,9 @@ def download(url: str) -> dict[str, Any]:
         raise unreachable(url, error) from error
 
 
-def encoder_tensors(data: dict[str, Any]) -> Tensors:
-    """Take the tensors out of a file's content: maybe under ``state_dict`` or ``model``."""
-    tensors = data.get("state_dict", data.get("model", data))
+def encoder_tensors(content: object, source: str) -> Tensors:
+    """Take an encoder's tensors out of a file's content, maybe that of a whole segmenter."""
+    tensors = find_tensors(content, source)
     return {name.removeprefix("backbone."): value for name, value in tensors.items()}
 
 
@@ -72,32 +74,21 @@ def load_encoder(module: nn.Module, tensors: Tensors, source: str) -> None:
     Raises:
         UserError: if less than all of the encoder's tensors are found.
     """
-    wanted = module.state_dict()
-    fits = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
-    missing = [k for k in wanted if k not in fits and not k.endswith("num_batches_tracked")]
-    if missing:
-        raise UserError(
-            f"{source}: {len(missing)} of {len(wanted)} tensors of the encoder are not in it or "
-            f"have another shape, first {missing[0]}; check MODEL.CLIPTEACHER.STUDENT.NAME and "
-            "WEIGHTS"
-        )
-    module.load_state_dict(fits, strict=False)
+    load_weights(module, tensors, source=source, owner=OWNER, mend=MEND, enough=1.0)
 
 
-def hub_names(data: dict[str, Any]) -> dict[str, Tensor]:
-    """Bring a file's tensors to the names of the hub.
+def hub_names(tensors: Tensors) -> Tensors:
+    """Bring an encoder's tensors to the names of the hub.
 
     Args:
-        data: a state dict, maybe under ``state_dict`` or ``model``, in the hub's names or in those
-            of mmsegmentation, whose attention keeps query, key and value in one matrix.
+        tensors: in the hub's names or in those of mmsegmentation, whose attention keeps query, key
+            and value in one matrix.
 
     Returns:
         Name -> tensor.
     """
-    tensors = data.get("state_dict", data.get("model", data))
-    renamed: dict[str, Tensor] = {}
+    renamed: Tensors = {}
     for name, tensor in tensors.items():
-        name = name.removeprefix("backbone.")
         for pattern, new in MMSEG_NAMES:
             name = re.sub(pattern, new, name)
         stem, joint, kind = name.partition(".attn.attn.in_proj_")

@@ -15,7 +15,8 @@ from hclip.model import HCLIP, CATSeg
 from hclip.pop import POPSettings
 from hclip.published import CLIP_PREFIX, rename
 from ovs_core.clip import CLIP, load_clip
-from ovs_core.load_report import load_report
+from ovs_core.load_report import load_weights
+from ovs_core.modeling.checkpoint import trained_state
 from ovs_core.modeling.cost_aggregation import AggregationSettings
 from ovs_core.modeling.protocols import InferenceProtocol, Slide, Whole
 
@@ -111,14 +112,17 @@ def load(model: CATSeg, weights: dict[str, Tensor]) -> None:
     """Load released names; every tensor of the file must be used, every trained one given.
 
     Raises:
-        ValueError: if not.
+        UserError: if not.
     """
-    renamed = rename(weights, model)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    report = load_report(renamed, trained, known=model.state_dict())
-    if not report.complete:
-        raise ValueError(f"the reference's weights do not fit: {report.summary()}")
-    model.load_state_dict(renamed, strict=False)
+    load_weights(
+        model,
+        rename(weights, model),
+        source="reference file",
+        owner=type(model).__name__,
+        mend="complete the key map",
+        needed=trained_state(model),
+        known=model.state_dict(),
+    )
 
 
 def fullsize_model(case: ParityCase, mode: str) -> CATSeg:
