@@ -23,9 +23,7 @@ def test_new_weights_need_a_new_identity_and_get_new_embeddings(tiny_clip, tmp_p
     after = embedder.texts(["cat"], TEMPLATES)
     assert not torch.equal(after, before)
     assert torch.equal(after, TextEmbedder(TextEncoder(clip), folder="").texts(["cat"], TEMPLATES))
-    with pytest.raises(
-        UserError, match=r"a\.pth: was .*\(random\), .*\(other\.pt\)"
-    ):
+    with pytest.raises(UserError, match=r"a\.pth: was .*\(random\), .*\(other\.pt\)"):
         clip.identity.check(identity.record(), "a.pth")
 
 
