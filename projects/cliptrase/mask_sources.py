@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ovs_core.clip import read_weight_file
 from ovs_core.errors import UserError, nearest
+from ovs_core.load_report import load_weights
 from ovs_core.modeling.scores import Size, resize
 
 from .correlation import feature_correlation
@@ -132,12 +133,14 @@ def load_dino(name: str, weights: str, device: str) -> DinoSource:
     model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
     if not isinstance(model, VisionTransformer) or model.cls_token is None:
         raise UserError(f"MODEL.CLIPTRASE.DINO.MODEL: {name} is no plain ViT with a class token")
-    report = model.load_state_dict(checkpoint_filter_fn(tensors, model), strict=False)
-    if report.missing_keys:
-        raise UserError(
-            f"{weights}: weights of another network than {name}, "
-            f"{len(report.missing_keys)} missing (first: {report.missing_keys[0]})"
-        )
+    load_weights(
+        model,
+        checkpoint_filter_fn(tensors, model),
+        source=weights,
+        owner=f"the DINO {name}",
+        mend="set MODEL.CLIPTRASE.DINO.MODEL to that of the weights",
+        enough=1.0,
+    )
     return DinoSource(model.to(device))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ovs_core.clip import read_weight_file
 from ovs_core.errors import UserError, check_choice
+from ovs_core.load_report import load_weights
 
 from .sam import PointPredictor
 
@@ -58,7 +59,8 @@ class SegmentAnything:
             check_choice(f"{KEY}.MODEL", model, sorted(sam_model_registry))
             tensors = _read_weights(weights)
             model = sam_model_registry[model]()
-            _load(model, tensors, weights)
+            mend = f"set {KEY}.MODEL to that of the weights"
+            load_weights(model, tensors, source=weights, owner="this SAM", mend=mend)
         self._predictor = SamPredictor(model.to(device).eval())
 
     def set_image(self, image: np.ndarray) -> None:
@@ -140,10 +142,3 @@ def _read_weights(weights: str) -> dict[str, Tensor]:
     if not weights or not Path(weights).is_file():
         raise UserError(f"{KEY}.WEIGHTS: {weights or 'empty'}; give SAM's published .pth file")
     return read_weight_file(weights).tensors
-
-
-def _load(model: torch.nn.Module, tensors: dict[str, Tensor], path: str) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path}: weights of another SAM ({str(error).splitlines()[0]})") from error
