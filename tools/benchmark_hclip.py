@@ -21,8 +21,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from benchmark import smooth_picture, words
@@ -34,12 +36,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hclip import CATSeg
+from hclip.model import ImageFeatures
+from hclip.pop import CodeRelation
+from hclip.rotation import POPAdaptation
 from ovs_core.engine.config import load_cfg
-from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
+from ovs_core.reports.subjects import build_as
 
 UNCHUNKED = ("MODEL.CATSEG.CLASS_CHUNK", "0")
 cpu_time = time.process_time
@@ -77,14 +82,20 @@ def measure_memory(model: CATSeg, unchunked: CATSeg) -> dict[str, object]:
     """
     side = model.image_size
     picture = {"image": smooth_picture(side, side), "height": side, "width": side}
-    labels, peaks = [], []
+    labels: dict[CATSeg, Tensor] = {}
     unchunked.set_vocabulary(model.vocabulary)
-    for one in (model, unchunked):
-        peak = peak_memory(lambda one=one: labels.append(one([picture])[0]["sem_seg_labels"]))
-        peaks.append(peak / 2**20)
-    same = (labels[0] == labels[1]).double().mean()
-    return {"peak_mib": peaks[0], "unchunked_mib": peaks[1], "same_labels": float(same),
-            "distinct_labels": len(labels[0].unique())}  # fmt: skip
+
+    def segment(one: CATSeg) -> None:
+        labels[one] = one([picture])[0]["sem_seg_labels"]
+
+    peaks = [peak_memory(partial(segment, one)) / 2**20 for one in (model, unchunked)]
+    same = (labels[model] == labels[unchunked]).double().mean()
+    return {
+        "peak_mib": peaks[0],
+        "unchunked_mib": peaks[1],
+        "same_labels": float(same),
+        "distinct_labels": len(labels[model].unique()),
+    }
 
 
 def disturbed_model(config: str, options: list[str]) -> CATSeg:
@@ -95,12 +106,15 @@ def disturbed_model(config: str, options: list[str]) -> CATSeg:
     """
     torch.manual_seed(0)
     choices = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu", *options]
-    model = build_segmenter(load_cfg(find_config(config), choices))
-    pop = getattr(getattr(model, "adaptation", None), "pop", None)
-    if pop is None or pop.relation is None or pop.settings.form != "code":
+    model = build_as(load_cfg(find_config(config), choices), CATSeg)
+    adaptation = model.adaptation
+    released = isinstance(adaptation, POPAdaptation) and isinstance(
+        adaptation.pop.relation, CodeRelation
+    )
+    if not released:
         raise UserError(f"{config}: a plain forward is written for H-CLIP's released form alone")
     with torch.no_grad():
-        for parameter in model.adaptation.parameters():
+        for parameter in adaptation.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     return model
 
@@ -153,7 +167,7 @@ def measure(
     }
 
 
-def decoder_flops(model: CATSeg, features: object) -> int:
+def decoder_flops(model: CATSeg, features: ImageFeatures) -> int:
     """Count the decoder's floating point operations, two per multiply-add."""
     # The counter knows nothing of the CPU's fused attention; two products are what it replaces.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -181,7 +195,7 @@ def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-def _print(result: dict) -> None:
+def _print(result: dict[str, Any]) -> None:
     seconds, rate = result["seconds"], result["gflop_per_second"]
     rows = [(name, f"{seconds[name]:.3f}") for name in STAGES]
     rows.append(("decoder floor", f"{result['decoder_floor']:.3f}"))

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hclip import CATSeg
-from hclip.adaptation import unadapted
-from hclip.pop import PartialOrthogonal
+from hclip.adaptation import towers, unadapted
+from hclip.pop import CodeRelation, PartialOrthogonal
+from hclip.rotation import POPAdaptation
+from ovs_core.clip.towers import Block
+from ovs_core.modeling.cost_aggregation import AggregationLayer
 from ovs_core.modeling.cost_upsampling import UpsampleStage
-from ovs_core.modeling.cost_windows import SpatialAggregation
+from ovs_core.modeling.cost_windows import SpatialAggregation, SwinBlock
 from ovs_core.modeling.cost_words import ClassAttention
 
 
@@ -32,6 +35,7 @@ def reference_logits(model: CATSeg, images: Tensor) -> Tensor:
 
 def mixed_blocks(pop: PartialOrthogonal, layer: int) -> Tensor:
     """Mix the whole tensor, of which one layer keeps its four rows: (q, q, 4, M)."""
+    assert isinstance(pop.relation, CodeRelation)
     mixed = torch.einsum("jm,abrm->abrj", pop.relation.slots[layer], pop.blocks)
     mixed = torch.einsum("sr,abrm->absm", pop.relation.layers, mixed)
     return mixed[:, :, 4 * layer : 4 * layer + 4]
@@ -39,9 +43,10 @@ def mixed_blocks(pop: PartialOrthogonal, layer: int) -> Tensor:
 
 def _image_tower(model: CATSeg, images: Tensor) -> list[Tensor]:
     """Dense features (B, E, h, w) and the outputs of the two guiding blocks (B, C, h, w)."""
+    assert isinstance(model.adaptation, POPAdaptation)
     encoder = model.image_encoder
     tokens, grid = encoder.embed(images)
-    blocks = model.clip.visual.transformer.resblocks
+    blocks = towers(model.clip)["image"].resblocks
     taps = []
     for index, block in enumerate(blocks):
         weights = _rotated(model.adaptation.pop, block.attn, index)
@@ -52,7 +57,9 @@ def _image_tower(model: CATSeg, images: Tensor) -> list[Tensor]:
     return [_grid(encoder.project(tokens), grid), *taps]
 
 
-def _rotated(pop: PartialOrthogonal, attn: nn.Module, layer: int) -> tuple[Tensor, Tensor]:
+def _rotated(
+    pop: PartialOrthogonal, attn: nn.MultiheadAttention, layer: int
+) -> tuple[Tensor, Tensor]:
     """Adapted input (3C, C) and output (C, C) projections of an image block."""
     own = mixed_blocks(pop, layer)[..., pop.counts[0] :]  # (q, q, 4, slots of the image tower)
     dense = [torch.block_diag(*own[:, :, j].permute(2, 0, 1)) for j in range(4)]
@@ -61,7 +68,7 @@ def _rotated(pop: PartialOrthogonal, attn: nn.Module, layer: int) -> tuple[Tenso
     return torch.cat(projected), dense[3] @ unadapted(attn.out_proj, "weight")
 
 
-def _plain_block(block: nn.Module, x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+def _plain_block(block: Block, x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     attn = block.attn
     q, k, v = F.linear(block.ln_1(x), weight, attn.in_proj_bias).chunk(3, dim=-1)
     heads = _attention(*(_heads(t, attn.num_heads) for t in (q, k, v)))
@@ -69,7 +76,7 @@ def _plain_block(block: nn.Module, x: Tensor, weight: Tensor, out: Tensor) -> Te
     return x + block.mlp(block.ln_2(x))
 
 
-def _value_block(block: nn.Module, x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+def _value_block(block: Block, x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     """Values only, with the class token as everybody's residual."""
     values = F.linear(block.ln_1(x), weight, block.attn.in_proj_bias).chunk(3, dim=-1)[2]
     x = x[:, :1] + F.linear(values, out, block.attn.out_proj.bias)
@@ -93,10 +100,12 @@ def _decoder(model: CATSeg, dense: Tensor, text: Tensor, guidance: list[Tensor])
     count = cost.shape[1]
     x = decoder.embed(cost.reshape(-1, 1, *cost.shape[2:])).permute(0, 2, 3, 1)  # (B K, h, w, D)
     for layer in decoder.layers:
+        assert isinstance(layer, AggregationLayer)
         x = _spatial(layer.spatial, x, appearance.repeat_interleave(count, dim=0))
         x = _classes(layer.classes, x.unflatten(0, (batch, count)), linguistic).flatten(0, 1)
     maps = x.permute(0, 3, 1, 2).contiguous()
     for stage, detail in zip(decoder.stages, details, strict=True):
+        assert isinstance(stage, UpsampleStage)
         maps = _upsample(stage, maps, detail.repeat_interleave(count, dim=0))
     logits = decoder.head(maps)[:, 0].unflatten(0, (batch, count))
     if kept is None:
@@ -107,12 +116,14 @@ def _decoder(model: CATSeg, dense: Tensor, text: Tensor, guidance: list[Tensor])
 
 def _spatial(part: SpatialAggregation, x: Tensor, appearance: Tensor) -> Tensor:
     """Two Swin blocks on (B K, h, w, D)."""
-    side, grid = part.window, tuple(x.shape[1:3])
+    side, (height, width) = part.window, x.shape[1:3]
+    grid = (height, width)
     shifts = (0, side // 2)
     if min(grid) <= side:
         side, shifts = min(grid), (0, 0)
     guidance = part.guidance_norm(appearance)
     for block, shift in zip(part.blocks, shifts, strict=True):
+        assert isinstance(block, SwinBlock)
         y = block.norm1(x)
         both = torch.cat([y, guidance], dim=-1)
         y, both = (t.roll((-shift, -shift), dims=(1, 2)) for t in (y, both))

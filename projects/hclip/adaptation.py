@@ -99,7 +99,7 @@ def blocks(clip: CLIP) -> Iterator[ResidualAttentionBlock]:
 
 def unadapted(module: nn.Module, name: str) -> Tensor:
     """Give a parametrized weight as the pretrained CLIP has it."""
-    kept = module.parametrizations[name]
+    kept = module.get_submodule(f"parametrizations.{name}")
     assert isinstance(kept, parametrize.ParametrizationList)
     return kept.original
 

@@ -91,7 +91,7 @@ class CATSeg(Segmenter):
         if checkpointing:
             self._recompute_blocks()
         self._tokens: tuple[tuple[str, ...], Tensor] | None = None
-        self._kept_text: tuple[tuple[str, ...], Once] | None = None
+        self._kept_text: tuple[tuple[str, ...], Once[Tensor]] | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -108,8 +108,8 @@ class CATSeg(Segmenter):
         self.adaptation.begin_step(self.clip)
         images = [self.normalize(one["image"]) for one in batched_inputs]
         padded = ImageList.from_tensors(images, self.size_divisor).tensor
-        targets = [one["sem_seg"].to(self.device) for one in batched_inputs]
-        targets = ImageList.from_tensors(targets, pad_value=IGNORE).tensor
+        labels = [one["sem_seg"].to(self.device) for one in batched_inputs]
+        targets = ImageList.from_tensors(labels, pad_value=IGNORE).tensor
         text, targets = self._trained_classes(self.text_features(), targets)
         logits = self._decode(self.encode(padded), text).float()
         logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear")
@@ -202,7 +202,7 @@ class CATSeg(Segmenter):
                 "MODEL.CATSEG.GRADIENT_CHECKPOINTING does nothing for MODEL.CATSEG.FINETUNE lst, "
                 "which sends no gradient through CLIP; switch it off"
             )
-        self.clip.model.set_grad_checkpointing(True)
+        self.clip.parts.set_grad_checkpointing(True)
 
 
 @META_ARCH_REGISTRY.register()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Value = TypeVar("Value")
+_Versions = tuple[tuple[int, int], ...]  # of tensors: how often written to, and where the data is
 
 
 class StepClock:
@@ -30,7 +33,7 @@ class StepClock:
         self.now = 0
 
 
-class Once:
+class Once(Generic[Value]):
     """Keep one value until its parameters change.
 
     With gradients the value lives for one step of the clock, also through the recomputation of
@@ -44,9 +47,9 @@ class Once:
     def __init__(self, clock: StepClock, parameters: Iterable[nn.Parameter]) -> None:
         self.clock = clock
         self.parameters = tuple(parameters)
-        self._kept: tuple[tuple, Any] | None = None
+        self._kept: tuple[tuple[int | None, _Versions], Value] | None = None
 
-    def __call__(self, compute: Callable[[], Any], *inputs: Tensor) -> Any:
+    def __call__(self, compute: Callable[[], Value], *inputs: Tensor) -> Value:
         """Give the kept value, or compute and keep it.
 
         Args:
@@ -61,12 +64,11 @@ class Once:
             self._kept = (key, compute())
         return self._kept[1]
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles start empty, because graphs cannot be copied."""
         return {**self.__dict__, "_kept": None}
 
 
-def _versions(parameters: tuple[Tensor, ...]) -> tuple:
-    # Every in-place write (optimiser step, load_state_dict) raises the version; .to() moves the
-    # data.
+def _versions(parameters: tuple[Tensor, ...]) -> _Versions:
+    # In-place writes (optimiser step, load_state_dict) raise the version; .to() moves the data.
     return tuple((p._version, p.data_ptr()) for p in parameters)

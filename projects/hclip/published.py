@@ -122,7 +122,7 @@ def _whole_projections(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _trained_rows(renamed: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
     """Give ``QueryValue`` parametrizations their rows."""
-    rows = {}
+    rows: dict[str, Tensor] = {}
     for name, tensor in renamed.items():
         part = name.removesuffix("original") + "0."
         if name.endswith("in_proj_weight.original") and f"{part}query" in known:

@@ -31,7 +31,7 @@ class RotatedWeight(nn.Module):
 
     def __init__(
         self,
-        once: Once,
+        once: Once[Tensor],
         finished: Callable[[], dict[str, Tensor]],
         *,
         tower: str,
@@ -72,7 +72,7 @@ class POPAdaptation(Adaptation):
         text, image = (TowerShape(name, t.width, len(t.resblocks)) for name, t in both.items())
         self.pop = PartialOrthogonal(text, image, settings)
         self.pop.to(clip.pixel_mean.device)
-        self._once = Once(self.clock, self.pop.parameters())
+        self._once: Once[dict[str, Tensor]] = Once(self.clock, self.pop.parameters())
         for name, tower in both.items():
             for layer, block in enumerate(tower.resblocks):
                 self._parametrize(block.attn, name, layer)
@@ -88,7 +88,7 @@ class POPAdaptation(Adaptation):
             (attention.out_proj, "weight", slice(3, 4), settings.out_side),
         )
         for module, name, rows, side in targets:
-            once = Once(self.clock, self.pop.parameters())
+            once: Once[Tensor] = Once(self.clock, self.pop.parameters())
             rotated = RotatedWeight(
                 once, self.finished_blocks, tower=tower, layer=layer, rows=rows, side=side
             )

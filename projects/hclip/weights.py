@@ -53,7 +53,7 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(weight.new_zeros(count, rows, rank))
         for matrix in self.down:
             nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
-        self._once = Once(clock, self.parameters())
+        self._once: Once[Tensor] = Once(clock, self.parameters())
 
     def forward(self, weight: Tensor) -> Tensor:
         """Add the low-rank part."""

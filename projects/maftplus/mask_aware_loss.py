@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ovs_core.modeling.mask2former import MaskTargets
 from ovs_core.modeling.mask2former.transformer_decoder import resize_features
+from ovs_core.modeling.scores import size_of
 
 
 def mask_aware_loss(logits: Tensor, masks: Tensor, targets: list[MaskTargets]) -> Tensor:
@@ -48,7 +49,7 @@ def mask_ious(masks: Tensor, targets: Tensor) -> Tensor:
     """
     soft = masks.float().sigmoid()
     if soft.shape[-2:] != targets.shape[-2:]:
-        soft = resize_features(soft[None], tuple(targets.shape[-2:]))[0]
+        soft = resize_features(soft[None], size_of(targets))[0]
     soft, truth = soft.flatten(1), targets.flatten(1).float()
     both = truth @ soft.t()
     return both / (truth.sum(-1)[:, None] + soft.sum(-1)[None, :] - both + 1e-7)

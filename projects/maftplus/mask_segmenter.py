@@ -21,6 +21,7 @@ from ovs_core.modeling.mask2former import (
     HeadOutput,
     MaskedAttentionDecoder,
     MaskScores,
+    MaskTargets,
     PixelDecoder,
     Prediction,
     SetCriterion,
@@ -30,7 +31,7 @@ from ovs_core.modeling.mask2former import (
     read_targets,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
-from ovs_core.modeling.scores import Size
+from ovs_core.modeling.scores import Scores, Size, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
 
@@ -163,8 +164,7 @@ class MaskSegmenter(Segmenter):
     def encode_picture(self, picture: Tensor) -> EncodedPicture:
         """Find the masks of a (3, H', W') picture and embed them."""
         images = self.pad([picture])
-        canvas, valid = tuple(images.shape[-2:]), tuple(picture.shape[-2:])
-        return EncodedPicture(*self.encode(images), canvas=canvas, valid=valid)
+        return EncodedPicture(*self.encode(images), canvas=size_of(images), valid=size_of(picture))
 
     def encode(self, images: Tensor) -> tuple[Prediction, Tensor, Tensor, Tensor]:
         """Find and embed the masks of normalised, padded pictures.
@@ -186,7 +186,7 @@ class MaskSegmenter(Segmenter):
 
     def embed_masks(self, dense: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Masks at the size of ``dense`` (B, Q, h, w), and what CLIP sees in them (B, Q, E)."""
-        low = fit_masks(masks.detach(), tuple(dense.shape[-2:]))
+        low = fit_masks(masks.detach(), size_of(dense))
         return low, self.encoder.embed_masks(dense, low, mask_pool)
 
     def score_picture(self, encoded: EncodedPicture, size: Size) -> MaskScores:
@@ -197,7 +197,7 @@ class MaskSegmenter(Segmenter):
             encoded.prediction.masks[0],
             encoded.canvas,
             encoded.valid,
-            tuple(size),
+            size,
             logits_first=tasks.panoptic or tasks.instance or tasks.logits_first,
         )
 
@@ -211,27 +211,29 @@ class MaskSegmenter(Segmenter):
 
     def clip_scores(self, embedding: Tensor, rows: Tensor, index: Sequence[int]) -> Tensor:
         """Scores (B, Q, K + 1) of CLIP's own mask embedding."""
-        return class_scores(embedding, rows, index, self.clip.model.logit_scale)
+        return class_scores(embedding, rows, index, self.clip.parts.logit_scale)
 
     def head_outputs(self, predictions: Sequence[Prediction]) -> list[HeadOutput]:
         """Score all heads against the training words."""
         rows, index = self.rows()
         return [HeadOutput(self.trained_scores(p, rows, index), p.masks) for p in predictions]
 
-    def targets(self, batched_inputs: Sequence[dict[str, Any]], images: Tensor) -> list:
+    def targets(
+        self, batched_inputs: Sequence[dict[str, Any]], images: Tensor
+    ) -> list[MaskTargets]:
         """Read the segments of a batch."""
         return read_targets(
             batched_inputs,
             classes=len(self.vocabulary),
-            size=tuple(images.shape[-2:]),
+            size=size_of(images),
             device=images.device,
         )
 
-    def postprocess(self, scores: MaskScores) -> dict[str, Any]:
-        """Make the outputs that ``tasks`` asks for."""
-        tasks, result = self.tasks, {}
-        if tasks.semantic:
-            result |= super().postprocess(scores)
+    def postprocess(self, scores: Scores) -> dict[str, Any]:
+        """Make the outputs that ``tasks`` asks for of what ``score_picture`` gave."""
+        assert isinstance(scores, MaskScores)
+        tasks = self.tasks
+        result: dict[str, Any] = super().postprocess(scores) if tasks.semantic else {}
         if tasks.panoptic:
             result["panoptic_seg"] = self.panoptic(scores)
         if tasks.instance:

@@ -73,7 +73,7 @@ def draw_truth(image: np.ndarray, record: Record, names: Sequence[str]) -> np.nd
 
 def detection_sheet(
     model: HCLIPDetector,
-    mapper: Callable[[Record], dict],
+    mapper: Callable[[Record], dict[str, Any]],
     records: Sequence[Record],
     *,
     threshold: float = 0.3,

@@ -57,7 +57,7 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
         return ("instance",)
 
     @property
-    def clip(self) -> CLIP:  # type: ignore[override]
+    def clip(self) -> CLIP:  # type: ignore[override]  # registered once, in the backbone
         """The CLIP it stands on."""
         return self.backbone.encoder.clip
 
@@ -92,7 +92,9 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
             is_shown=~_mask(self.vocabulary.background_index, len(text)),
         )
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Train or detect.
 
         Args:
@@ -103,7 +105,7 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
             In training a dict of losses. Else per picture a dict with ``instances``, whose
             ``pred_classes`` are indices of the current words.
         """
-        _ = self.vocabulary
+        _ = self.vocabulary  # refuses to go on without words
         if self.training:
             if any("instances" not in one for one in batched_inputs):
                 raise UserError(

@@ -85,6 +85,9 @@ class ClipParts(Protocol):
     def encode_text(self, tokens: Tensor, /) -> Tensor:
         """(P, S) ids -> (P, D) features, not normalised."""
 
+    def set_grad_checkpointing(self, enable: bool, /) -> None:
+        """Compute the blocks of both towers again in the backward pass, or not."""
+
 
 class ConvNeXtTrunk(Protocol):
     """timm's ConvNeXt without its classifier."""
