@@ -93,7 +93,7 @@ class Benchmark:
 
 
 def datasets_root() -> Path:
-    """Folder that holds the data sets: ``DETECTRON2_DATASETS``, by default ``datasets``."""
+    """Folder that holds the datasets: ``DETECTRON2_DATASETS``, by default ``datasets``."""
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
@@ -156,7 +156,7 @@ def locate(benchmark: Benchmark, split: str, root: Path | None = None) -> list[S
     Args:
         benchmark: row of the table.
         split: one of its splits.
-        root: folder of the data sets; default ``datasets_root()``.
+        root: folder of the datasets; default ``datasets_root()``.
 
     Returns:
         The parts of the first layout whose files and folders exist and are not empty.

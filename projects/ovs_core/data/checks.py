@@ -1,4 +1,4 @@
-"""Looking a registered data set over before it is trained on or scored."""
+"""Looking a registered dataset over before it is trained on or scored."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a data set was found to hold.
+    """What a dataset was found to hold.
 
     Attributes:
-        name: of the data set.
+        name: of the dataset.
         names: class names, C.
         facts: title -> value, for the head of the text.
         histogram: (C,) pixels of each class, or segments or boxes where there are no labels.
@@ -111,7 +111,7 @@ class Report:
 
 
 def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -> Report:
-    """Look a registered data set over.
+    """Look a registered dataset over.
 
     Args:
         name: registered name.

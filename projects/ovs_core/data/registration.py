@@ -16,16 +16,16 @@ from detectron2.data.catalog import Metadata
 
 from ..words.class_lists import Split, load_split
 from .benchmarks import Benchmark, load_benchmarks, locate
-from .sources import (
+from .records import (
     CategoryIds,
     Record,
-    Source,
     instance_records,
     panoptic_records,
     semantic_records,
 )
+from .sources import Source
 
-# Detectron2's name of a path -> ours, per kind of data set.
+# Detectron2's name of a path -> ours, per kind of dataset.
 _SEMANTIC_PATHS = {"image_root": "images", "sem_seg_root": "labels"}
 _PATH_FIELDS = {
     "semantic": _SEMANTIC_PATHS,
@@ -44,10 +44,10 @@ class BenchmarkMetadata(Metadata):
     def __getattr__(self, key: str) -> Any:
         """Look a path up; everything else as Detectron2 does."""
         benchmark = load_benchmarks().get(self.__dict__.get("benchmark", ""))
-        field = _PATH_FIELDS[benchmark.kind].get(key) if benchmark else None
-        if field is None:
+        if benchmark is None or key not in _PATH_FIELDS[benchmark.kind]:
             return super().__getattr__(key)
-        return str(getattr(locate(benchmark, self.__dict__["split"])[0], field))
+        source = locate(benchmark, self.__dict__["split"])[0]
+        return str(getattr(source, _PATH_FIELDS[benchmark.kind][key]))
 
 
 def load_records(
@@ -64,7 +64,7 @@ def load_records(
         benchmark: row of the table.
         split: one of its splits.
         dataset_name: registered name, written into each record.
-        root: folder of the data sets; default ``datasets_root()``.
+        root: folder of the datasets; default ``datasets_root()``.
         labels: False leaves optional semantic labels out (they are about to be made).
 
     Returns:

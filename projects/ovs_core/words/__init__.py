@@ -1,1 +1,1 @@
-"""Words: vocabularies, class lists, templates, and the numbering of a data set's classes."""
+"""Words: vocabularies, class lists, templates, and the numbering of a dataset's classes."""

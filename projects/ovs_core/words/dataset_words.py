@@ -19,7 +19,7 @@ def dataset_vocabulary(
 
     Args:
         metadata: of the dataset: ``class_list`` (name of a shipped list), ``stuff_classes``, or
-            ``thing_classes`` alone.
+            ``thing_classes`` alone; ``class_synonyms``, the texts of each, where there are several.
         name_field: which text of the class list is encoded.
         synonym_field: field with several texts per class; takes the place of ``name_field``.
         background_words: name of a shipped list, appended as background entries. A dataset whose
@@ -35,7 +35,12 @@ def dataset_vocabulary(
         things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() or None
         names = list(metadata.get("stuff_classes") or metadata.thing_classes)
         names = names[: -1 if replaced else None]
-        return Vocabulary.from_names(names, background_words=extra, things=things)
+        return Vocabulary.from_names(
+            names,
+            synonyms=metadata.get("class_synonyms"),
+            background_words=extra,
+            things=things,
+        )
     classes = load_class_list(listed)
     if synonym_field:
         synonyms = classes.synonyms(synonym_field)

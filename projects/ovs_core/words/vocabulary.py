@@ -47,11 +47,8 @@ class Vocabulary(Sequence[Entry]):
         if not self._entries:
             raise UserError("the vocabulary is empty; give at least one name")
         for position, entry in enumerate(self._entries):
-            if (
-                not entry.name.strip()
-                or not entry.synonyms
-                or not all(map(str.strip, entry.synonyms))
-            ):
+            texts = (entry.name, *entry.synonyms)
+            if not entry.synonyms or not all(text.strip() for text in texts):
                 raise UserError(f"name {position + 1} of the vocabulary is empty ({entry.name!r})")
 
     @classmethod

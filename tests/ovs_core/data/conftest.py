@@ -1,4 +1,4 @@
-"""A root of data sets for each test."""
+"""A root of datasets for each test."""
 
 import pytest
 

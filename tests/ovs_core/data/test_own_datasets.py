@@ -1,4 +1,4 @@
-"""Own data sets from YAML."""
+"""Own datasets from YAML."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ from PIL import Image
 from ovs_core.data import SemanticDatasetMapper, dataset_dicts, register_yaml_datasets
 from ovs_core.data.own_datasets import read_yaml_datasets
 from ovs_core.errors import UserError
+from ovs_core.words.dataset_words import dataset_vocabulary
 from ovs_core.words.label_space import IGNORE
 from tests.miniatures import SOURCES
 
@@ -64,6 +65,14 @@ def test_list_subset_and_rules(folder):
     name, path = write(folder, subset=True)
     register_yaml_datasets(path)
     assert [r["image_id"] for r in dataset_dicts([name])] == ["p0", "p2"]
+
+
+def test_names_are_read_as_words_are(folder):
+    name, path = write(folder, names=["road|street", "tree", "sky"], unseen=["road"])
+    register_yaml_datasets(path)
+    metadata = MetadataCatalog.get(name)
+    assert metadata.stuff_classes == ["road", "tree", "sky"] and metadata.seen_classes == [1, 2]
+    assert dataset_vocabulary(metadata).texts == ["road", "street", "tree", "sky"]
 
 
 def test_shipped_class_list(folder):
@@ -140,6 +149,7 @@ def test_panoptic_and_instances(folder):
         ({"names": ["a", "a"]}, "names 'a' more than once"),
         ({"names": "nothing.txt"}, "nothing.txt: cannot read the word list"),
         ({"names": 5}, "names is 5; expected a file, a list"),
+        ({"names": ["a", "background: b", "c"]}, "names marks 'b' as background"),
         ({"ignore": 2}, "ignore value 2 is class 'sky'"),
         ({"ignore": "255"}, "ignore is '255'; expected a label value"),
         ({"unseen": ["skye"]}, "unseen holds 'skye', which is no name. Did you mean 'sky'"),
@@ -159,8 +169,8 @@ def test_wrong_stanzas(folder, changes, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "cannot read the data set file"),
-        ("- a", "expected data set names"),
+        ("a: [", "cannot read the dataset file"),
+        ("- a", "expected dataset names"),
         ("a: 3", "expected keys such as images"),
     ],
 )

@@ -1,6 +1,6 @@
-"""A small drawn world with exact labels and captions, and its data sets.
+"""A small drawn world with exact labels and captions, and its datasets.
 
-Import ``ovs_core.data.embedded.register`` to make its data sets known to Detectron2.
+Import ``ovs_core.data.embedded.register`` to make its datasets known to Detectron2.
 """
 
 from .dataset import ensure_embedded_dataset

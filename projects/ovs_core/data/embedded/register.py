@@ -1,4 +1,4 @@
-"""Registers the embedded world with Detectron2. Nothing is made until a data set is asked for.
+"""Registers the embedded world with Detectron2. Nothing is made until a dataset is asked for.
 
 ==============================  ==========================================================
 ``embedded_sem_seg_<split>``      28 classes; ``seen_classes`` / ``unseen_classes`` hold out five
@@ -118,7 +118,7 @@ def _register_detection(name: str, split: str) -> None:
 
 
 def register_embedded() -> None:
-    """Register all data sets of the embedded world; a second call changes nothing."""
+    """Register all datasets of the embedded world; a second call changes nothing."""
     classes = {"stuff_classes": list(SEMANTIC_NAMES), "stuff_colors": _palette()}
     classes |= _split_of(SEMANTIC_NAMES, unseen_classes())
     names = {"stuff_classes": list(LARGE_NAMES), "stuff_colors": _large_palette()}

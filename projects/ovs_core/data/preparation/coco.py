@@ -22,7 +22,7 @@ def prepare_stuff(
     """Write the 171-class maps beside the pictures of the layout that is on disk.
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         split: ``train`` or ``val``.
         raw: folder that holds ``train2017`` and ``val2017`` of stuffthingmaps; found if None.
         workers: see ``run_jobs``.

@@ -122,7 +122,7 @@ def run_jobs(
         jobs: one per file.
         title: shown beside the progress bar and in the summary.
         recipe: what the files are, for the marker of their folders; None for files that belong
-            into a folder of the data set, among others.
+            into a folder of the dataset, among others.
         workers: processes; None for one per core, 1 to stay in this process.
 
     Returns:

@@ -12,7 +12,7 @@ def verify(root: Path, split: str, workers: int | None = None) -> Summary:
     """Pair pictures, labels and panoptic annotation, and sum up the labels; writes nothing.
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         split: ``train`` or ``val``.
         workers: see ``run_jobs``.
 

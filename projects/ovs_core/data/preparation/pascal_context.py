@@ -58,7 +58,7 @@ def prepare_59(
     is applied when there is one.
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         split: ``train`` or ``val``.
         listing: file names of the split; default MMSegmentation's list, if it is there.
         workers: see ``run_jobs``.
@@ -106,7 +106,7 @@ def prepare_459(
     """Write ``annotations_detectron2/pc459_<split>`` (16-bit TIFF).
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         split: ``train`` or ``val``.
         raw: folder of the ``.mat`` files; default ``VOCdevkit/VOC2010/trainval``.
         listing: file names of the split; default MMSegmentation's list, else the 59-class labels.

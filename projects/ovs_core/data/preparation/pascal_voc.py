@@ -76,7 +76,7 @@ def prepare(
     """Write ``annotations_detectron2[_bg]/<split>``.
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         split: ``train``, ``trainaug`` or ``val``.
         background: make the 20b labels (background is class 20) instead of the 20-class ones.
         sbd: ``dataset`` folder of SBD, for ``trainaug`` without SegmentationClassAug.

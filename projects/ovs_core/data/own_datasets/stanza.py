@@ -1,0 +1,217 @@
+"""Reading and checking the YAML file that describes a person's datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import UserError, check_choice, nearest
+from ...files.pictures import SUFFIXES
+from ...words.class_lists import class_list_names, load_class_list, voc_color
+from ...words.vocabulary import Vocabulary
+from ..label_rules import rule_names
+from ..sources import Source
+from .dataset import Classes, Kind, OwnDataset
+
+KEYS = {
+    "images": "folder of the pictures (required)",
+    "labels": "folder of one-channel label files with a class index per pixel",
+    "annotations": "COCO instance JSON, or panoptic JSON together with 'segments'",
+    "segments": "folder of panoptic PNGs",
+    "names": "text file, list, or name of a shipped class list (required)",
+    "things": "names of the countable classes (panoptic); default: 'isthing' of the JSON",
+    "ignore": "label value of pixels that do not count (default 255, or 65535 beyond 255 classes)",
+    "seen": "names of the classes that training may see",
+    "unseen": "names of the classes that it may not see",
+    "image_suffix": "end of a picture's file name (default: the usual picture formats)",
+    "label_suffix": "end of a label's file name (default .png)",
+    "segment_suffix": "end of a panoptic PNG's file name (default .png)",
+    "label_rule": "rules that turn stored values into indices, e.g. zero_is_ignore",
+    "list": "text file that names the pictures to use",
+    "recursive": "look into sub-folders",
+    "subset": "leave pictures without a label out instead of refusing them",
+}
+_PATHS = ("images", "labels", "annotations", "segments", "list")
+
+
+def register_yaml_datasets(*paths: str | Path) -> list[str]:
+    """Register the datasets that YAML files describe.
+
+    Args:
+        paths: the files; registering one twice is fine.
+
+    Returns:
+        The registered names.
+
+    Raises:
+        UserError: for an unreadable file, an unknown or missing key, or a value that cannot be
+            used.
+    """
+    names = []
+    for path in map(Path, paths):
+        for dataset in read_yaml_datasets(path):
+            dataset.register()
+            names.append(dataset.name)
+    return names
+
+
+def read_yaml_datasets(path: Path) -> list[OwnDataset]:
+    """Read and check the stanzas of a YAML file without registering them.
+
+    Raises:
+        UserError: as ``register_yaml_datasets``.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot read the dataset file ({reason})") from error
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: expected dataset names with their keys below them")
+    return [parse_stanza(str(name), stanza, path) for name, stanza in content.items()]
+
+
+def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
+    """Check one stanza.
+
+    Args:
+        name: of the dataset.
+        stanza: its keys, see ``KEYS``.
+        path: of the file, for messages and relative paths.
+
+    Raises:
+        UserError: naming the key and the mend.
+    """
+    where = f"{path}: dataset '{name}'"
+    if not isinstance(stanza, Mapping):
+        raise UserError(f"{where}: expected keys such as images, labels, names")
+    for key in stanza:
+        if key not in KEYS:
+            raise UserError(
+                f"{where}: unknown key '{key}'.{nearest(str(key), KEYS)} Known: {', '.join(KEYS)}"
+            )
+    for key in ("images", "names"):
+        if key not in stanza:
+            raise UserError(f"{where}: lacks '{key}', the {KEYS[key].removesuffix(' (required)')}")
+    kind, classes = _kind(stanza, where), _classes(stanza["names"], path, where)
+    seen, unseen = _split(stanza, classes.names, where)
+    things = stanza.get("things")
+    if things is not None:
+        _indices(things, classes.names, "things", where)
+    return OwnDataset(
+        name=name,
+        source=_source(stanza, path, where),
+        kind=kind,
+        classes=classes,
+        ignore=_ignore(stanza, classes.names, where),
+        seen=seen,
+        unseen=unseen,
+        things=None if things is None else tuple(things),
+    )
+
+
+def _ignore(stanza: Mapping[str, Any], names: Sequence[str], where: str) -> int:
+    ignore = stanza.get("ignore", 255 if len(names) <= 255 else 65535)
+    if not isinstance(ignore, int) or isinstance(ignore, bool) or ignore < 0:
+        raise UserError(f"{where}: ignore is {ignore!r}; expected a label value such as 255")
+    if ignore < len(names):
+        raise UserError(
+            f"{where}: ignore value {ignore} is class '{names[ignore]}' of the {len(names)} names; "
+            f"choose a value outside 0..{len(names) - 1}"
+        )
+    return ignore
+
+
+def _kind(stanza: Mapping[str, Any], where: str) -> Kind:
+    if "segments" in stanza:
+        if "annotations" not in stanza:
+            raise UserError(f"{where}: 'segments' needs 'annotations', the panoptic JSON")
+        return "panoptic"
+    if "annotations" in stanza and "labels" in stanza:
+        raise UserError(
+            f"{where}: give either 'labels' or 'annotations' (with 'segments' for panoptic)"
+        )
+    if "annotations" not in stanza and "labels" not in stanza:
+        raise UserError(f"{where}: lacks 'labels' or 'annotations'")
+    return "instances" if "annotations" in stanza else "semantic"
+
+
+def _classes(stated: object, path: Path, where: str) -> Classes:
+    if isinstance(stated, str) and stated in class_list_names():
+        listed = load_class_list(stated)
+        colors = tuple(tuple(color) for color in listed.colors)
+        return Classes(tuple(listed.names), colors, class_list=stated)
+    try:
+        if isinstance(stated, str):
+            words = Vocabulary.from_file(path.parent / stated)
+        elif isinstance(stated, Sequence):
+            words = Vocabulary.from_list(stated)
+        else:
+            raise UserError(
+                f"names is {stated!r}; expected a file, a list, or a shipped class list"
+            )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if words.background_index:
+        name = words.names[words.background_index[0]]
+        raise UserError(
+            f"{where}: names marks '{name}' as background, but every label value is a class of its "
+            f"own; write '{name}' alone"
+        )
+    colors = tuple(tuple(voc_color(i + 1)) for i in range(len(words)))
+    synonyms = tuple(entry.synonyms for entry in words)
+    return Classes(tuple(words.names), colors, synonyms)
+
+
+def _split(
+    stanza: Mapping[str, Any], names: Sequence[str], where: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if "seen" not in stanza and "unseen" not in stanza:
+        return (), ()
+    sides = {
+        side: _indices(stanza[side], names, side, where)
+        for side in ("seen", "unseen")
+        if side in stanza
+    }
+    everything = range(len(names))
+    if "seen" not in sides:
+        sides["seen"] = tuple(i for i in everything if i not in sides["unseen"])
+    if "unseen" not in sides:
+        sides["unseen"] = tuple(i for i in everything if i not in sides["seen"])
+    both = set(sides["seen"]) & set(sides["unseen"])
+    if both:
+        raise UserError(f"{where}: '{names[min(both)]}' is both seen and unseen")
+    return sides["seen"], sides["unseen"]
+
+
+def _indices(stated: Any, names: Sequence[str], key: str, where: str) -> tuple[int, ...]:
+    if not isinstance(stated, list):
+        raise UserError(f"{where}: {key} is {stated!r}; expected a list of names")
+    for name in stated:
+        if name not in names:
+            raise UserError(
+                f"{where}: {key} holds '{name}', which is no name.{nearest(str(name), names)}"
+            )
+    return tuple(sorted(names.index(name) for name in stated))
+
+
+def _source(stanza: Mapping[str, Any], path: Path, where: str) -> Source:
+    folder = path.parent
+    fields: dict[str, Any] = {
+        k: folder / Path(str(stanza[k])).expanduser() for k in _PATHS if k in stanza
+    }
+    if "list" in fields:
+        fields["listing"] = fields.pop("list")
+    for key in ("label_suffix", "segment_suffix", "recursive", "subset"):
+        if key in stanza:
+            fields[key] = stanza[key]
+    suffix = stanza.get("image_suffix", SUFFIXES)
+    fields["image_suffix"] = (suffix,) if isinstance(suffix, str) else tuple(suffix)
+    rules = stanza.get("label_rule", ())
+    rules = (rules,) if isinstance(rules, str) else tuple(rules)
+    for rule in rules:
+        check_choice(f"{where}: label_rule", rule, rule_names())
+    return Source(**fields, label_rule=rules)
