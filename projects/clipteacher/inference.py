@@ -20,7 +20,7 @@ from ovs_core.modeling.protocols import InferenceProtocol, MultiScaleFlip, Slide
 from .students.last_convolution import Projection
 
 
-def fold(text: Tensor, projection: Projection) -> tuple[Tensor, Tensor | None]:
+def fold_words(text: Tensor, projection: Projection) -> tuple[Tensor, Tensor | None]:
     """Make one convolution of the student's last one and the words: both are linear (eq. 9).
 
     Args:
@@ -47,7 +47,7 @@ def class_logits(features: Tensor, text: Tensor, projection: Projection | None =
     Returns:
         (B, K, h, w).
     """
-    weight, bias = fold(text, projection or nn.Identity())
+    weight, bias = fold_words(text, projection or nn.Identity())
     weight = weight.to(features.dtype)[:, :, None, None]
     return F.conv2d(features, weight, None if bias is None else bias.to(features.dtype))
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.clip.attention import finish_block, merge_heads, project_qkv
-from ovs_core.clip.towers import Block
+from ovs_core.clip.attention import merge_heads
 from ovs_core.errors import check_choice
 
 from .correlation import correlation
@@ -60,22 +59,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None
         Tensor.add_, (F.scaled_dot_product_attention(x, x, v, attn_mask=mask) for x in chosen)
     )
     return merge_heads(mixed / 3 if mode == "softmax_mean" else mixed)
-
-
-def rewired_block(block: Block, tokens: Tensor, mode: str, allowed: Tensor | None) -> Tensor:
-    """Run a block with another attention; residual and MLP stay.
-
-    Args:
-        block: open_clip ``ResidualAttentionBlock``.
-        tokens: (B, L, C) block input.
-        mode: see ``attend``.
-        allowed: see ``attend``.
-
-    Returns:
-        (B, L, C) block output.
-    """
-    q, k, v = project_qkv(block, tokens)
-    return finish_block(block, tokens, attend(q, k, v, mode, allowed=allowed))
 
 
 def allowed_pairs(patch_labels: Tensor) -> Tensor:

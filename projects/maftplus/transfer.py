@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.mask2former import sine_positions
-from ovs_core.modeling.mask2former.transformer_decoder import attend
+from ovs_core.modeling.mask2former.transformer_decoder import run_attention
 
 LAYOUTS = ("published", "spatial")
 NORMS = ("post", "branch")
@@ -81,7 +81,7 @@ class ContentTransfer(nn.Module):
         rows = texts.expand(batch, -1, -1)
         memory = embedding.flatten(2).transpose(1, 2)
         positions = sine_positions((height, width), dim, device=memory.device).flatten(1).t()
-        added = self.mlp(attend(self.attention, rows, memory + positions, memory))
+        added = self.mlp(run_attention(self.attention, rows, memory + positions, memory))
         if self.norm_kind == "branch":
             return rows + self.norm(added)
         return self.norm(rows + added)

@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 from PIL import Image
 
 from hclip.build import finetune_settings
-from hclip.commands.visualize import draw_detections
+from hclip.commands.visualize import write_detections
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
@@ -232,9 +232,9 @@ def test_the_sheet_shows_truth_and_detections(made, detector, small_world, tmp_p
     cfg, _ = made
     records = dataset_dicts(["embedded_detection_val"])
     args = Namespace(pictures=[], samples=2, words=None, threshold=0.05, output=tmp_path)
-    truth = Image.open(draw_detections(cfg, args)).width
+    truth = Image.open(write_detections(cfg, args)).width
     own = Namespace(**vars(args) | {"words": "rocket, sky", "output": tmp_path / "own"})
-    assert Image.open(draw_detections(cfg, own)).width < truth  # no truth for own words
+    assert Image.open(write_detections(cfg, own)).width < truth  # no truth for own words
     assert set(build_mapper(cfg, is_train=False)(records[0])) >= {"image", "height", "width"}
 
 

@@ -1,7 +1,7 @@
 """Finding the 1 x 1 convolution that a network ends in.
 
 The classifier is linear in the student's features (eq. 9), so this convolution and the words are
-one convolution: C channels need never be made at test time (``inference.fold``).
+one convolution: C channels need never be made at test time (``inference.fold_words``).
 """
 
 from __future__ import annotations

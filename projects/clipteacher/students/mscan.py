@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.dwconv(self.fc1(features))))
 
 
-class Block(nn.Module):
+class MSCABlock(nn.Module):
     """Attention and feed-forward, each normed in front and scaled behind."""
 
     def __init__(self, dim: int, ratio: float, drop_path: float) -> None:
@@ -144,7 +144,7 @@ class MSCAN(nn.Module):
         rates = torch.linspace(0, drop_path, sum(depths)).tolist()
         for index, (dim, depth, ratio) in enumerate(zip(dims, depths, ratios, strict=True)):
             entry = Stem(dim) if index == 0 else Downsample(dims[index - 1], dim)
-            blocks = nn.ModuleList([Block(dim, ratio, rates.pop(0)) for _ in range(depth)])
+            blocks = nn.ModuleList([MSCABlock(dim, ratio, rates.pop(0)) for _ in range(depth)])
             self.add_module(f"patch_embed{index + 1}", entry)
             self.add_module(f"block{index + 1}", blocks)
             self.add_module(f"norm{index + 1}", nn.LayerNorm(dim))

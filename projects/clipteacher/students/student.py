@@ -26,7 +26,7 @@ class Student(nn.Module):
 
     The last step is a 1 x 1 convolution, ``projection``: the network's own if it ends in one of C
     channels, else one that is added where the widths differ. At test time it is folded into the
-    words, see ``inference.fold``.
+    words, see ``inference.fold_words``.
 
     Args:
         network: (B, 3, H, W) normalised pictures -> (B, C', h, w), any h and w. A closing 1 x 1

@@ -32,13 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(cfg: CfgNode, args: Namespace) -> Iterator[Path]:
     """Draw, and give the files."""
     if cfg.MODEL.META_ARCHITECTURE == HCLIPDetector.__name__:
-        yield draw_detections(cfg, args)
+        yield write_detections(cfg, args)
     else:
         pop = adaptation_of(build_as(cfg, CATSeg)).pop
         yield from draw_relations(pop, args.output)
 
 
-def draw_detections(cfg: CfgNode, args: Namespace) -> Path:
+def write_detections(cfg: CfgNode, args: Namespace) -> Path:
     """Write ``detections.png``.
 
     Args:

@@ -17,7 +17,7 @@ from .cost_cells import ONEDNN_MAPS, CellMLP, GuidedAttention, in_chunks
 CHUNK_BYTES = 8 * 2**20  # of queries, keys and values in a chunk of cells
 
 
-def positive(x: Tensor) -> Tensor:
+def elu_plus_one(x: Tensor) -> Tensor:
     """``elu(x) + 1``, without the slow and here pointless ``expm1`` of ``F.elu``."""
     return F.relu(x) + x.clamp(max=0).exp()
 
@@ -107,11 +107,11 @@ class ClassAttention(GuidedAttention):
         """Linear attention: sums over words first, so the cost grows with K, not K^2."""
         # Sums over many words leave half precision's range.
         with torch.autocast(q.device.type, enabled=False):
-            q, k, v = positive(q.float()), positive(k.float()), v.float()
+            q, k, v = elu_plus_one(q.float()), elu_plus_one(k.float()), v.float()
             keys = k.sum(dim=-2)  # (B, cells, n, d)
             products = k.transpose(-2, -1) @ v  # (B, cells, n, d, d)
             if padding is not None:
-                key, value = positive(padding[0].float()), padding[1].float()
+                key, value = elu_plus_one(padding[0].float()), padding[1].float()
                 keys = keys + missing * key[:, 0]
                 products = products + missing * (key.transpose(-2, -1) @ value)
             total = (q @ keys[..., None]) + 1e-6

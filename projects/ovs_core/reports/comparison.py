@@ -41,7 +41,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Result:
+class Comparison:
     """What became of a table.
 
     Attributes:
@@ -67,7 +67,7 @@ def run_table(
     options: Sequence[str] = (),
     seeds: Sequence[int] = (),
     samples: int = 6,
-) -> Result:
+) -> Comparison:
     """Train and measure the rows of a table; prints a line per training.
 
     A training that is finished in ``output`` is not repeated, an unfinished one goes on. A row
@@ -114,10 +114,10 @@ def run_table(
         sheet = picture_sheet(columns, samples)
         if sheet is not None:
             files["pictures"] = save_picture(sheet, output / "sheet.png")
-    return Result(markdown, outcomes, files)
+    return Comparison(markdown, outcomes, files)
 
 
-def show_result(table: Table, result: Result) -> None:
+def show_result(table: Table, result: Comparison) -> None:
     """Print a table under its caption, its note, and where its files are."""
     caption = f"{table.caption}:\n\n" if table.caption else ""
     note = f"{table.note}\n\n" if table.note else ""

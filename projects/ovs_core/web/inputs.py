@@ -7,10 +7,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import UserError
-from ..files.pictures import read_picture
+from ..files.pictures import read_header, read_picture
 from ..words.vocabulary import Vocabulary
 
 
@@ -94,16 +94,16 @@ def read_words(text: str | None, limits: Limits) -> Vocabulary:
 def _check_pixels(path: Path, name: str, limits: Limits) -> None:
     """Refuse by the header, before a small file unpacks into gigabytes."""
     try:
-        with Image.open(path) as image:
-            pixels = image.width * image.height
-    except Image.DecompressionBombError as error:
-        raise UserError(_too_many("far more than a hundred", name, limits)) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        height, width = read_header(path).stored
+    except UserError as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise UserError(_too_many("far more than a hundred", name, limits)) from error
         raise UserError(
             f"{name} cannot be read as a picture; use JPEG, PNG, WebP, BMP, TIFF or GIF"
         ) from error
-    if pixels > limits.megapixels * 1e6:
-        raise UserError(_too_many(f"{pixels / 1e6:.1f}", name, limits))
+    millions = height * width / 1e6
+    if millions > limits.megapixels:
+        raise UserError(_too_many(f"{millions:.1f}", name, limits))
 
 
 def _too_many(millions: str, name: str, limits: Limits) -> str:

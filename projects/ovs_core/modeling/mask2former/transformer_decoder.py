@@ -72,18 +72,20 @@ class DecoderLayer(nn.Module):
             memory: (B, hw, D).
             blocked: (B, Q, hw), True where a query must not look.
         """
-        attended = attend(
+        attended = run_attention(
             self.cross_attention, queries + query_positions, keys, memory, blocked=blocked
         )
         queries = self.cross_norm(queries + attended)
         placed = queries + query_positions
-        queries = self.self_norm(queries + attend(self.self_attention, placed, placed, queries))
+        queries = self.self_norm(
+            queries + run_attention(self.self_attention, placed, placed, queries)
+        )
         hidden = self.linear2(F.relu(self.linear1(queries)))
         refined: Tensor = self.feedforward_norm(queries + hidden)
         return refined
 
 
-def attend(
+def run_attention(
     attention: nn.MultiheadAttention,
     query: Tensor,
     key: Tensor,
