@@ -116,16 +116,12 @@ class PromptedEncoder(nn.Module):
         filters = {encoder.block_index(i): f for i, f in (filters or {}).items()}
         self.filters = nn.ModuleList(dict.fromkeys(filters.values()))
         self._filter_of = {i: list(self.filters).index(f) for i, f in filters.items()}
+        self.spectral_layers = sorted(filters)  # blocks with a spectral prompt in front
         if prompts is not None and prompts.depth >= encoder.num_blocks:
             raise UserError(
                 f"MODEL.SPTSEG.PROMPTS.DEPTH {prompts.depth}: the tower has blocks "
                 f"0..{encoder.num_blocks - 1}"
             )
-
-    @property
-    def spectral_layers(self) -> list[int]:
-        """Blocks with a spectral prompt in front."""
-        return sorted(self._filter_of)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode pictures.
@@ -145,7 +141,7 @@ class PromptedEncoder(nn.Module):
     def before(self, index: int, tokens: Tensor, grid: Grid) -> Tensor:
         """Edit the input of a block: (B, L, C) -> (B, L', C)."""
         count = grid[0] * grid[1]
-        if index in self._filter_of:
+        if index in self.spectral_layers:
             patches = tokens[:, -count:]
             spectral = self.filters[self._filter_of[index]](patches, tokens[:, :1], grid)
             tokens = torch.cat([tokens[:, :-count], patches + spectral], dim=1)

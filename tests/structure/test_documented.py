@@ -1,8 +1,16 @@
 """Public names are typed and documented, and a docstring says more than the name."""
 
 import ast
+import re
 
 from .source import Function, expect_none, files, place, public_definitions, tree
+
+# Words that carry nothing when a docstring consists of them and of the name.
+EMPTY = set(
+    "a an the of to for in on at by with from and or its this that is are be it as "
+    "get gets give gives given return returns compute computes do does make makes"
+    .split()
+)  # fmt: skip
 
 
 def test_public_names_are_documented():
@@ -42,3 +50,22 @@ def test_public_functions_are_typed():
                 bare.append("return")
             untyped += [f"{place(path, node)} {name}: {argument}" for argument in bare]
     expect_none(untyped)
+
+
+def stems(text):
+    words = re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
+    return {re.sub(r"(ing|ed|es|s|e)$", "", word) for word in words}
+
+
+def test_docstrings_say_more_than_the_name():
+    """``def batch_size``: "The batch size." repeats; "Pictures per step." tells.
+
+    A literal, such as the option or key that a function adds, tells.
+    """
+    repeated = []
+    for path in files():
+        for name, node in public_definitions(path):
+            first = (ast.get_docstring(node) or "").split("\n\n")[0]
+            if first and "``" not in first and stems(first) <= stems(name) | stems(" ".join(EMPTY)):
+                repeated.append(f'{place(path, node)} {name}: "{first}"')
+    expect_none(repeated)

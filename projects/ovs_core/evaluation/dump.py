@@ -38,7 +38,7 @@ class PredictionFolder:
         return self.folder / name.with_suffix(".png")
 
     def write(self, file_name: str | Path, labels: np.ndarray) -> None:
-        """Write one prediction.
+        """Store the labels of a picture under its own name.
 
         Args:
             file_name: the picture.

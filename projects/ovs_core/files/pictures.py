@@ -29,7 +29,7 @@ _ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # an EXIF tag and its value
 def read_picture(
     source: PictureSource, channels: str = "RGB", *, exif: bool = True
 ) -> NDArray[np.uint8]:
-    """Read a picture.
+    """Bring any picture to upright 8-bit colour.
 
     Of an animation the first frame is taken, transparency is laid on white, and 16-bit values are
     brought to 8 bits.

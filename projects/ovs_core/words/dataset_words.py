@@ -15,7 +15,7 @@ def dataset_vocabulary(
     synonym_field: str = "",
     background_words: str = "",
 ) -> Vocabulary:
-    """Make the vocabulary of a dataset.
+    """Make a vocabulary of the classes that a dataset's metadata names.
 
     Args:
         metadata: of the dataset: ``class_list`` (name of a shipped list), ``stuff_classes``, or
