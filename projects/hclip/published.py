@@ -70,14 +70,14 @@ def rename(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
             "MODEL.WEIGHTS is a plain CLIP (perhaps one written by ovsuite merge), not a "
             "checkpoint of this method; give it as MODEL.CLIP.PRETRAINED"
         )
-    known = model.state_dict().keys()
+    state = model.state_dict()
     result: dict[str, Tensor] = {}
     for name, tensor in _whole_projections(tensors).items():
         if _IGNORED.match(name) or _SHARED.match(name):
             continue
-        result[_target(name, known)] = _reshaped(name, tensor)
+        result[_target(name, state)] = _reshaped(name, tensor)
     result.update(_shared_tensors(tensors))
-    result.update(_trained_rows(result, known))
+    result.update(_trained_rows(result, state))
     return result
 
 
@@ -120,14 +120,22 @@ def _whole_projections(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _trained_rows(renamed: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
-    """Give ``QueryValue`` parametrizations their rows."""
+def _trained_rows(renamed: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give ``QueryValue`` parametrizations their rows.
+
+    The weight below them keeps its own query and value rows, which nothing reads: they are the
+    CLIP's as it was loaded, and trained ones would pass for another CLIP.
+    """
     rows: dict[str, Tensor] = {}
     for name, tensor in renamed.items():
         part = name.removesuffix("original") + "0."
-        if name.endswith("in_proj_weight.original") and f"{part}query" in known:
-            query, _, value = tensor.chunk(3)
-            rows |= {f"{part}query": query, f"{part}value": value}
+        if not (name.endswith("in_proj_weight.original") and f"{part}query" in state):
+            continue
+        query, key, value = tensor.chunk(3)
+        rows |= {f"{part}query": query, f"{part}value": value}
+        if tensor.shape == state[name].shape:
+            first, _, last = state[name].to(tensor).chunk(3)
+            rows[name] = torch.cat([first, key, last])
     return rows
 
 
