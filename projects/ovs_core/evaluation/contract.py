@@ -7,13 +7,16 @@ one becomes the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from detectron2.evaluation import DatasetEvaluator
 
-from ..errors import check_choice
+from ..errors import UserError, check_choice
+from ..files.writing import check_output_dir
 from ..modeling.contract import TASKS
+from .results import Column, Report
 
 # Task -> keys of the results that measure it. Instances are scored by their masks, and by their
 # boxes where a set has an annotation file of boxes.
@@ -27,8 +30,14 @@ RESULT_KEYS: Mapping[str, tuple[str, ...]] = {
 class Evaluator(DatasetEvaluator):
     """An evaluator that says what it measures.
 
-    It is made as ``Evaluator(dataset_name, output_dir, config=...)``, with ``dump=...`` too if it
-    ``dumps``; ``register_evaluator`` makes it known to configs and datasets.
+    It is built with the arguments below, and ``dump`` too if it ``dumps``; ``register_evaluator``
+    makes it known to configs and datasets.
+
+    Args:
+        dataset_name: registered dataset.
+        output_dir: where results are written; None writes nothing.
+        distributed: join what all processes counted; False scores what this process saw.
+        config: what is evaluated; carried by the written results.
 
     Attributes:
         answers: which of ``TASKS`` it measures.
@@ -39,6 +48,19 @@ class Evaluator(DatasetEvaluator):
     answers: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     dumps: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        *,
+        distributed: bool = True,
+        config: str = "",
+    ) -> None:
+        self.dataset_name = dataset_name
+        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
+        self.distributed = distributed
+        self.config = config
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse a class that names no known task.
@@ -53,6 +75,72 @@ class Evaluator(DatasetEvaluator):
     def key(self) -> str:
         """Name of the result, which also begins the names of its files."""
         return RESULT_KEYS[self.answers][0]
+
+    def publish(
+        self,
+        *,
+        rule: str,
+        figures: Mapping[str, float],
+        classes: Mapping[str, Column],
+        pictures: int,
+        notes: Sequence[str] = (),
+        stem: str = "",
+    ) -> None:
+        """Log the table of a result and, with an output folder, write its files; see ``Report``.
+
+        Args:
+            rule: how the figures are defined.
+            figures: metric -> value.
+            classes: column -> one value per class.
+            pictures: number of pictures scored.
+            notes: further lines.
+            stem: begins the names of the files; default ``key``.
+        """
+        Report(
+            key=stem or self.key,
+            dataset=self.dataset_name,
+            rule=rule,
+            figures=figures,
+            classes=classes,
+            pictures=pictures,
+            config=self.config,
+            notes=notes,
+        ).publish(self.output_dir)
+
+    def dump_folder(self, name: str) -> Path:
+        """Where predictions go, below the results.
+
+        Raises:
+            UserError: if no results are written.
+        """
+        if self.output_dir is None:
+            raise UserError("predictions can only be written with an output folder; set output_dir")
+        return self.output_dir / name
+
+    def check_some(self, pictures: int) -> None:
+        """Refuse an evaluation that saw no picture.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if not pictures:
+            raise UserError(
+                f"{self.dataset_name}: no picture was evaluated; is the dataset empty, or does the "
+                "loader skip everything?"
+            )
+
+    def answer_of(self, output: Mapping[str, Any], name: str) -> Any:
+        """Take what is measured from a model's output.
+
+        Raises:
+            UserError: if it is not there.
+        """
+        if name not in output:
+            raise UserError(
+                f"the model gave {sorted(output)}; the evaluator needs '{name}'. Switch the "
+                f"model's {self.answers} output on"
+            )
+        return output[name]
 
 
 def figures_of(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -21,11 +21,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import UserError
-from ..files.writing import check_output_dir
 from .confusion import mean_of_known
 from .contract import Evaluator
 from .distributed import sum_over_processes
-from .results import Report
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +105,11 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
         metadata = MetadataCatalog.get(dataset_name)
         if not Path(metadata.json_file).is_file():
             raise UserError(f"{metadata.json_file}: annotation file of {dataset_name} is missing")
-        folder = None if output_dir is None else check_output_dir(output_dir)
-        super().__init__(
-            dataset_name, distributed=distributed, output_dir=folder and str(folder),
-            use_fast_impl=False,
-        )  # fmt: skip
-        self.dataset_name = dataset_name
-        self.config = config
+        Evaluator.__init__(self, dataset_name, output_dir, distributed=distributed, config=config)
+        folder = None if self.output_dir is None else str(self.output_dir)
+        COCOEvaluator.__init__(
+            self, dataset_name, distributed=distributed, output_dir=folder, use_fast_impl=False
+        )
         self._check_categories()
         self.base = list(metadata.get("seen_classes", ()) if base is None else base)
         self.novel = list(metadata.get("unseen_classes", ()) if novel is None else novel)
@@ -146,15 +142,11 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
                     f"{self._metadata.json_file}: no picture with image_id {given['image_id']!r} "
                     f"({given.get('file_name')})"
                 )
-            if "instances" not in output:
-                raise UserError(
-                    f"the model gave {sorted(output)}; the evaluator needs 'instances'. Switch the "
-                    "model's instance output on"
-                )
+            self.answer_of(output, "instances")
         super().process(inputs, outputs)
         self._pictures += len(inputs)
 
-    def evaluate(self, img_ids: list[int] | None = None) -> OrderedDict:
+    def evaluate(self, img_ids: list[int] | None = None) -> OrderedDict[str, Any]:
         """Match and average on the main process.
 
         Args:
@@ -167,31 +159,35 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
             UserError: if no picture was scored.
         """
         pictures = torch.tensor(self._pictures)
-        if self._distributed:
+        if self.distributed:
             (pictures,) = sum_over_processes(pictures)
-        if not int(pictures):
-            raise UserError(f"{self.dataset_name}: no picture was evaluated; is the dataset empty?")
+        self.check_some(int(pictures))
         return super().evaluate(img_ids)
 
-    def _eval_predictions(self, predictions: list, img_ids: list[int] | None = None) -> None:
+    def _eval_predictions(
+        self, predictions: list[dict[str, Any]], img_ids: list[int] | None = None
+    ) -> None:
         super()._eval_predictions(predictions, img_ids)
-        for task in list(self._results):
-            figures = OrderedDict(self._results[task])
+        for key in list(self._results):
+            figures = OrderedDict(self._results[key])
             if self.base and self.novel:
-                figures = OrderedDict({**self._split(predictions, task), **figures})
-            self._results[task] = figures
+                figures = OrderedDict({**self._split(predictions, key), **figures})
+            self._results[key] = figures
             main = {k: v for k, v in figures.items() if "-" not in k}
             names = [k.removeprefix("AP-") for k in figures if k.startswith("AP-")]
             columns = {"category": names, "AP": [figures[f"AP-{n}"] for n in names]}
-            Report(
-                f"instances_{task}", self.dataset_name, RULE, main, columns, len(predictions),
-                self.config,
-            ).publish(self._output_dir)  # fmt: skip
+            self.publish(
+                rule=RULE,
+                figures=main,
+                classes=columns,
+                pictures=len(predictions),
+                stem=f"instances_{key}",
+            )
 
-    def _split(self, predictions: list, task: str) -> dict[str, float]:
+    def _split(self, predictions: list[dict[str, Any]], kind: str) -> dict[str, float]:
         back = {v: k for k, v in self._metadata.thing_dataset_id_to_contiguous_id.items()}
         base, novel = ([back[i] for i in group] for group in (self.base, self.novel))
         # Detectron2 has already turned the detections' categories into the dataset's.
         detections = [record for picture in predictions for record in picture["instances"]]
-        means, _ = ap50_split(self._coco_api, detections, base=base, novel=novel, kind=task)
+        means, _ = ap50_split(self._coco_api, detections, base=base, novel=novel, kind=kind)
         return means

@@ -22,10 +22,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import UserError
-from ..files.writing import check_output_dir
 from .contract import Evaluator
 from .panoptic_truth import PanopticTruth
-from .results import Report
 
 RULE = "COCO mask AP, 100 detections; instances are the thing segments of the panoptic truth"
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -57,16 +55,13 @@ class OVSMaskAPEvaluator(Evaluator):
         distributed: bool = True,
         config: str = "",
     ) -> None:
-        self.dataset_name = dataset_name
+        super().__init__(dataset_name, output_dir, distributed=distributed, config=config)
         metadata = MetadataCatalog.get(dataset_name)
         self.truth = PanopticTruth(metadata)
         self.things = [c for c in self.truth.categories if c["isthing"]]
         self._dataset_id = {
             index: id_ for id_, index in metadata.thing_dataset_id_to_contiguous_id.items()
         }
-        self.distributed = distributed
-        self.config = config
-        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
         self.reset()
 
     def reset(self) -> None:
@@ -87,12 +82,8 @@ class OVSMaskAPEvaluator(Evaluator):
         """
         for given, output in zip(inputs, outputs, strict=True):
             annotation = self.truth.annotation(given)
-            if "instances" not in output:
-                raise UserError(
-                    f"the model gave {sorted(output)}; the evaluator needs 'instances'. Switch the "
-                    "model's instance output on"
-                )
-            ids, found = self.truth.ids(annotation), output["instances"]
+            found = self.answer_of(output, "instances")
+            ids = self.truth.ids(annotation)
             if found.image_size != ids.shape:
                 raise UserError(
                     f"{annotation['file_name']}: the ground truth is {ids.shape}, the prediction "
@@ -104,7 +95,7 @@ class OVSMaskAPEvaluator(Evaluator):
             self._segments += [{**image, **s} for s in self._truth_of(annotation, ids)]
             self._detections += [{**image, **d} for d in self._detections_of(found)]
 
-    def evaluate(self) -> OrderedDict:
+    def evaluate(self) -> OrderedDict[str, Any]:
         """Match and average on the main process.
 
         Returns:
@@ -122,14 +113,15 @@ class OVSMaskAPEvaluator(Evaluator):
         pictures, segments, detections = (
             list(itertools.chain(*lists)) for lists in zip(*parts, strict=True)
         )
-        if not pictures:
-            raise UserError(f"{self.dataset_name}: no picture was evaluated; is the dataset empty?")
+        self.check_some(len(pictures))
         figures, per_category = self._average(pictures, segments, detections)
         names = [str(c.get("name", c["id"])) for c in self.things]
-        columns = {"category": names, "AP": per_category}
-        Report(
-            self.key, self.dataset_name, RULE, figures, columns, len(pictures), self.config
-        ).publish(self.output_dir)
+        self.publish(
+            rule=RULE,
+            figures=figures,
+            classes={"category": names, "AP": per_category},
+            pictures=len(pictures),
+        )
         for name, value in zip(names, per_category, strict=True):
             figures[f"AP-{name}"] = value
         return OrderedDict({self.key: figures})
@@ -162,7 +154,7 @@ class OVSMaskAPEvaluator(Evaluator):
 
     def _average(
         self, pictures: list[Record], segments: list[Record], detections: list[Record]
-    ) -> tuple[OrderedDict, list[float]]:
+    ) -> tuple[OrderedDict[str, float], list[float]]:
         """The six figures, and the AP of each thing category."""
         truth = COCO()
         truth.dataset = {

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from ..data.panoptic_png import color_from_segment_ids
 from ..errors import UserError
-from ..files.writing import atomic_write, check_output_dir
+from ..files.writing import atomic_write
 from .contract import Evaluator
 from .distributed import sum_over_processes
 from .dump import png_bytes
 from .panoptic_quality import PanopticCounts, PanopticFigures, PanopticMatcher
 from .panoptic_truth import PanopticTruth
-from .results import Report
+from .results import Column
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +65,9 @@ class OVSPanopticEvaluator(Evaluator):
         distributed: bool = True,
         config: str = "",
     ) -> None:
-        self.dataset_name = dataset_name
+        super().__init__(dataset_name, output_dir, distributed=distributed, config=config)
         self.metadata = MetadataCatalog.get(dataset_name)
-        self.distributed = distributed
-        self.config = config
-        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
-        if dump and self.output_dir is None:
-            raise UserError("predictions can only be written with an output folder; set output_dir")
-        self._dump = self.output_dir / "panoptic" if dump else None
+        self._dump = self.dump_folder("panoptic") if dump else None
         self.truth = PanopticTruth(self.metadata)
         self._to_dataset_id = {
             kind: {
@@ -88,8 +83,8 @@ class OVSPanopticEvaluator(Evaluator):
         self._matcher = PanopticMatcher([category["id"] for category in self.truth.categories])
         self._pictures = 0
         if self._dump is not None:
-            self._lines().parent.mkdir(parents=True, exist_ok=True)
-            self._lines().write_text("")
+            self._dump.mkdir(parents=True, exist_ok=True)
+            _lines(self._dump).write_text("")
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping]) -> None:
         """Count one batch.
@@ -103,20 +98,15 @@ class OVSPanopticEvaluator(Evaluator):
         """
         for given, output in zip(inputs, outputs, strict=True):
             annotation = self.truth.annotation(given)
-            if "panoptic_seg" not in output:
-                raise UserError(
-                    f"the model gave {sorted(output)}; the evaluator needs 'panoptic_seg'. Switch "
-                    "the model's panoptic output on"
-                )
-            ids, segments = self._prediction(*output["panoptic_seg"])
+            ids, segments = self._prediction(*self.answer_of(output, "panoptic_seg"))
             truth = self.truth.ids(annotation)
             name = annotation["file_name"]
             self._matcher.add(truth, annotation["segments_info"], ids, segments, name=name)
             self._pictures += 1
             if self._dump is not None:
-                self._write(annotation, ids, segments)
+                _write(self._dump, annotation, ids, segments)
 
-    def evaluate(self) -> OrderedDict:
+    def evaluate(self) -> OrderedDict[str, Any]:
         """Sum over processes, print the table, write the files.
 
         Returns:
@@ -129,8 +119,7 @@ class OVSPanopticEvaluator(Evaluator):
         pictures = torch.tensor(self._pictures)
         if self.distributed:
             sums, pictures = sum_over_processes(sums, pictures)
-        if not int(pictures):
-            raise UserError(f"{self.dataset_name}: no picture was evaluated; is the dataset empty?")
+        self.check_some(int(pictures))
         if not comm.is_main_process() and self.distributed:
             return OrderedDict()
         counts = PanopticCounts(sums.numpy())
@@ -142,16 +131,9 @@ class OVSPanopticEvaluator(Evaluator):
                 result[key + suffix] = 100 * value
             notes.append(f"PQ{suffix}: {number} of {int(group.sum())} categories counted")
         columns = self._columns(counts, figures)
-        Report(
-            self.key,
-            self.dataset_name,
-            RULE,
-            dict(result),
-            columns,
-            int(pictures),
-            self.config,
-            notes,
-        ).publish(self.output_dir)
+        self.publish(
+            rule=RULE, figures=dict(result), classes=columns, pictures=int(pictures), notes=notes
+        )
         for name, value in zip(columns["category"], columns["PQ"], strict=True):
             result[f"PQ-{name}"] = float(value)
         return OrderedDict({self.key: result})
@@ -160,7 +142,7 @@ class OVSPanopticEvaluator(Evaluator):
         things = np.array([bool(c["isthing"]) for c in self.truth.categories], dtype=bool)
         return {"": np.ones_like(things), "_th": things, "_st": ~things}
 
-    def _columns(self, counts: PanopticCounts, figures: PanopticFigures) -> dict[str, Any]:
+    def _columns(self, counts: PanopticCounts, figures: PanopticFigures) -> dict[str, Column]:
         tp, fp, fn, _ = counts.sums
         shares = {"PQ": figures.pq, "SQ": figures.sq, "RQ": figures.rq}
         nan = {k: np.where(figures.counted, 100 * v, np.nan) for k, v in shares.items()}
@@ -199,21 +181,26 @@ class OVSPanopticEvaluator(Evaluator):
             segments.append({"id": code + 1, "category_id": category})
         return array + 1, segments
 
-    def _lines(self) -> Path:
-        return self._dump / f"predictions.rank{comm.get_rank()}.jsonl"
 
-    def _write(self, annotation: Mapping, ids: np.ndarray, segments: Sequence[Segment]) -> None:
-        """Write the PNG and the JSON record of one picture; ids are renumbered to fit 24 bits."""
-        name = Path(annotation["file_name"]).with_suffix(".png")
-        order = {segment["id"]: i for i, segment in enumerate(segments, start=1)}
-        small = np.zeros(ids.shape, dtype=np.int32)
-        for old, new in order.items():
-            small[ids == old] = new
-        atomic_write(self._dump / name, png_bytes(color_from_segment_ids(small)))
-        record = {
-            "image_id": annotation["image_id"],
-            "file_name": str(name),
-            "segments_info": [{**segment, "id": order[segment["id"]]} for segment in segments],
-        }
-        with self._lines().open("a") as file:
-            file.write(json.dumps(record) + "\n")
+def _lines(folder: Path) -> Path:
+    """The records of the pictures that this process saw."""
+    return folder / f"predictions.rank{comm.get_rank()}.jsonl"
+
+
+def _write(
+    folder: Path, annotation: Mapping[str, Any], ids: np.ndarray, segments: Sequence[Segment]
+) -> None:
+    """Write the PNG and the JSON record of one picture; ids are renumbered to fit 24 bits."""
+    name = Path(annotation["file_name"]).with_suffix(".png")
+    order = {segment["id"]: i for i, segment in enumerate(segments, start=1)}
+    small = np.zeros(ids.shape, dtype=np.int32)
+    for old, new in order.items():
+        small[ids == old] = new
+    atomic_write(folder / name, png_bytes(color_from_segment_ids(small)))
+    record = {
+        "image_id": annotation["image_id"],
+        "file_name": str(name),
+        "segments_info": [{**segment, "id": order[segment["id"]]} for segment in segments],
+    }
+    with _lines(folder).open("a") as file:
+        file.write(json.dumps(record) + "\n")

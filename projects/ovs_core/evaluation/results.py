@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from ..files.writing import atomic_write, json_text
@@ -19,6 +20,8 @@ from ..files.writing import atomic_write, json_text
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("ovsuite", "torch", "detectron2")
+
+Column = Sequence[Any] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Report:
     dataset: str
     rule: str
     figures: Mapping[str, float]
-    classes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    classes: Mapping[str, Column] = field(default_factory=dict)
     pictures: int = 0
     config: str = ""
     notes: Sequence[str] = ()

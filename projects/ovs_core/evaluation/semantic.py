@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..data.labels import load_labels
 from ..errors import UserError
-from ..files.writing import check_output_dir
 from ..words.label_space import IGNORE, label_space
 from .background import check_rule, fold_last_class
 from .boundary import MAX_CLASSES, boundary_map
@@ -34,7 +33,6 @@ from .inputs import (
     size_text,
     split_indices,
 )
-from .results import Report
 
 logger = logging.getLogger(__name__)
 
@@ -76,18 +74,19 @@ class OVSSemSegEvaluator(Evaluator):
         distributed: bool = True,
         config: str = "",
     ) -> None:
+        super().__init__(dataset_name, output_dir, distributed=distributed, config=config)
         metadata = MetadataCatalog.get(dataset_name)
-        self.dataset_name = dataset_name
         self.class_names = list(metadata.stuff_classes)
         self.num_classes = len(self.class_names)
         self.space = label_space(dataset_name)
         self.background_rule = check_rule(background_rule or metadata.get("background_rule"))
         self.seen, self.unseen = split_indices(metadata, self.num_classes, seen, unseen)
         self.boundary = boundary
-        self.distributed = distributed
-        self.config = config
-        self.output_dir = None if output_dir is None else check_output_dir(output_dir)
-        self.predictions = _prediction_folder(self.output_dir, metadata, dump)
+        self.predictions = (
+            PredictionFolder(self.dump_folder("predictions"), metadata.get("image_root"))
+            if dump
+            else None
+        )
         self._records = records_by_picture(dataset_name)
         self._check_options()
         self.reset()
@@ -168,7 +167,7 @@ class OVSSemSegEvaluator(Evaluator):
         truth[truth == IGNORE] = self.num_classes
         return truth.astype(np.int32)
 
-    def evaluate(self) -> OrderedDict:
+    def evaluate(self) -> OrderedDict[str, Any]:
         """Sum over processes, print the table, write the files.
 
         Returns:
@@ -182,7 +181,7 @@ class OVSSemSegEvaluator(Evaluator):
             return OrderedDict()
         figures = semseg_figures(counts)
         summary = self.summary(figures, counts)
-        columns = {"class": self.class_names, "IoU": figures.iou, "ACC": figures.acc}
+        columns = {"IoU": figures.iou, "ACC": figures.acc}
         if self.boundary:
             columns["BoundaryIoU"] = semseg_figures(border).iou_union
         if not np.isfinite(figures.pacc):
@@ -191,22 +190,17 @@ class OVSSemSegEvaluator(Evaluator):
             f"{figures.absent} of {self.num_classes} classes are absent from the ground truth; "
             f"{figures.zero} present classes have an IoU of exactly 0"
         ]
-        Report(
-            self.key,
-            self.dataset_name,
-            self.rule(),
-            summary,
-            columns,
-            pictures,
-            self.config,
-            notes,
-        ).publish(self.output_dir)
-        names = self.class_names
-        result = OrderedDict(summary)
-        for column in list(columns)[1:]:
-            result.update(
-                (f"{column}-{n}", float(v)) for n, v in zip(names, columns[column], strict=True)
-            )
+        self.publish(
+            rule=self.rule(),
+            figures=summary,
+            classes={"class": self.class_names, **columns},
+            pictures=pictures,
+            notes=notes,
+        )
+        result: OrderedDict[str, float] = OrderedDict(summary)
+        for column, values in columns.items():
+            for name, value in zip(self.class_names, values, strict=True):
+                result[f"{column}-{name}"] = float(value)
         result["classes-absent"] = figures.absent
         result["classes-zero"] = figures.zero
         return OrderedDict({self.key: result})
@@ -220,15 +214,11 @@ class OVSSemSegEvaluator(Evaluator):
         Raises:
             UserError: if no picture was scored.
         """
-        mine = (self._counts, self._border_counts, torch.tensor(self._pictures))
+        parts = [self._counts, self._border_counts, torch.tensor(self._pictures)]
         if self.distributed:
-            mine = sum_over_processes(*mine)
-        counts, border, pictures = (part.cpu().numpy() for part in mine)
-        if not pictures:
-            raise UserError(
-                f"{self.dataset_name}: no picture was evaluated; is the dataset empty, or does the "
-                "loader skip everything?"
-            )
+            parts = sum_over_processes(*parts)
+        counts, border, pictures = (part.cpu().numpy() for part in parts)
+        self.check_some(int(pictures))
         return counts, border, int(pictures)
 
     def summary(self, figures: SemSegFigures, counts: np.ndarray) -> dict[str, float]:
@@ -254,8 +244,8 @@ class OVSSemSegEvaluator(Evaluator):
         self._counts += count_pairs(prediction, on_device, self.num_classes)
         if self.boundary:
             maps = (prediction.cpu().numpy().astype(np.int32), truth)
-            edges = [torch.from_numpy(boundary_map(labels)) for labels in maps]
-            self._border_counts += count_pairs(*edges, self.num_classes)
+            ours, true = (torch.from_numpy(boundary_map(labels)) for labels in maps)
+            self._border_counts += count_pairs(ours, true, self.num_classes)
 
     def _record(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
@@ -264,11 +254,3 @@ class OVSSemSegEvaluator(Evaluator):
             raise UserError(
                 f"{given.get('file_name')}: no such picture in dataset '{self.dataset_name}'"
             ) from None
-
-
-def _prediction_folder(folder: Path | None, metadata: Any, dump: bool) -> PredictionFolder | None:
-    if not dump:
-        return None
-    if folder is None:
-        raise UserError("predictions can only be written with an output folder; set output_dir")
-    return PredictionFolder(folder / "predictions", metadata.get("image_root"))
