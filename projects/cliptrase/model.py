@@ -140,6 +140,13 @@ class CLIPtrase(Segmenter):
             return EncodedWindows(super().encode_picture(picture), kept)
         return self.encode_pictures([picture])[0]
 
+    def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
+        """The normalised pictures that the tower is shown."""
+        if self.view is None:
+            return super().encoder_inputs(picture)
+        sized = self.view.resize(picture.to(self.device), self.tower.encoder.patch_size)
+        return [self.view.frame(self.normalize(sized))[0]]
+
     def encode_pictures(
         self, pictures: Sequence[Tensor], inputs: Sequence[Mapping[str, Any]] | None = None
     ) -> list[Encoded]:

@@ -117,11 +117,8 @@ class CATSeg(Segmenter):
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""
-        size = (self.image_size, self.image_size)
-        if tuple(images.shape[-2:]) != size:
-            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         encoder = self.image_encoder
-        tokens, grid = encoder.embed(images)
+        tokens, grid = encoder.embed(self._square(images))
         tokens, taps = encoder.run_blocks(
             tokens,
             grid,
@@ -134,6 +131,16 @@ class CATSeg(Segmenter):
         maps = [encoder.split(taps[layer], grid).patches for layer in self.guidance_layers]
         guidance = tuple(up(x) for up, x in zip(self.upsample, maps, strict=True))
         return ImageFeatures(dense, guidance)
+
+    def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
+        """The squares that the tower is shown."""
+        return [self._square(images) for images in super().encoder_inputs(picture)]
+
+    def _square(self, images: Tensor) -> Tensor:
+        size = (self.image_size, self.image_size)
+        if tuple(images.shape[-2:]) == size:
+            return images
+        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def score(self, features: ImageFeatures) -> Tensor:
         """Features -> (B, K, 4h, 4w) logits for the current words."""

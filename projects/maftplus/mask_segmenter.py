@@ -166,6 +166,10 @@ class MaskSegmenter(Segmenter):
         images = self.pad([picture])
         return EncodedPicture(*self.encode(images), canvas=size_of(images), valid=size_of(picture))
 
+    def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
+        """The one padded picture that the tower is shown."""
+        return [self.pad([picture])]
+
     def encode(self, images: Tensor) -> tuple[Prediction, Tensor, Tensor, Tensor]:
         """Find and embed the masks of normalised, padded pictures.
 

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..words.vocabulary import Vocabulary
 from .contract import OpenVocabularyModel
 from .protocols import InferenceProtocol, Whole
@@ -63,8 +63,7 @@ class Segmenter(OpenVocabularyModel):
         text_cache: bool = True,
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise UserError(f"MODEL.OVS.OUTPUT: '{output}' is none of {', '.join(OUTPUTS)}")
+        check_choice("MODEL.OVS.OUTPUT", output, OUTPUTS)
         self.clip = clip
         self.templates = tuple(templates)
         self.protocol = protocol or Whole()
@@ -99,7 +98,9 @@ class Segmenter(OpenVocabularyModel):
             raise UserError("this method trains its text tower and must encode the words itself")
         return self.text_embedder.classes(self.vocabulary, self.templates)
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Train or segment.
 
         Args:
@@ -190,11 +191,20 @@ class Segmenter(OpenVocabularyModel):
         """
         raise UserError(f"{type(self).__name__} has no file of its own; write a .pt2 or .onnx file")
 
+    def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
+        """The normalised batches (b, 3, h, w) that the network is shown of a (3, H', W') picture.
+
+        By default what ``encode`` gets; a method that shows something else says here what.
+        """
+        watched = _Watched(self)
+        self.protocol.encode(watched, self.normalize(picture))
+        return watched.batches
+
     def bare_forward(self, images: Tensor) -> Any:
         """Run the network that this method stands on, and nothing else: the floor of a benchmark.
 
         Args:
-            images: (B, 3, h, w) normalised pictures, as ``encode`` gets them.
+            images: (B, 3, h, w) normalised pictures, one of ``encoder_inputs``.
         """
         return ImageEncoder(self.clip.visual)(images)
 
@@ -214,6 +224,19 @@ class Segmenter(OpenVocabularyModel):
         finally:
             if words is not None:
                 self.set_vocabulary(words, unseen=unseen, outside=outside)
+
+
+class _Watched:
+    """What a protocol sees of a method, with the batches that were encoded."""
+
+    def __init__(self, model: Segmenter) -> None:
+        self.batches: list[Tensor] = []
+        self.score, self.activate = model.score, model.activate
+        self.finish_windows = model.finish_windows
+
+    def encode(self, images: Tensor) -> None:
+        """Keep the batch; nothing needs its features."""
+        self.batches.append(images)
 
 
 def output_size(one: dict[str, Any]) -> Size:

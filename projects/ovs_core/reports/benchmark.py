@@ -44,7 +44,7 @@ def benchmark(
         use before the measured end-to-end call; and what was run.
     """
     text_seconds = _time_text(model)
-    inputs = _record_encoder_inputs(model, picture, size)
+    inputs = model.encoder_inputs(picture)
     rounds = []
     with torch.inference_mode():
         for index in range(warmup + repeats):
@@ -83,12 +83,12 @@ def peak_memory(call: Callable[[], Any]) -> float:
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        allocated = torch.cuda.memory_allocated()
         call()
-        return torch.cuda.max_memory_allocated() - before
-    before = _reset_resident_peak()
+        return torch.cuda.max_memory_allocated() - allocated
+    resident = _reset_resident_peak()
     call()
-    return max(0.0, _resident("VmHWM") - before)
+    return max(0.0, _resident("VmHWM") - resident)
 
 
 def _run(model: Segmenter, picture: Tensor, size: tuple[int, int]) -> Any:
@@ -128,28 +128,6 @@ def _time_text(model: Segmenter) -> float:
     if model.text_embedder is not None:
         model.text_features()
     return time.perf_counter() - start
-
-
-def _record_encoder_inputs(
-    model: Segmenter, picture: Tensor, size: tuple[int, int]
-) -> list[Tensor]:
-    """Catch the batches that the method sends through its image network."""
-    recorded: list[Tensor] = []
-    original = model.encode
-
-    def recording(images: Tensor) -> Any:
-        recorded.append(images.detach().clone())
-        return original(images)
-
-    model.encode = recording  # type: ignore[method-assign]
-    try:
-        with torch.inference_mode():
-            model.postprocess(model.segment(picture, size))
-    finally:
-        del model.encode
-    if not recorded:
-        recorded.append(model.normalize(picture)[None])
-    return recorded
 
 
 def _reset_resident_peak() -> float:
