@@ -62,7 +62,7 @@ class LossSettings:
         return any((self.ce, self.focal, self.dice, self.generate))
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, all_pixels: bool = False) -> Tensor:
+def pixel_cross_entropy(logits: Tensor, labels: Tensor, *, all_pixels: bool = False) -> Tensor:
     """Cross entropy of enlarged logits; pictures go through one by one to save memory.
 
     Args:

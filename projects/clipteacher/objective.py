@@ -17,7 +17,7 @@ from ovs_core.modeling.scores import size_of
 from .adapter import VisualLanguageAdapter
 from .fused_labels import NO_CLASS, FusedLabels, class_centroids, fuse_labels, sample_nearest
 from .glm import GlobalLearning
-from .losses import LossSettings, cross_entropy, generate_loss
+from .losses import LossSettings, generate_loss, pixel_cross_entropy
 from .potential import PotentialObjects
 
 
@@ -162,7 +162,7 @@ class Objective(nn.Module):
         """
         settings, losses = self.settings, {}
         if settings.ce:
-            value = cross_entropy(
+            value = pixel_cross_entropy(
                 pixels.logits, pixels.labels.full, all_pixels=settings.ce_all_pixels
             )
             losses["loss_ce"] = settings.ce * value

@@ -9,7 +9,7 @@ from ovs_core.clip import CLIP
 from ovs_core.errors import UserError, check_choice
 
 from .adaptation import Adaptation, Frozen
-from .modules import Adapter, LadderTuning, VisualPrompts
+from .modules import Adapter, LadderTuning, PromptTuning
 from .pop import POPSettings
 from .rotation import OFT, POPAdaptation
 from .weights import SSF, AttentionTuning, FullTuning, LoRA
@@ -51,9 +51,7 @@ _MAKERS: dict[str, Callable[[CLIP, FinetuneSettings], Adaptation]] = {
     "full": lambda clip, settings: FullTuning(clip),
     "freeze": lambda clip, settings: Frozen(),
     "lora": lambda clip, settings: LoRA(clip, settings.lora_rank),
-    "vpt": lambda clip, settings: VisualPrompts(
-        clip, settings.prompt_length, settings.prompt_depth
-    ),
+    "vpt": lambda clip, settings: PromptTuning(clip, settings.prompt_length, settings.prompt_depth),
     "adapter": lambda clip, settings: Adapter(clip, settings.adapter_width),
     "lst": lambda clip, settings: LadderTuning(clip, settings.lst_widths),
     "ssf": lambda clip, settings: SSF(clip),

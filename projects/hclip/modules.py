@@ -60,7 +60,7 @@ class Adapter(Adaptation):
             block.ls_2 = nn.Sequential(block.ls_2, Bottleneck(width, inner).to(device))
 
 
-class VisualPrompts(Adaptation):
+class PromptTuning(Adaptation):
     """Learned tokens behind the class token, new ones in every image block (VPT-deep).
 
     Args:

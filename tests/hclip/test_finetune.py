@@ -11,7 +11,7 @@ from hclip import FinetuneSettings, POPSettings
 from hclip.adaptation import unadapted
 from hclip.finetune import MODES
 from hclip.merge import merge
-from hclip.modules import Adapter, LadderTuning, VisualPrompts
+from hclip.modules import Adapter, LadderTuning, PromptTuning
 from hclip.rotation import OFT, POPAdaptation
 from hclip.weights import SSF, AttentionTuning, LoRA
 from ovs_core.clip import ImageEncoder, TextEncoder, read_weight_file
@@ -166,7 +166,7 @@ def meta_vitb16():
     ("make", "count"),
     [
         (lambda c: LoRA(c, 64), 7_864_320),
-        (lambda c: VisualPrompts(c, 250), 2_304_000),
+        (lambda c: PromptTuning(c, 250), 2_304_000),
         (lambda c: Adapter(c, 128), 7_901_184),
         (lambda c: LadderTuning(c, (256, 224)), 20_791_320),
         (SSF, 337_920),
@@ -191,4 +191,4 @@ def test_unknown_mode():
 
 def test_prompts_need_existing_blocks(tiny):
     with pytest.raises(UserError, match="3 blocks"):
-        VisualPrompts(tiny.clip(), 2, depth=4)
+        PromptTuning(tiny.clip(), 2, depth=4)

@@ -16,8 +16,8 @@ from clipteacher.inference import add_unseen_bonus, class_logits
 from clipteacher.losses import (
     GENERATE_REDUCTIONS,
     LossSettings,
-    cross_entropy,
     generate_loss,
+    pixel_cross_entropy,
 )
 from clipteacher.mask_fusion import fuse_centers
 from clipteacher.objective import Material, Objective
@@ -200,14 +200,14 @@ def run_losses(case: ParityCase) -> Results:
     plain = MaskLoss(focal=1, dice=1)(logits, labels)
     masked = MaskLoss(focal=1, dice=1, skip_unnamed=True)(logits, labels)
     losses = {
-        "ce": cross_entropy(logits, labels),
+        "ce": pixel_cross_entropy(logits, labels),
         "focal": plain["loss_focal"],
         "dice": plain["loss_dice"],
     }
     out: Results = {f"loss_{name}": value for name, value in losses.items()}
     for name, value in losses.items():
         out[f"grad_{name}"] = torch.autograd.grad(value, logits, retain_graph=True)[0]
-    out["loss_ce_all_pixels"] = cross_entropy(logits, labels, all_pixels=True)
+    out["loss_ce_all_pixels"] = pixel_cross_entropy(logits, labels, all_pixels=True)
     out["loss_focal_masked"], out["loss_dice_masked"] = masked["loss_focal"], masked["loss_dice"]
     out["num_masks"] = present_classes(labels, logits.shape[1]).sum()
     for reduction in GENERATE_REDUCTIONS:
