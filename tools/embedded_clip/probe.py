@@ -36,7 +36,7 @@ _NUM_PAIRS = len(THINGS) * len(COLOURS)
 def name_embeddings(clip: CLIP, names: Sequence[str]) -> Tensor:
     """(K, D) unit vectors of names, averaged over :data:`PROMPTS`."""
     features = [
-        clip.model.encode_text(clip.tokenizer([prompt.format(n) for n in names]), normalize=True)
+        clip.parts.encode_text(clip.tokenizer([prompt.format(n) for n in names]), normalize=True)
         for prompt in PROMPTS
     ]
     return F.normalize(torch.stack(features).mean(0), dim=-1)
@@ -69,7 +69,7 @@ def single_object_accuracy(
             for i, pair in enumerate(truth)
         ]
         features = torch.cat([
-            clip.model.encode_image(clip.normalize(part), normalize=True)
+            clip.parts.encode_image(clip.normalize(part), normalize=True)
             for part in as_pixels(shown).split(100)
         ])  # fmt: skip
         coarse = (features @ things.T).argmax(1) == truth // len(COLOURS)
@@ -135,7 +135,8 @@ def mask_accuracy(
         dense = encoder(clip.normalize(as_pixels([scene.image])))["dense"][0]
         segments = scene.segments_info
         masks = np.stack([scene.panoptic == segment["id"] for segment in segments])
-        cells = F.adaptive_avg_pool2d(torch.from_numpy(masks).float(), dense.shape[-2:]).flatten(1)
+        grid = (dense.shape[-2], dense.shape[-1])
+        cells = F.adaptive_avg_pool2d(torch.from_numpy(masks).float(), grid).flatten(1)
         pooled = cells / cells.sum(1, keepdim=True) @ dense.flatten(1).T
         scores = F.normalize(encoder.project(pooled), dim=-1) @ words.T
         for score, segment in zip(scores, segments, strict=True):

@@ -32,6 +32,7 @@ from ovs_core.clip.architectures import EMBEDDED_DIR, model_config
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.files.cache import cache_dir
 from ovs_core.files.writing import atomic_path
+from ovs_core.load_report import load_weights
 
 from .bank import Bank, BankSpec, ensure_bank
 from .probe import dense_miou, single_object_accuracy
@@ -167,16 +168,16 @@ class Training:
         drawn = bank.draw(rng, size - extra, short_share=args.short_share)
         if extra:
             drawn = join(drawn, banks.held_out.draw(rng, extra, short_share=1.0))
-        images, facts, tokens, claims = drawn
+        images, shown, captions, claimed = drawn
         spoken = rng.permutation(size)[: args.captions]
-        tokens, first = np.unique(tokens[spoken], axis=0, return_index=True)
-        facts, claims = (torch.from_numpy(a).float() for a in (facts, claims[spoken][first]))
+        tokens, first = np.unique(captions[spoken], axis=0, return_index=True)
+        facts, claims = (torch.from_numpy(a).float() for a in (shown, claimed[spoken][first]))
         pixels = self.clip.normalize(torch.from_numpy(images).permute(0, 3, 1, 2))
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
             image = self.encode_images(pixels)
-            text = self.model.encode_text(torch.from_numpy(tokens.astype(np.int64)))
+            text = self.clip.parts.encode_text(torch.from_numpy(tokens.astype(np.int64)))
         true = (1 - facts) @ claims.T == 0
-        scale = self.model.logit_scale.exp()
+        scale = self.clip.parts.logit_scale.exp()
         loss = contrastive_loss(image.float(), text.float(), scale, true)
         helped = slice(size - extra)  # a held-out pair is never named, not to the helper either
         self.update(loss + self.weighted_helper_loss(image.float()[helped], facts[helped]))
@@ -206,7 +207,7 @@ class Training:
         nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
         self.optimizer.step()
         with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(100))
+            self.clip.parts.logit_scale.clamp_(max=math.log(100))
         self.step += 1
 
     def probe(self) -> dict[str, float]:
@@ -226,9 +227,9 @@ class Training:
             save_file(state, part, metadata={"quick_gelu": quick})
 
 
-def join(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:
+def join(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Put two drawn sets of pictures and captions together."""
-    return [np.concatenate(pair) for pair in zip(first, second, strict=True)]
+    return tuple(np.concatenate(pair) for pair in zip(first, second, strict=True))
 
 
 def parameter_groups(modules: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -250,12 +251,16 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
 
 def freeze_text_tower(clip: CLIP, weights: Path) -> None:
     """Take the text tower from other weights and keep it out of the training."""
-    tensors = read_weight_file(weights).tensors
-    own = {name: value.float() for name, value in tensors.items() if not name.startswith("visual.")}
-    report = clip.model.load_state_dict(own, strict=False)
-    missing = [name for name in report.missing_keys if not name.startswith("visual.")]
-    if missing or report.unexpected_keys:
-        raise SystemExit(f"{weights}: text tower does not fit: {missing + report.unexpected_keys}")
+    given, state = read_weight_file(weights).tensors, clip.model.state_dict()
+    load_weights(
+        clip.model,
+        {name: value for name, value in given.items() if not name.startswith("visual.")},
+        source=weights,
+        owner=f"the text tower of {clip.architecture}",
+        mend="give --text-from a CLIP with the same text tower",
+        needed={name: value for name, value in state.items() if not name.startswith("visual.")},
+    )
+    clip.renew_identity(str(weights))
     for name, parameter in clip.model.named_parameters():
         parameter.requires_grad_(name.startswith("visual.") or name == "logit_scale")
 

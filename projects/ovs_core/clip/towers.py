@@ -82,8 +82,11 @@ class ClipParts(Protocol):
     visual: nn.Module
     logit_scale: Tensor
 
-    def encode_text(self, tokens: Tensor, /) -> Tensor:
-        """(P, S) ids -> (P, D) features, not normalised."""
+    def encode_text(self, tokens: Tensor, /, normalize: bool = False) -> Tensor:
+        """(P, S) ids -> (P, D) features, unit vectors if asked for."""
+
+    def encode_image(self, images: Tensor, /, normalize: bool = False) -> Tensor:
+        """(B, 3, H, W) normalised pictures -> (B, D) features, unit vectors if asked for."""
 
     def set_grad_checkpointing(self, enable: bool, /) -> None:
         """Compute the blocks of both towers again in the backward pass, or not."""
