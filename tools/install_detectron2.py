@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import io
 import json
 import shutil
 import sys
@@ -181,9 +182,10 @@ def build_wheel(source: Source, work: Path) -> Path:
     source.fetch(source, project)
     write_project(source, project, apply_patches(project / "detectron2"))
     # With the setuptools that is here, so that packing asks no package index.
-    arguments = ["--no-deps", "--no-build-isolation", "--wheel-dir", work / "wheels"]
-    pip("wheel", "--quiet", *arguments, project, what="packing Detectron2")
-    return work / "wheels"
+    wheels = work / "wheels"
+    arguments = ["--no-deps", "--no-build-isolation", "--wheel-dir"]
+    pip("wheel", "--quiet", *arguments, wheels, project, what="packing Detectron2")
+    return wheels
 
 
 def install(source: Source) -> None:
@@ -197,8 +199,8 @@ def install(source: Source) -> None:
         pip("install", "--quiet", *REQUIREMENTS, *opencv, what="installing what it needs")
         # Before the installation, so that a failure leaves the environment as it was.
         check_imports(Path(folder) / "project")
-        arguments = ["--no-index", "--no-deps", "--force-reinstall", "--find-links", wheels]
-        pip("install", "--quiet", *arguments, f"detectron2=={VERSION}", what="installing it")
+        arguments = ["--no-index", "--no-deps", "--force-reinstall", f"detectron2=={VERSION}"]
+        pip("install", "--quiet", *arguments, "--find-links", wheels, what="installing it")
     importlib.invalidate_caches()
     if not is_wanted(installed_record(), [source.name]):
         raise InstallError(
@@ -249,10 +251,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "installed yourself; git or pypi: exactly that one, replacing any other",
     )
     chosen = parser.parse_args(arguments).source
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # lines appear at once, in a pipe too
+        sys.stdout.reconfigure(line_buffering=True)
     names = tuple(SOURCES) if chosen == "auto" else (chosen,)
     record = installed_record()
-    if is_wanted(record, names):
+    if record is not None and is_wanted(record, names):
         origin = record.get("origin", "installed by other means, left as it is")
         print(f"Detectron2 is installed (source: {record['source']}; {origin}): nothing to do")
         return 0

@@ -162,7 +162,8 @@ def default_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolera
         return Tolerance(atol=float(stated) * max(1.0, largest))
     if isinstance(stated, dict) and "rel_to_max" in stated:
         key = "grad_rel_to_max" if name.startswith("grad") else "rel_to_max"
-        return Tolerance(atol=1e-7, of_max=float(stated.get(key, stated["rel_to_max"])))
+        of_max = stated[key] if key in stated else stated["rel_to_max"]
+        return Tolerance(atol=1e-7, of_max=float(of_max))
     if isinstance(stated, dict) and {"rtol", "atol"} <= stated.keys():
         scale = max(1.0, largest)
         return Tolerance(atol=float(stated["atol"]) * scale, rtol=float(stated["rtol"]))

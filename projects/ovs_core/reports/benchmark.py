@@ -85,7 +85,7 @@ def peak_memory(call: Callable[[], Any]) -> float:
         torch.cuda.reset_peak_memory_stats()
         allocated = torch.cuda.memory_allocated()
         call()
-        return torch.cuda.max_memory_allocated() - allocated
+        return float(torch.cuda.max_memory_allocated() - allocated)
     resident = _reset_resident_peak()
     call()
     return max(0.0, _resident("VmHWM") - resident)
