@@ -67,12 +67,12 @@ def test_restart_keeps_files_and_checksum(root, capsys):
     made = root / "coco" / "stuffthingmaps_detectron2" / "val2017"
     kept = (made / "000000000285.png").stat().st_mtime_ns
     (made / "000000000139.png").unlink()
-    (made / ".unfinished-1-000000000139.png").write_bytes(b"half")
+    (made / ".000000000139.a1b2.part.png").write_bytes(b"half")
     assert run("coco_stuff", "--splits", "val") == 0
     out = capsys.readouterr().out
     assert "3 files (1 made, 2 were there)" in out and out.split()[-1] == first
     assert (made / "000000000285.png").stat().st_mtime_ns == kept
-    assert not list(made.glob(".unfinished*"))
+    assert not list(made.glob("*.part.png"))
 
 
 def test_foreign_files_are_left_alone(root, capsys):

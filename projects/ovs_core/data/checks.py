@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from PIL import Image
+from detectron2.data.catalog import Metadata
+from numpy.typing import NDArray
 from tabulate import tabulate
-from tqdm import tqdm
 
 from ..errors import UserError
-from ..files.pictures import read_header, read_picture
 from ..words.class_lists import load_class_list
 from ..words.label_space import LabelSpace, label_space
 from .benchmarks import load_benchmarks
 from .build import dataset_dicts
-from .labels import stored_labels
-from .panoptic_png import read_panoptic_png
+from .findings import Finding, inspect_record
+from .parallel import map_in_processes
 from .sources import first_ten
 
 _MESSAGES = 10  # of one kind; the rest is counted
-
-
-@dataclass
-class Finding:
-    """What one record was found to hold.
-
-    Attributes:
-        size: (height, width) of the picture.
-        mode: Pillow's mode of the picture.
-        label_format: mode and bits of the label file, e.g. ``L 8 bit``; "" without labels.
-        values: label values that occur, as class indices.
-        counts: pixels of each.
-        classes: class index -> number of segments or boxes, for panoptic and instance records.
-        errors: what makes the record unusable or wrong.
-        warnings: what is odd but known to occur.
-    """
-
-    size: tuple[int, int] = (0, 0)
-    mode: str = ""
-    label_format: str = ""
-    values: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    classes: Counter = field(default_factory=Counter)
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -72,7 +44,7 @@ class Report:
     name: str
     names: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
-    histogram: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     unit: str = "pixels"
     ignored: int = 0
     errors: list[str] = field(default_factory=list)
@@ -132,15 +104,20 @@ def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -
     metadata = MetadataCatalog.get(name)
     report.names = _names(metadata, has_labels)
     report.unit = "pixels" if has_labels else "segments"
-    report.histogram = np.zeros(len(report.names), np.int64)
     _check_ids(records, report)
-    findings = _scan(records, partial(inspect_record, space=space, decode=decode), workers)
-    _sum_up(report, findings, space)
+    inspect = partial(inspect_record, space=space, decode=decode)
+    findings = list(map_in_processes(inspect, records, workers=workers, unit="picture"))
+    report.histogram = _histogram(findings, len(report.names), space)
+    if space is not None:
+        report.ignored = sum(int(f.counts[f.values == space.ignore_label].sum()) for f in findings)
+    report.errors += _shorten([line for found in findings for line in found.errors])
+    report.warnings += _shorten([line for found in findings for line in found.warnings])
+    report.facts = _facts(report, findings, space)
     _check_count(report, metadata, len(records))
     return report
 
 
-def _names(metadata: Any, has_labels: bool) -> list[str]:
+def _names(metadata: Metadata, has_labels: bool) -> list[str]:
     if has_labels and metadata.get("label_class_list"):
         return load_class_list(metadata.label_class_list).names
     return list(metadata.get("stuff_classes") or metadata.get("thing_classes") or ())
@@ -152,133 +129,43 @@ def _check_ids(records: list[dict[str, Any]], report: Report) -> None:
         report.errors.append(f"image ids occur more than once: {first_ten(repeated)}")
 
 
-def _scan(records: list[dict[str, Any]], inspect: Any, workers: int | None) -> Iterable[Finding]:
-    show = partial(tqdm, total=len(records), unit="picture", disable=None)
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
-        return show(map(inspect, records))
-    with ProcessPoolExecutor(workers) as pool:
-        return list(show(pool.map(inspect, records, chunksize=16)))
-
-
-def inspect_record(
-    record: Mapping[str, Any], *, space: LabelSpace | None = None, decode: bool = False
-) -> Finding:
-    """Look one record over.
-
-    Args:
-        record: Detectron2 dataset dict.
-        space: what its label values mean; None if it has no semantic labels.
-        decode: decode the picture completely.
-    """
-    found = Finding()
-    try:
-        _inspect_picture(record, found, decode)
-        if space is not None and "sem_seg_file_name" in record:
-            _inspect_labels(record, found, space)
-        if "pan_seg_file_name" in record:
-            _inspect_segments(record, found)
-    except UserError as error:
-        found.errors.append(str(error))
-    for box in record.get("annotations", ()):
-        found.classes[box["category_id"]] += 1
-    return found
-
-
-def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) -> None:
-    path = record["file_name"]
-    header = read_header(path)
-    found.size, found.mode = header.upright, header.mode
-    if decode:
-        read_picture(path)
-    stated = (record.get("height", found.size[0]), record.get("width", found.size[1]))
-    if stated != found.size:
-        found.errors.append(
-            f"{path}: is {found.size[0]} x {found.size[1]}, the annotation says {stated}"
-        )
-
-
-def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace) -> None:
-    path = record["sem_seg_file_name"]
-    labels = stored_labels(record)
-    with Image.open(path) as picture:
-        bits = 8 * np.asarray(picture).dtype.itemsize
-        found.label_format = f"{picture.mode} {bits} bit"
-    if bits == 8 and space.num_classes > 256:
-        found.errors.append(f"{path}: 8-bit labels cannot hold {space.num_classes} classes")
-    if labels.shape != found.size:
-        found.errors.append(
-            f"{path}: is {labels.shape[0]} x {labels.shape[1]}, its picture "
-            f"{found.size[0]} x {found.size[1]}"
-        )
-    found.values, found.counts = np.unique(labels, return_counts=True)
-    inside = (found.values >= 0) & (found.values < space.num_classes)
-    if wrong := space.strangers(found.values):
-        found.errors.append(
-            f"{path}: values {first_ten(wrong)} are neither in 0..{space.num_classes - 1} "
-            f"nor the ignore value {space.ignore_label}"
-        )
-    if not inside.any():
-        found.warnings.append(f"{path}: no pixel is labelled")
-
-
-def _inspect_segments(record: Mapping[str, Any], found: Finding) -> None:
-    path = record["pan_seg_file_name"]
-    ids = read_panoptic_png(path)
-    if ids.shape != found.size:
-        found.errors.append(f"{path}: is {ids.shape}, its picture {found.size}")
-    drawn = set(np.unique(ids).tolist()) - {0}
-    stated = [segment["id"] for segment in record["segments_info"]]
-    if len(set(stated)) < len(stated):
-        found.errors.append(f"{path}: a segment id occurs twice in the JSON")
-    if drawn - set(stated):
-        found.errors.append(f"{path}: segments not in the JSON: {first_ten(drawn - set(stated))}")
-    if set(stated) - drawn:
-        hidden = first_ten(set(stated) - drawn)
-        found.warnings.append(f"{path}: segments of the JSON without a pixel: {hidden}")
-    found.classes.update(segment["category_id"] for segment in record["segments_info"])
-
-
-def _sum_up(report: Report, findings: Iterable[Finding], space: LabelSpace | None) -> None:
-    sizes, modes, formats = [], Counter(), Counter()
-    errors: list[str] = []
-    warnings: list[str] = []
-    segments: Counter = Counter()
+def _histogram(
+    findings: Sequence[Finding], count: int, space: LabelSpace | None
+) -> NDArray[np.int64]:
+    """Pixels of each of ``count`` classes, or segments and boxes where there are no labels."""
+    histogram = np.zeros(count, np.int64)
     for found in findings:
-        sizes.append(found.size)
-        modes[found.mode] += 1
-        formats[found.label_format] += bool(found.label_format)
-        segments += found.classes
-        errors += found.errors
-        warnings += found.warnings
-        if space is not None:
-            valid = (found.values >= 0) & (found.values < space.num_classes)
-            report.histogram[found.values[valid]] += found.counts[valid]
-            report.ignored += int(found.counts[found.values == space.ignore_label].sum())
-    if space is None:
-        for index, count in segments.items():
-            report.histogram[index] += count
-    report.errors += _shorten(errors)
-    report.warnings += _shorten(warnings)
-    area = np.array(sizes).prod(axis=1).argsort()
-    smallest, largest = sizes[area[0]], sizes[area[-1]]
-    report.facts = {
+        if space is None:
+            for index, number in found.classes.items():
+                histogram[index] += number
+        else:
+            valid = (found.values >= 0) & (found.values < count)
+            histogram[found.values[valid]] += found.counts[valid]
+    return histogram
+
+
+def _facts(report: Report, findings: Sequence[Finding], space: LabelSpace | None) -> dict[str, str]:
+    sizes = sorted((found.size for found in findings), key=lambda size: size[0] * size[1])
+    (low, narrow), (high, wide) = sizes[0], sizes[-1]
+    facts = {
         "pictures": f"{len(sizes)}",
-        "size": f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]} (height x width)",
-        "picture modes": _counted(modes),
+        "size": f"{low} x {narrow} to {high} x {wide} (height x width)",
+        "picture modes": _counted(Counter(found.mode for found in findings)),
     }
     if space is not None:
         total = max(1, int(report.histogram.sum()) + report.ignored)
-        report.facts |= {
-            "label files": _counted(+formats),
+        formats = Counter(found.label_format for found in findings if found.label_format)
+        facts |= {
+            "label files": _counted(formats),
             "classes": f"{space.num_classes}, {len(report.absent)} of them absent",
             "ignored": f"value {space.ignore_label}, {100 * report.ignored / total:.2f} % of all",
         }
-    if segments:
-        report.facts["segments"] = str(segments.total())
+    if segments := sum(found.classes.total() for found in findings):
+        facts["segments"] = str(segments)
+    return facts
 
 
-def _counted(counts: Counter) -> str:
+def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in counts.most_common())
 
 
@@ -287,7 +174,7 @@ def _shorten(lines: list[str]) -> list[str]:
     return lines[:_MESSAGES] + ([f"... and {more} more of this kind"] if more > 0 else [])
 
 
-def _check_count(report: Report, metadata: Any, count: int) -> None:
+def _check_count(report: Report, metadata: Metadata, count: int) -> None:
     benchmark = load_benchmarks().get(metadata.get("benchmark", ""))
     published = benchmark.counts.get(metadata.split) if benchmark else None
     if published is not None and published != count:

@@ -146,8 +146,8 @@ class TrainingAugmentation:
         return area
 
     def _random_area(self, labels: np.ndarray) -> tuple[slice, slice]:
-        starts = [np.random.randint(0, max(side - self.crop, 0) + 1) for side in labels.shape]
-        return tuple(slice(start, start + self.crop) for start in starts)
+        top, left = (np.random.randint(0, max(side - self.crop, 0) + 1) for side in labels.shape)
+        return slice(top, top + self.crop), slice(left, left + self.crop)
 
 
 def distort_colours(picture: np.ndarray) -> np.ndarray:

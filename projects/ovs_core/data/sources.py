@@ -101,6 +101,18 @@ def files_by_key(
     return dict(sorted(found.items()))
 
 
+def files_of_keys(folder: Path, suffix: str, keys: Iterable[str]) -> dict[str, str]:
+    """Find the file of each key in a folder, see ``files_by_key``.
+
+    Raises:
+        UserError: if the folder or a file is missing.
+    """
+    found, wanted = files_by_key(folder, (suffix,)), list(keys)
+    if missing := set(wanted) - found.keys():
+        raise UserError(f"{folder}: no *{suffix} for {len(missing)} names: {first_ten(missing)}")
+    return {key: found[key] for key in wanted}
+
+
 def read_listing(path: Path) -> list[str]:
     """Read the keys of a split file, one per line (a second column is ignored).
 

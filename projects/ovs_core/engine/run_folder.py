@@ -65,9 +65,3 @@ def _refuse_other_run(folder: Path) -> None:
             f"({found[0] if found else 'last_checkpoint'}); "
             "go on with --resume, or choose another OUTPUT_DIR"
         )
-
-
-def remove_stale_files(folder: Path) -> None:
-    """Delete the unfinished checkpoints of a killed process."""
-    for path in folder.glob(".*.part*"):
-        path.unlink()

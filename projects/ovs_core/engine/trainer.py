@@ -24,12 +24,12 @@ from torch.utils.data import DataLoader
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata
 from ..errors import UserError, check_choice
 from ..evaluation import build_evaluator
+from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
 from .config import check_device
 from .optimizer import build_optimizer
-from .run_folder import remove_stale_files
 from .schedules import build_schedule
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
@@ -51,7 +51,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
-        remove_stale_files(Path(cfg.OUTPUT_DIR))
+        remove_unfinished(Path(cfg.OUTPUT_DIR))
         model = self.build_model(cfg)
         set_training_words(cfg, model)
         optimizer = self.build_optimizer(cfg, model)

@@ -127,6 +127,12 @@ def save_picture(picture: np.ndarray, path: str | Path) -> Path:
     return path
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete the halves of files that a killed process left in a folder."""
+    for path in folder.glob(".*.part*"):
+        path.unlink()
+
+
 def check_output_dir(path: str | Path) -> Path:
     """Make a folder and make sure that files can be written into it.
 

@@ -202,4 +202,5 @@ def _shared(file: str, kind: str, name: str) -> list[str]:
 
 @cache
 def _read(stem: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{stem}.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((FOLDER / f"{stem}.json").read_text(encoding="utf-8"))
+    return content

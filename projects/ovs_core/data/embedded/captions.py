@@ -50,9 +50,9 @@ def make_captions(
         return ()
     captions = [_sentence(rng, named, stuff)]
     if named:
-        captions.append(_sentence(rng, [named[rng.integers(len(named))]], ()))
+        captions.append(_sentence(rng, [named[int(rng.integers(len(named)))]], ()))
     if stuff:
-        captions.append(_sentence(rng, (), [stuff[rng.integers(len(stuff))]]))
+        captions.append(_sentence(rng, (), [stuff[int(rng.integers(len(stuff)))]]))
     return tuple(captions)
 
 

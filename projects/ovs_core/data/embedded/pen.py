@@ -35,8 +35,10 @@ class Pen:
         if tone <= 1.0:
             # A dark body needs lighter details, or they vanish.
             lift = 70.0 * (1.0 - tone) if max(self.rgb) < 60 else 0.0
-            return (*(int(c * tone + lift) for c in self.rgb), 255)
-        return (*(int(c + (255 - c) * (tone - 1.0)) for c in self.rgb), 255)
+            red, green, blue = (int(c * tone + lift) for c in self.rgb)
+        else:
+            red, green, blue = (int(c + (255 - c) * (tone - 1.0)) for c in self.rgb)
+        return red, green, blue, 255
 
     def _px(self, points: Sequence[Point]) -> list[Point]:
         return [(x * self.scale, y * self.scale) for x, y in points]
@@ -96,13 +98,15 @@ def _spline(points: Sequence[Point], steps: int) -> list[Point]:
     for i in range(count):
         p0, p1, p2, p3 = (points[(i + k) % count] for k in (-1, 0, 1, 2))
         for step in range(steps):
-            t = step / steps
-            curve.append(tuple(
-                0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2
-                       + (3 * b - 3 * c + d - a) * t**3)
-                for a, b, c, d in zip(p0, p1, p2, p3, strict=True)
-            ))  # fmt: skip
+            x, y = (_between(*four, step / steps) for four in zip(p0, p1, p2, p3, strict=True))
+            curve.append((x, y))
     return curve
+
+
+def _between(a: float, b: float, c: float, d: float, t: float) -> float:
+    """Catmull-Rom: from b (t = 0) to c (t = 1), with the slopes that a and d give."""
+    square, cube = 2 * a - 5 * b + 4 * c - d, 3 * b - 3 * c + d - a
+    return 0.5 * (2 * b + (c - a) * t + square * t**2 + cube * t**3)
 
 
 def star_points(cx: float, cy: float, outer: float, inner: float, tips: int) -> list[Point]:

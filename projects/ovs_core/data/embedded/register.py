@@ -35,6 +35,7 @@ from .vocabulary import (
     unseen_pairs,
 )
 
+Colour = tuple[int, int, int]
 _SHARED_KEYS = ("file_name", "height", "width", "image_id", "captions")
 
 
@@ -55,23 +56,30 @@ def load_panoptic(split: str) -> list[dict[str, Any]]:
     ]
 
 
-def _palette() -> list[tuple[int, int, int]]:
+def _palette() -> list[Colour]:
     """One colour for each of the 28 classes: things spread over the hues, stuff as painted."""
-    things = [
-        tuple(int(255 * c) for c in colorsys.hsv_to_rgb(i / len(THINGS), 0.9 - 0.4 * (i % 2), 0.95))
-        for i in range(len(THINGS))
-    ]
-    return things + [stuff_rgb(stuff) for stuff in range(len(STUFF))]
+    return [_thing_rgb(i) for i in range(len(THINGS))] + [stuff_rgb(i) for i in range(len(STUFF))]
 
 
-def _large_palette() -> list[tuple[int, int, int]]:
+def _thing_rgb(index: int) -> Colour:
+    rgb = colorsys.hsv_to_rgb(index / len(THINGS), 0.9 - 0.4 * (index % 2), 0.95)
+    red, green, blue = (int(255 * c) for c in rgb)
+    return red, green, blue
+
+
+def _large_palette() -> list[Colour]:
     base = _palette()
     pairs = [
-        tuple((a + b) // 2 for a, b in zip(base[thing], colour_rgb(colour), strict=True))
+        _mean(base[thing], colour_rgb(colour))
         for thing in range(len(THINGS))
         for colour in range(len(COLOURS))
     ]
     return pairs + base[len(THINGS) :]
+
+
+def _mean(one: Colour, other: Colour) -> Colour:
+    red, green, blue = ((a + b) // 2 for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def _split_of(names: Sequence[str], unseen: Sequence[int]) -> dict[str, list[int]]:

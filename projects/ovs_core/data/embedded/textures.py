@@ -44,8 +44,8 @@ def texture_crop(stuff: int, box: tuple[float, float, float, float],
     levels = texture_levels(stuff)
     span = box[2] - box[0]
     level = next((im for im in reversed(levels) if im.width * span >= width), levels[0])
-    window = tuple(edge * level.width for edge in box)
-    crop = level.resize((width, height), Image.Resampling.BILINEAR, box=window)
+    left, top, right, bottom = (edge * level.width for edge in box)
+    crop = level.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.asarray(crop, np.float32)
 
 

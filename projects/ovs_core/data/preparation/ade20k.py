@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import UserError
@@ -16,9 +17,13 @@ from ..label_rules import convert_labels
 from ..labels import read_label_file
 from ..panoptic_png import color_from_segment_ids
 from ..sources import files_by_key, first_ten
-from .jobs import Job, Summary, convert_folder, run_jobs, write_json
+from .claims import write_annotations
+from .conversion import convert_folder
+from .jobs import Job, run_jobs
+from .summary import Summary, extent
 
 ARCHIVE = "ADEChallengeData2016"
+Segment = dict[str, Any]
 FOLDERS = {"train": "training", "val": "validation"}
 
 
@@ -34,7 +39,9 @@ def prepare_semantic(root: Path, split: str, workers: int | None = None) -> Summ
     )
 
 
-def panoptic_maps(semantic: str, instance: str, exact: bool) -> tuple[np.ndarray, list[dict]]:
+def panoptic_maps(
+    semantic: str, instance: str, exact: bool
+) -> tuple[NDArray[np.uint8], list[Segment]]:
     """Make the panoptic annotation of one picture.
 
     Stuff segments are painted first, things over them; pixels that the semantic map calls a thing
@@ -53,7 +60,7 @@ def panoptic_maps(semantic: str, instance: str, exact: bool) -> tuple[np.ndarray
     labels = convert_labels(read_label_file(semantic), "zero_is_ignore")
     things = set(classes.things)
     ids = np.zeros(labels.shape, np.int32)
-    segments = []
+    segments: list[Segment] = []
     stuff = [int(v) for v in np.unique(labels) if v != 255 and int(v) not in things]
     for category in stuff:
         segments.append(_paint(ids, labels == category, len(segments) + 1, category))
@@ -61,7 +68,7 @@ def panoptic_maps(semantic: str, instance: str, exact: bool) -> tuple[np.ndarray
         segments.append(_paint(ids, mask, len(segments) + 1, category))
     if exact:
         segments = [
-            segment | _extent(ids == segment["id"])
+            segment | extent(ids == segment["id"])
             for segment in segments
             if (ids == segment["id"]).any()
         ]
@@ -70,14 +77,7 @@ def panoptic_maps(semantic: str, instance: str, exact: bool) -> tuple[np.ndarray
 
 def _paint(ids: np.ndarray, mask: np.ndarray, number: int, category: int) -> dict[str, Any]:
     ids[mask] = number
-    return {"id": number, "category_id": category, "iscrowd": 0, **_extent(mask)}
-
-
-def _extent(mask: np.ndarray) -> dict[str, Any]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
-    return {"area": int(mask.sum()), "bbox": box}
+    return {"id": number, "category_id": category, "iscrowd": 0, **extent(mask)}
 
 
 def instance_masks(path: str) -> Iterator[tuple[np.ndarray, int]]:
@@ -131,7 +131,7 @@ def prepare_panoptic(
         {"id": i, "name": c["name"], "isthing": int(c["isthing"]), "color": c["color"]}
         for i, c in enumerate(classes)
     ]
-    write_json(base / f"ade20k_panoptic_{split}.json", content)
+    write_annotations(base / f"ade20k_panoptic_{split}.json", content)
     return summary
 
 
@@ -141,14 +141,14 @@ def prepare_instances(root: Path, split: str) -> int:
 
     base = root / ARCHIVE
     pairs = _pairs(base, split)
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for key, (_, instance) in pairs.items():
         for mask, category in instance_masks(instance):
             encoded = rle.encode(np.asfortranarray(mask))
             encoded["counts"] = encoded["counts"].decode("ascii")
             annotations.append({
                 "id": len(annotations) + 1, "image_id": key, "category_id": category, "iscrowd": 0,
-                "segmentation": encoded, **_extent(mask),
+                "segmentation": encoded, **extent(mask),
             })  # fmt: skip
     names = load_class_list("ade20k_150")
     content = {
@@ -156,7 +156,7 @@ def prepare_instances(root: Path, split: str) -> int:
         "annotations": annotations,
         "categories": [{"id": i, "name": names.names[i]} for i in names.things],
     }
-    write_json(base / f"ade20k_instance_{split}.json", content)
+    write_annotations(base / f"ade20k_instance_{split}.json", content)
     return len(annotations)
 
 
@@ -168,8 +168,7 @@ def _pairs(base: Path, split: str) -> dict[str, tuple[str, str]]:
     if odd:
         raise UserError(
             f"{base}: annotations/{folder} and annotations_instance/{folder} disagree on "
-            f"{len(odd)} "
-            f"files: {first_ten(odd)}"
+            f"{len(odd)} files: {first_ten(odd)}"
         )
     return {key: (semantic[key], instance[key]) for key in semantic}
 

@@ -14,7 +14,8 @@ from ...errors import UserError
 from ...files.pictures import read_picture
 from ..label_rules import convert_labels
 from ..labels import object_ids_from_color
-from .jobs import Job, Summary, run_jobs
+from .jobs import Job, run_jobs
+from .summary import Summary
 
 SHORT_SIDE = 512
 ARCHIVE = "ADE20K_2021_17_01"

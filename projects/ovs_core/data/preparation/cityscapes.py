@@ -12,7 +12,10 @@ from ...words.class_lists import load_class_list
 from ..labels import read_label_file
 from ..panoptic_png import color_from_segment_ids
 from ..sources import files_by_key
-from .jobs import Job, Summary, converted, first_existing, run_jobs, write_json
+from .claims import write_annotations
+from .conversion import converted, first_existing
+from .jobs import Job, run_jobs
+from .summary import Summary, extent
 
 _RULES = ("cityscapes_19",)
 _PER_INSTANCE = 1000  # an instance id is label id * 1000 + number; below that a label id alone
@@ -39,12 +42,9 @@ def panoptic_map(path: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
             continue
         mask = ids == value
         shown[mask] = value
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        top, left = int(rows[0]), int(columns[0])
-        box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
         crowd = int(value < _PER_INSTANCE and index[label] in things)
         segment = {"id": value, "category_id": label, "iscrowd": crowd}
-        segments.append({**segment, "area": int(mask.sum()), "bbox": box})
+        segments.append(segment | extent(mask))
     return color_from_segment_ids(shown), segments
 
 
@@ -72,7 +72,7 @@ def prepare_panoptic(root: Path, split: str, workers: int | None = None) -> Summ
             for c in load_class_list("cityscapes_19").classes
         ],
     }
-    write_json(base / "gtFine" / f"cityscapes_panoptic_{split}.json", content)
+    write_annotations(base / "gtFine" / f"cityscapes_panoptic_{split}.json", content)
     return summary
 
 

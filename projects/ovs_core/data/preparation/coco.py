@@ -11,7 +11,9 @@ from ...words.class_lists import load_class_list
 from ..benchmarks import find_images, load_benchmarks, locate
 from ..panoptic_png import read_panoptic_png
 from ..sources import files_by_key
-from .jobs import Job, Summary, convert_folder, first_existing, run_jobs
+from .conversion import convert_folder, first_existing
+from .jobs import Job, run_jobs
+from .summary import Summary
 
 RAW_STUFF = ("coco-stuff/annotations/{}", "coco/stuffthingmaps/{}", "coco_stuff164k/annotations/{}")
 
@@ -37,7 +39,7 @@ def prepare_stuff(
     keys = list(files_by_key(source.images, source.image_suffix))
     return convert_folder(
         folder,
-        source.labels,
+        source.path_of("labels"),
         rules=("coco_stuff",),
         title=f"{word} labels",
         keys=keys,
@@ -76,13 +78,11 @@ def prepare_panoptic_semantics(root: Path, split: str, workers: int | None = Non
     from ..registration import load_records
 
     benchmark = load_benchmarks()["coco_133_panoptic"]
-    source = locate(benchmark, split, root)[0]
+    target = locate(benchmark, split, root)[0].path_of("labels")
     ignore = load_class_list(benchmark.classes).ignore_label
     jobs = []
     for record in load_records(benchmark, split, benchmark.name, root=root, labels=False):
         path = Path(record["pan_seg_file_name"])
         segments = tuple((s["id"], s["category_id"]) for s in record["segments_info"])
-        jobs.append(
-            Job(source.labels / path.name, semantic_from_panoptic, (str(path), segments, ignore))
-        )
+        jobs.append(Job(target / path.name, semantic_from_panoptic, (str(path), segments, ignore)))
     return run_jobs(jobs, title=f"{split} labels", recipe="coco panoptic to 133", workers=workers)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..benchmarks import load_benchmarks
-from .jobs import Job, Summary, converted, run_jobs
+from .conversion import converted
+from .jobs import Job, run_jobs
+from .summary import Summary
 
 
 def verify(root: Path, split: str, workers: int | None = None) -> Summary:

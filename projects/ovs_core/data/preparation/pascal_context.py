@@ -11,8 +11,10 @@ from scipy.io import loadmat
 
 from ...errors import UserError
 from ..label_rules import convert_labels
-from ..sources import files_by_key, first_ten, read_json, read_listing
-from .jobs import Job, Summary, first_existing, run_jobs
+from ..sources import files_by_key, files_of_keys, read_json, read_listing
+from .conversion import first_existing
+from .jobs import Job, run_jobs
+from .summary import Summary
 
 VOC = "VOCdevkit/VOC2010"
 PUBLISHED = {"train": 4996, "val": 5104}
@@ -119,13 +121,9 @@ def prepare_459(
     folder = raw or first_existing(
         [base / "trainval"], "the folder of .mat files (trainval.tar.gz)"
     )
-    found = files_by_key(folder, (".mat",))
-    keys = _split_of_459(base, split, listing)
-    missing = keys - found.keys()
-    if missing:
-        raise UserError(f"{folder}: no .mat file for {len(missing)} names: {first_ten(missing)}")
+    found = files_of_keys(folder, ".mat", sorted(_split_of_459(base, split, listing)))
     target = base / "annotations_detectron2" / f"pc459_{split}"
-    jobs = [Job(target / f"{key}.tif", label_459, (found[key],)) for key in sorted(keys)]
+    jobs = [Job(target / f"{key}.tif", label_459, (path,)) for key, path in found.items()]
     return run_jobs(jobs, title=f"{split} labels", recipe="context_459", workers=workers)
 
 
@@ -137,8 +135,7 @@ def _in_list(base: Path, split: str, listing: Path | None, named: set[str]) -> s
     path = listing or _default_listing(base, split)
     if listing is None and not path.is_file():
         _logger.warning(
-            "%s: no list of the split (%s); all %d pictures of the phase are used, published are "
-            "%d",
+            "%s: no list of the split (%s); all %d pictures of the phase are used, published: %d",
             split, path, len(named), PUBLISHED[split],
         )  # fmt: skip
         return named

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from ...errors import UserError
 from ..label_rules import convert_labels
-from ..labels import read_label_file
-from ..sources import files_by_key, read_listing
-from .jobs import Job, Summary, first_existing, run_jobs
+from ..sources import files_of_keys, read_listing
+from .conversion import converted, first_existing
+from .jobs import Job, run_jobs
+from .summary import Summary
 
 VOC = "VOCdevkit/VOC2012"
 AUGMENTED, ADDED = 10582, 9118
-_RULES = {"annotations_detectron2": "zero_is_ignore", "annotations_detectron2_bg": "zero_is_20"}
+RULES = {"annotations_detectron2": "zero_is_ignore", "annotations_detectron2_bg": "zero_is_20"}
 
 
 def augmented_lists(base: Path, sbd: Path | None) -> tuple[list[str], list[str]]:
@@ -49,19 +53,22 @@ def check_counts(own: list[str], added: list[str]) -> None:
         )
 
 
-def label_from_sbd(path: str, rule: str) -> np.ndarray:
-    """Read ``GTcls.Segmentation`` of a ``.mat`` file of SBD as class indices, (H, W) uint8."""
+def label_from_sbd(path: str, rules: tuple[str, ...]) -> NDArray[Any]:
+    """Read ``GTcls.Segmentation`` of a ``.mat`` file of SBD as class indices, (H, W) uint8.
+
+    Args:
+        path: the file.
+        rules: rules of ``label_rules.py``.
+
+    Raises:
+        UserError: if it is no such file.
+    """
     try:
         content = loadmat(path, variable_names=["GTcls"], simplify_cells=True)
         raw = np.asarray(content["GTcls"]["Segmentation"], dtype=np.uint8)
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         raise UserError(f"{path}: no label file of SBD ({error})") from error
-    return convert_labels(raw, rule)
-
-
-def label_from_voc(path: str, rule: str) -> np.ndarray:
-    """Read a palette PNG of VOC as class indices, (H, W) uint8."""
-    return convert_labels(read_label_file(path), rule)
+    return convert_labels(raw, *rules)
 
 
 def prepare(
@@ -87,36 +94,27 @@ def prepare(
         The summary.
     """
     base = root / VOC
-    target = "annotations_detectron2_bg" if background else "annotations_detectron2"
-    rule = _RULES[target]
-    make = label_from_voc
-    folder = base / "SegmentationClass"
+    place = "annotations_detectron2_bg" if background else "annotations_detectron2"
+    target, rule, own = base / place / split, RULES[place], base / "SegmentationClass"
     if split == "trainaug":
-        own, added = augmented_lists(base, sbd)
+        keys, added = augmented_lists(base, sbd)
         if not any_count:
-            check_counts(own, added)
-        paths = _paths(folder, own, ".png")
-        jobs = _jobs(base / target / split, paths, label_from_voc, rule)
-        if sbd is None:
-            folder, suffix = base / "SegmentationClassAug", ".png"
-        else:
-            folder, suffix, make = sbd / "cls", ".mat", label_from_sbd
-        jobs += _jobs(base / target / split, _paths(folder, added, suffix), make, rule)
+            check_counts(keys, added)
     else:
-        keys = read_listing(base / "ImageSets" / "Segmentation" / f"{split}.txt")
-        jobs = _jobs(base / target / split, _paths(folder, keys, ".png"), make, rule)
+        keys, added = read_listing(base / "ImageSets" / "Segmentation" / f"{split}.txt"), []
+    jobs = _jobs(target, files_of_keys(own, ".png", keys), converted, rule)
+    if added and sbd is None:
+        paths = files_of_keys(base / "SegmentationClassAug", ".png", added)
+        jobs += _jobs(target, paths, converted, rule)
+    elif added and sbd is not None:
+        jobs += _jobs(target, files_of_keys(sbd / "cls", ".mat", added), label_from_sbd, rule)
     return run_jobs(jobs, title=f"{split} labels", recipe=f"voc {rule}", workers=workers)
 
 
-def _paths(folder: Path, keys: list[str], suffix: str) -> dict[str, str]:
-    found = files_by_key(folder, (suffix,))
-    missing = [key for key in keys if key not in found]
-    if missing:
-        raise UserError(
-            f"{folder}: no {missing[0]}{suffix} ({len(missing)} of {len(keys)} missing)"
-        )
-    return {key: found[key] for key in keys}
-
-
-def _jobs(target: Path, paths: dict[str, str], make, rule: str) -> list[Job]:
-    return [Job(target / f"{key}.png", make, (path, rule)) for key, path in paths.items()]
+def _jobs(
+    target: Path,
+    paths: Mapping[str, str],
+    make: Callable[[str, tuple[str, ...]], NDArray[Any]],
+    rule: str,
+) -> list[Job]:
+    return [Job(target / f"{key}.png", make, (path, (rule,))) for key, path in paths.items()]
