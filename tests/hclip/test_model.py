@@ -89,7 +89,9 @@ def test_one_word_and_no_word(tiny):
 
 def test_windows_must_tile_the_grid(tiny):
     model = tiny.model(decoder=tiny.decoder(window=4)).eval()
-    with pytest.raises(UserError, match="MODEL.CATSEG.WINDOW"):
+    with pytest.raises(
+        UserError, match="cannot be tiled by windows of .* choose a WINDOW or an IMAGE_SIZE"
+    ):
         model([{"image": tiny.batch()[0]["image"]}])
 
 

@@ -9,11 +9,17 @@ from .source import (
     CORE,
     METHODS,
     PROJECTS,
+    Definition,
     expect_none,
     files,
     place,
     tree,
 )
+
+# The methods themselves and the ones that their projects bring along.
+METHOD_NAMES = (*METHODS, "catseg", "zegclip", "fcclip", "maskclip", "sclip", "surgery")
+# Of other code bases' folder trees, whose users' data is read as it lies.
+LAYOUTS = {"catseg", "san", "fcclip", "maftplus", "maft", "mmseg", "raw"}
 
 
 def only_hands_on(node):
@@ -63,6 +69,61 @@ def reads_published(folder):
         for path in files(folder)
         for node in ast.walk(tree(path))
     )
+
+
+def docstrings(module):
+    """The nodes of all docstrings: prose, which may say which paper a formula is from."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | Definition) and ast.get_docstring(node, clean=False):
+            yield node.body[0].value
+
+
+def examples(module):
+    """The nodes of ``EXAMPLES = (...)``: command lines that a person reads in a help.
+
+    They have to name some method, and the tests run them; the code takes nothing from them.
+    """
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXAMPLES":
+            yield from ast.walk(node.value)
+
+
+def without_configs(text):
+    """A sentence less the short names of configs, ``such as hclip/tiny``, that it shows a person.
+
+    A text without blanks is a value that the code works with, and is kept.
+    """
+    return re.sub(rf"({'|'.join(METHODS)})/[\w/]+", "", text) if " " in text else text
+
+
+def words_of_code(path):
+    """Identifiers and strings that the code works with, each with its node."""
+    module = tree(path)
+    left_out = {id(node) for node in [*docstrings(module), *examples(module)]}
+    for node in ast.walk(module):
+        if id(node) in left_out:
+            continue
+        match node:
+            case ast.Constant(value=str(text)):
+                yield text, node
+            case ast.Name(id=text) | ast.Attribute(attr=text) | ast.arg(arg=text):
+                yield text, node
+            case ast.FunctionDef(name=text) | ast.ClassDef(name=text) | ast.alias(name=text):
+                yield text, node
+            case ast.keyword(arg=str(text)):
+                yield text, node
+
+
+def test_the_core_names_no_method():
+    """Letters of a name may be part of no longer word: ``sclip`` is not in ``isclipped``."""
+    pattern = re.compile(rf"(?<![a-z])({'|'.join(METHOD_NAMES)})(?![a-z])", re.I)
+    named = [
+        f"{place(path, node)}: {text[:60]}"
+        for path in files(CORE)
+        for text, node in words_of_code(path)
+        if pattern.search(without_configs(text)) and text not in LAYOUTS
+    ]
+    expect_none(named)
 
 
 def test_models_are_asked_by_their_contract_alone():

@@ -27,7 +27,7 @@ _MESSAGES = 10  # of one kind; the rest is counted
 
 
 @dataclass
-class Report:
+class DatasetReport:
     """What a dataset was found to hold.
 
     Attributes:
@@ -82,7 +82,7 @@ class Report:
         return tabulate(rows, headers=("index", "class", self.unit, "share"))
 
 
-def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -> Report:
+def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -> DatasetReport:
     """Look a registered dataset over.
 
     Args:
@@ -93,7 +93,7 @@ def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -
     Returns:
         The report. Problems are in its ``errors``; nothing is raised for them.
     """
-    report = Report(name)
+    report = DatasetReport(name)
     try:
         records = dataset_dicts([name])
         has_labels = any("sem_seg_file_name" in record for record in records)
@@ -123,7 +123,7 @@ def _names(metadata: Metadata, has_labels: bool) -> list[str]:
     return list(metadata.get("stuff_classes") or metadata.get("thing_classes") or ())
 
 
-def _check_ids(records: list[dict[str, Any]], report: Report) -> None:
+def _check_ids(records: list[dict[str, Any]], report: DatasetReport) -> None:
     repeated = [i for i, n in Counter(r["image_id"] for r in records).items() if n > 1]
     if repeated:
         report.errors.append(f"image ids occur more than once: {first_ten(repeated)}")
@@ -144,7 +144,9 @@ def _histogram(
     return histogram
 
 
-def _facts(report: Report, findings: Sequence[Finding], space: LabelSpace | None) -> dict[str, str]:
+def _facts(
+    report: DatasetReport, findings: Sequence[Finding], space: LabelSpace | None
+) -> dict[str, str]:
     sizes = sorted((found.size for found in findings), key=lambda size: size[0] * size[1])
     (low, narrow), (high, wide) = sizes[0], sizes[-1]
     facts = {
@@ -174,7 +176,7 @@ def _shorten(lines: list[str]) -> list[str]:
     return lines[:_MESSAGES] + ([f"... and {more} more of this kind"] if more > 0 else [])
 
 
-def _check_count(report: Report, metadata: Metadata, count: int) -> None:
+def _check_count(report: DatasetReport, metadata: Metadata, count: int) -> None:
     benchmark = load_benchmarks().get(metadata.get("benchmark", ""))
     published = benchmark.counts.get(metadata.split) if benchmark else None
     if published is not None and published != count:

@@ -47,7 +47,7 @@ def _coco_object() -> np.ndarray:
 
 
 @_rule
-def _coco_object_cliptrase() -> np.ndarray:
+def _coco_object_scored() -> np.ndarray:
     """Index of 171 -> things 0..79, background 80, as CLIPtrase scores it.
 
     Unlabelled pixels and class 80 (banner) count as background; the other stuff is not scored.

@@ -74,7 +74,7 @@ class AggregationSettings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        check_choice("MODEL.CATSEG.ATTENTION", self.attention, ATTENTIONS)
+        check_choice("ATTENTION", self.attention, ATTENTIONS)
         if self.hidden_dim % self.num_heads:
             raise UserError(
                 f"{self.hidden_dim} hidden channels cannot be shared by {self.num_heads} heads"

@@ -175,8 +175,8 @@ class SpatialAggregation(nn.Module):
             window, shift = min(h, w), 0
         if h % window or w % window:
             raise UserError(
-                f"a grid of {h} x {w} cells cannot be tiled by windows of {window}; choose "
-                "MODEL.CATSEG.WINDOW or MODEL.CATSEG.IMAGE_SIZE so that it can"
+                f"a grid of {h} x {w} cells cannot be tiled by windows of {window}; choose a "
+                "WINDOW or an IMAGE_SIZE so that it can"
             )
         guidance = self.guidance_norm(appearance)
         shifts = zip(entries(self.blocks, SwinBlock), (0, shift), strict=True)

@@ -30,7 +30,7 @@ def test_every_rule_gives_a_table(name):
     ("rules", "stored", "expected"),
     [
         (("coco_stuff", "coco_27"), [0, 123, 11, 255], [9, None, 255, 255]),
-        (("coco_object_cliptrase",), [0, 79, 80, 81, 170, 255], [0, 79, 80, 255, 255, 80]),
+        (("coco_object_scored",), [0, 79, 80, 81, 170, 255], [0, 79, 80, 255, 255, 80]),
         (("coco_object",), [0, 79, 80, 255], [1, 80, 0, 0]),
         (("zero_is_ignore", "ignore_is_20"), [0, 1, 20, 255], [20, 0, 19, 20]),
         (("zero_is_ignore", "ignore_is_first"), [0, 1, 59], [0, 1, 59]),

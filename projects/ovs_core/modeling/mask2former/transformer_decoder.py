@@ -32,7 +32,7 @@ class Prediction:
     masks: Tensor
 
 
-class DecoderLayer(nn.Module):
+class MaskedLayer(nn.Module):
     """Masked cross-attention, self-attention and feed-forward network, all post-norm.
 
     Args:
@@ -175,7 +175,7 @@ class MaskedAttentionDecoder(nn.Module):
         self.level_embed = nn.Embedding(3, dim)
         self.input_proj = nn.ModuleList(_fit(input_dim, dim) for _ in range(3))
         self.layers = nn.ModuleList(
-            DecoderLayer(dim, heads=heads, feedforward=feedforward) for _ in range(layers)
+            MaskedLayer(dim, heads=heads, feedforward=feedforward) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim)
         self.mask_embed = mlp(dim, dim, dim, mask_dim)
