@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice
 from ..files.listing import iter_files
 from ..words.class_lists import ClassList, load_class_list
 from .sources import Source
@@ -142,11 +142,8 @@ def candidates(benchmark: Benchmark, split: str) -> list[Layout]:
     """
     layouts = [layout for layout in benchmark.layouts if split in layout.splits]
     preferred = os.environ.get("OVS_DATASETS_LAYOUT", "")
-    if preferred and preferred not in STYLES:
-        raise UserError(
-            f"OVS_DATASETS_LAYOUT={preferred!r} is no known layout.{nearest(preferred, STYLES)} "
-            f"Known: {', '.join(STYLES)}"
-        )
+    if preferred:
+        check_choice("OVS_DATASETS_LAYOUT", preferred, STYLES)
     return sorted(layouts, key=lambda layout: layout.style != preferred)
 
 

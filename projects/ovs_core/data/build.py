@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.registry import Registry
 
-from ..errors import UserError, nearest
+from ..errors import UserError, check_choice, nearest
 from . import registration  # noqa: F401  (fills Detectron2's catalogs)
 from .detection_mapper import DetectionDatasetMapper
 from .embedded import register as embedded_world  # noqa: F401  (likewise)
@@ -33,9 +33,7 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]
     """
     key = "MAPPER" if is_train else "TEST_MAPPER"
     name = cfg.INPUT[key]
-    known = [entry for entry, _ in DATASET_MAPPER_REGISTRY]
-    if name not in known:
-        raise UserError(f"INPUT.{key}: unknown mapper '{name}'.{nearest(name, known)}")
+    check_choice(f"INPUT.{key}", name, [entry for entry, _ in DATASET_MAPPER_REGISTRY])
     _refuse_ignore_value(cfg)
     return DATASET_MAPPER_REGISTRY.get(name)(cfg, is_train)
 

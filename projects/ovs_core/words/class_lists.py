@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, nearest
+from ..errors import check_choice
 
 FOLDER = Path(__file__).resolve().parent / "lists"
 _SHARED = ("splits", "templates", "background_words")
@@ -67,7 +67,7 @@ class ClassList:
         Raises:
             UserError: if no class of any list has the field.
         """
-        _check_field(self.name, field)
+        check_choice(f"field of class list '{self.name}'", field, _known_fields())
         return [entry.get(field, entry["name"]) for entry in self.classes]
 
     def synonyms(self, field: str) -> list[list[str]]:
@@ -76,7 +76,7 @@ class ClassList:
         Raises:
             UserError: if no class of any list has the field.
         """
-        _check_field(self.name, field)
+        check_choice(f"field of class list '{self.name}'", field, _known_fields())
         return [list(entry.get(field, [entry["name"]])) for entry in self.classes]
 
     def ids(self, field: str) -> dict[int, int]:
@@ -107,11 +107,7 @@ def load_class_list(name: str) -> ClassList:
     Raises:
         UserError: for an unknown name.
     """
-    known = class_list_names()
-    if name not in known:
-        raise UserError(
-            f"unknown class list '{name}'.{nearest(name, known)} Known: {', '.join(known)}"
-        )
+    check_choice("class list", name, class_list_names())
     content = _read(name)
     if "base" in content:
         return _derive(name, content)
@@ -170,15 +166,6 @@ def _known_fields() -> list[str]:
     return sorted({field for listed in lists for entry in listed.classes for field in entry})
 
 
-def _check_field(list_name: str, field: str) -> None:
-    known = _known_fields()
-    if field not in known:
-        raise UserError(
-            f"class list '{list_name}' has no field '{field}', nor has any other."
-            f"{nearest(field, known)} Known fields: {', '.join(known)}"
-        )
-
-
 def _derive(name: str, content: Mapping[str, Any]) -> ClassList:
     base = load_class_list(content["base"])
     kept = base.classes[: content.get("keep", len(base))]
@@ -193,10 +180,7 @@ def _derive(name: str, content: Mapping[str, Any]) -> ClassList:
 
 def _shared(file: str, kind: str, name: str) -> list[str]:
     lists = _read(file)
-    if name not in lists:
-        raise UserError(
-            f"unknown {kind} '{name}'.{nearest(name, lists)} Known: {', '.join(sorted(lists))}"
-        )
+    check_choice(kind, name, sorted(lists))
     return list(lists[name])
 
 

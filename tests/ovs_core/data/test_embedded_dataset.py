@@ -138,7 +138,7 @@ def test_two_processes_make_it_once(folder, tmp_path):
 
 
 def test_unknown_split_names_the_nearest():
-    with pytest.raises(UserError, match="no split 'vall'.*'val'"):
+    with pytest.raises(UserError, match="split of the embedded dataset: 'vall' is unknown.*'val'"):
         ensure_embedded_dataset("vall")
 
 

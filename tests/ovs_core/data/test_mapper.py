@@ -238,6 +238,8 @@ def test_label_out_of_range(record, tmp_path):
 
 
 def test_unknown_names():
-    message = "INPUT.MAPPER: unknown mapper.*Did you mean 'SemanticDatasetMapper'"
+    message = (
+        "INPUT.MAPPER: 'SemanticDatasetMaper' is unknown. Did you mean 'SemanticDatasetMapper'"
+    )
     with pytest.raises(UserError, match=message):
         build_mapper(config(INPUT__MAPPER="SemanticDatasetMaper"), is_train=True)

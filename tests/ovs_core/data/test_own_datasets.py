@@ -140,7 +140,7 @@ def test_panoptic_and_instances(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image": "images"}, "unknown key 'image'. Did you mean 'images'"),
+        ({"image": "images"}, "a key: 'image' is unknown. Did you mean 'images'"),
         ({"images": None}, "lacks 'images', the folder of the pictures"),
         ({"names": None}, "lacks 'names'"),
         ({"labels": None}, "lacks 'labels' or 'annotations'"),

@@ -26,7 +26,7 @@ from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
-from ...errors import UserError, nearest
+from ...errors import UserError, check_choice
 from ...files.cache import cache_dir
 from ...files.writing import atomic_folder, write_json
 from .scenes import Scene, render_scene
@@ -86,8 +86,7 @@ def ensure_embedded_dataset(
     Raises:
         UserError: for an unknown split or a cache folder that cannot be written.
     """
-    if split not in SPLITS:
-        raise UserError(f"embedded dataset: no split '{split}'.{nearest(split, SPLITS)}")
+    check_choice("split of the embedded dataset", split, SPLITS)
     folder = embedded_root(split, root)
     spec = spec or SPLITS[split]
     try:

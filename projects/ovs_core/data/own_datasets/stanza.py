@@ -89,10 +89,7 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
     if not isinstance(stanza, Mapping):
         raise UserError(f"{where}: expected keys such as images, labels, names")
     for key in stanza:
-        if key not in KEYS:
-            raise UserError(
-                f"{where}: unknown key '{key}'.{nearest(str(key), KEYS)} Known: {', '.join(KEYS)}"
-            )
+        check_choice(f"{where}: a key", key, KEYS)
     for key in ("images", "names"):
         if key not in stanza:
             raise UserError(f"{where}: lacks '{key}', the {KEYS[key].removesuffix(' (required)')}")
