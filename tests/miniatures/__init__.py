@@ -2,7 +2,7 @@
 
 ``write_all(root)`` lays out the official archives as a person unpacks them, odd cases included;
 ``layouts.write_layout`` lays out what other code bases prepare. File names, modes and JSON
-structure are those of the data sets; nothing here uses the product's own table of paths, so that a
+structure are those of the datasets; nothing here uses the product's own table of paths, so that a
 wrong path there is found.
 
     python -m tests.miniatures FOLDER
@@ -37,6 +37,6 @@ __all__ = ["LAYOUTS", "SOURCES", "write_all", "write_layout"]
 
 
 def write_all(root: Path) -> None:
-    """Write the archives of every data set below ``root``."""
+    """Write the archives of every dataset below ``root``."""
     for write in SOURCES.values():
         write(root)

@@ -1,4 +1,4 @@
-"""Write the miniatures of all data sets into a folder."""
+"""Write the miniatures of all datasets into a folder."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What other code bases have prepared: one picture with its label, per data set and layout."""
+"""What other code bases have prepared: one picture with its label, per dataset and layout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .draw import stripes, write_ids, write_lines, write_picture
 
-# data set -> layout -> (picture, label), both of one validation picture
+# dataset -> layout -> (picture, label), both of one validation picture
 _STUFF_LABEL = "stuffthingmaps_detectron2/val2017/000000000139.png"
 _ADE = "ADEChallengeData2016/{}/validation/ADE_val_00000001.{}"
 _FULL = "ADE20K_2021_17_01/{}_detectron2/validation/ADE_val_00000001.{}"

@@ -1,4 +1,4 @@
-"""Put methods side by side: on your pictures, or on a labelled data set.
+"""Put methods side by side: on your pictures, or on a labelled dataset.
 
 With pictures and --words a sheet is drawn (sheet.png), one row per picture and one column per
 method. Without pictures the methods are evaluated on --dataset, or the test set of their configs:
@@ -41,7 +41,7 @@ def run(args: Namespace) -> int:
     if not args.inputs:
         return _on_dataset(args)
     if args.words is None:
-        raise UserError("pictures need --words; without pictures a labelled data set is used")
+        raise UserError("pictures need --words; without pictures a labelled dataset is used")
     from ..predict.reading import find_files
     from ..predict.side_by_side import compare_pictures
     from ..words.vocabulary import Vocabulary

@@ -1,6 +1,6 @@
 """Say what is installed and found here, what is missing, and the command that mends it.
 
-Missing extras, weights and data sets are no fault; the exit code is 1 only if something that every
+Missing extras, weights and datasets are no fault; the exit code is 1 only if something that every
 use needs is missing or broken.
 """
 

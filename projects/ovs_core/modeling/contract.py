@@ -65,7 +65,7 @@ class OpenVocabularyModel(nn.Module):
         Args:
             words: see ``Vocabulary.parse``.
             unseen: indices of the classes that have no training pixels or boxes.
-            outside: indices of classes of the data set that take no part, neither as seen nor as
+            outside: indices of classes of the dataset that take no part, neither as seen nor as
                 unseen.
 
         Raises:

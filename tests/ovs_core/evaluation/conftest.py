@@ -1,4 +1,4 @@
-"""Small data sets with real label files, registered for the length of a test."""
+"""Small datasets with real label files, registered for the length of a test."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture
 def register(tmp_path):
-    """Write label maps as files and register them; gives the data set's name."""
+    """Write label maps as files and register them; gives the dataset's name."""
     names = []
 
     def make(truths, num_classes, *, ignore_label=255, suffix=".png", **metadata):
@@ -44,7 +44,7 @@ def register(tmp_path):
 
 @pytest.fixture
 def register_panoptic(tmp_path):
-    """Write panoptic PNGs and their JSON and register them; gives the data set's name."""
+    """Write panoptic PNGs and their JSON and register them; gives the dataset's name."""
     names = []
 
     def make(maps, segments, categories):

@@ -23,7 +23,7 @@ def run(task, world, folder, *arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Forked processes see the data sets that the test has registered.
+    # Forked processes see the datasets that the test has registered.
     mp.start_processes(
         worker, (task, world, port, folder, arguments), nprocs=world, start_method="fork"
     )

@@ -30,7 +30,7 @@ def random_map(rng, size, spread):
     blocks = np.kron(small, np.ones((spread, spread), int))[: size[0], : size[1]]
     categories = rng.choice([*THINGS, *STUFF], 6)
     sky = np.flatnonzero(categories == 9)
-    if len(sky):  # one segment per stuff category, as in every data set
+    if len(sky):  # one segment per stuff category, as in every dataset
         blocks = np.where(np.isin(blocks, sky), sky[0], blocks)
     ids = np.where(blocks == 0, 0, blocks * 1000 + 17)
     coded = np.stack([np.where(blocks == 0, 0, categories[blocks]), blocks], -1)

@@ -32,7 +32,7 @@ _RULES = {
 
 @parity_runner("evaluation", "label_conversion")
 def run_label_conversion(case: ParityCase) -> Mapping[str, np.ndarray]:
-    """Convert the raw label maps of each data set."""
+    """Convert the raw label maps of each dataset."""
     raw = case.inputs
     out = {name: convert_labels(raw[name], *rules) for name, rules in _RULES.items()}
     out["ade847_seg_png"] = convert_labels(
