@@ -10,6 +10,8 @@ PYTHON ?= python3
 DETECTRON2 ?= auto
 # A file of exact versions, for the same environment again: tools/constraints.txt
 CONSTRAINTS ?=
+# Whether lint checks types. Libraries change theirs; the suite's fit the newest.
+TYPES ?= yes
 # Processes that share the tests
 JOBS ?= 2
 
@@ -30,11 +32,11 @@ help:
 	@echo "make test     lint and all tests, as in CI"
 	@echo "make test-fast     the tests that take seconds"
 	@echo "make test-minimal  the same in .venv-minimal, on the lowest versions that setup.cfg states"
-	@echo "make lint     lint and format"
+	@echo "make lint     lint, format and types"
 	@echo "make docs     build the site of the documents and the API in build/site"
 	@echo "make constraints   write the versions of .venv to tools/constraints.txt"
 	@echo "make clean    remove .venv, caches and build leftovers; outputs and data stay"
-	@echo "Settings: PYTHON=$(PYTHON)  DETECTRON2=$(DETECTRON2) (auto|git|pypi)  JOBS=$(JOBS)"
+	@echo "Settings: PYTHON=$(PYTHON)  DETECTRON2=$(DETECTRON2) (auto|git|pypi)  JOBS=$(JOBS)  TYPES=$(TYPES) (yes|no)"
 	@echo "          CONSTRAINTS=$(CONSTRAINTS) (tools/constraints.txt: the versions that were tested)"
 
 install: $(STAMP)
@@ -65,6 +67,7 @@ test-minimal:
 lint: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check --quiet .
+	$(if $(filter yes,$(TYPES)),$(BIN)/python -m mypy)
 
 # Warnings are errors: dead links, docstrings that do not fit their functions. (--quiet would hide them.)
 docs: install
