@@ -37,14 +37,16 @@ def test_a_step_gives_all_losses_and_every_trained_tensor_a_gradient(tiny_model,
     [
         (["MODEL.CLIPTEACHER.GLM.ENABLED", "False"], {"loss_global"}),
         (["MODEL.CLIPTEACHER.LOSS.CE", "0."], {"loss_ce"}),
-        (["MODEL.CLIPTEACHER.LOSS.FOCAL", "0.", "MODEL.CLIPTEACHER.LOSS.DICE", "0."],
-         {"loss_focal", "loss_dice"}),
+        (
+            ["MODEL.CLIPTEACHER.LOSS.FOCAL", "0.", "MODEL.CLIPTEACHER.LOSS.DICE", "0."],
+            {"loss_focal", "loss_dice"},
+        ),
         (["MODEL.CLIPTEACHER.LOSS.GENERATE", "0."], {"loss_generate"}),
         (["MODEL.CLIPTEACHER.PLM.ENABLED", "False"], set()),
         (["MODEL.CLIPTEACHER.VLA.TYPE", "mlp"], set()),
         (["MODEL.CLIPTEACHER.VLA.TYPE", "identity", "MODEL.CLIPTEACHER.GLM.POOL", "max"], set()),
     ],
-)  # fmt: skip
+)
 def test_switches_of_the_ablation_tables(tiny_model, samples, options, gone):
     losses = tiny_model(*options).train()(samples())
     assert set(losses) == LOSSES - gone

@@ -38,11 +38,22 @@ SHORT = [
 
 def start(output, *options, launcher=()):
     return subprocess.Popen(
-        [sys.executable, *launcher, str(ROOT / "train_net.py"), "--config-file",
-         str(CONFIGS / "tiny.yaml"), *options, "OUTPUT_DIR", str(output), *SHORT],
+        [
+            sys.executable,
+            *launcher,
+            str(ROOT / "train_net.py"),
+            "--config-file",
+            str(CONFIGS / "tiny.yaml"),
+            *options,
+            "OUTPUT_DIR",
+            str(output),
+            *SHORT,
+        ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process):

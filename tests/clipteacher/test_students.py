@@ -185,8 +185,9 @@ def test_segformer_weights_in_the_forms_of_hub_and_mmsegmentation(build, tmp_pat
     file = tmp_path / "folder" / "model.safetensors"
     hub = {k.removeprefix("segformer."): v for k, v in load_file(file).items()}
     assert any(name.startswith("encoder.block.0.0.attention.self.query") for name in hub)
-    torch.save(mmseg_mit({k: v for k, v in hub.items() if "classifier" not in k}),
-               tmp_path / "mmseg.pth")  # fmt: skip
+    torch.save(
+        mmseg_mit({k: v for k, v in hub.items() if "classifier" not in k}), tmp_path / "mmseg.pth"
+    )
     for path in (tmp_path / "folder", file, tmp_path / "mmseg.pth"):
         loaded = encoder_state(build("segformer_b0", key, str(path)))
         for name, value in encoder_state(original).items():
@@ -201,8 +202,9 @@ def microsoft_swin(timm_state):
     """Names of the authors: downsampling belongs to the stage in front of it."""
 
     def rename(name):
-        moved = re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample",
-                       name)  # fmt: skip
+        moved = re.sub(
+            r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
+        )
         return moved.replace("head.fc.", "head.")
 
     renamed = {rename(name): value for name, value in timm_state.items()}

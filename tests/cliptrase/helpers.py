@@ -1,38 +1,23 @@
-import open_clip
 import torch
 from torch.nn import functional as F
 
 from cliptrase import CLIPtrase
 from cliptrase.regions import RegionRule
 from cliptrase.views import View
-from ovs_core.clip import CLIP
+from tests.miniatures.clips import random_clip
 
 WORDS = "cat, dog, tree, sky, wall"
 
 
 def build_clip(layers=4, seed=0, patch=8):
-    """A small CLIP whose words become tokens by their letters."""
-    torch.manual_seed(seed)
-    model = open_clip.CLIP(
-        embed_dim=24,
-        vision_cfg={"layers": layers, "width": 32, "head_width": 8, "patch_size": patch,
-                    "image_size": 56},
-        text_cfg={"context_length": 12, "vocab_size": 60, "width": 32, "heads": 2, "layers": 1},
-        quick_gelu=True,
-    )  # fmt: skip
-    for name, parameter in model.named_parameters():
-        if "bias" in name:  # zero by default, which would hide mistakes
-            torch.nn.init.normal_(parameter, std=0.1)
-    model.eval().requires_grad_(False)
-    return CLIP(model, tokenize, architecture="tiny", pretrained="random")
-
-
-def tokenize(prompts):
-    rows = torch.zeros(len(prompts), 12, dtype=torch.long)
-    for row, prompt in zip(rows, prompts, strict=True):
-        ids = [58, *(ord(c) % 50 + 1 for c in prompt.replace(" ", "")[-9:]), 59]
-        row[: len(ids)] = torch.tensor(ids)
-    return rows
+    vision = {
+        "layers": layers,
+        "width": 32,
+        "head_width": 8,
+        "patch_size": patch,
+        "image_size": 56,
+    }
+    return random_clip(embed_dim=24, vision=vision, text_layers=1, seed=seed)
 
 
 def build_model(clip=None, words=WORDS, **arguments):

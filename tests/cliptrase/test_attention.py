@@ -36,10 +36,19 @@ def test_correlation_ignores_order_and_rotation_of_heads(streams):
     assert torch.allclose(correlation(q @ rotation, k, v), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "total"), [("softmax_sum", 3.0), ("softmax_mean", 1.0),
-                                             ("csa", 2.0), ("vanilla", 1.0), ("vv", 1.0),
-                                             ("identity", 1.0), ("cos_shared", 1.0),
-                                             ("inner_shared", 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mode", "total"),
+    [
+        ("softmax_sum", 3.0),
+        ("softmax_mean", 1.0),
+        ("csa", 2.0),
+        ("vanilla", 1.0),
+        ("vv", 1.0),
+        ("identity", 1.0),
+        ("cos_shared", 1.0),
+        ("inner_shared", 1.0),
+    ],
+)
 def test_row_sums_of_the_attention(streams, mode, total):
     q, k, _ = streams
     # With equal values for all tokens, the output is the row sum times that value. Streams other
@@ -49,8 +58,16 @@ def test_row_sums_of_the_attention(streams, mode, total):
 
 
 def test_all_modes_are_covered():
-    assert set(MODES) == {"softmax_sum", "softmax_mean", "csa", "vanilla", "vv", "identity",
-                          "cos_shared", "inner_shared"}  # fmt: skip
+    assert set(MODES) == {
+        "softmax_sum",
+        "softmax_mean",
+        "csa",
+        "vanilla",
+        "vv",
+        "identity",
+        "cos_shared",
+        "inner_shared",
+    }
 
 
 @pytest.mark.parametrize("mode", [m for m in MODES if m != "identity"])

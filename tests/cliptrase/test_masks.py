@@ -14,9 +14,16 @@ from cliptrase.voting import RegionScores, majority_vote, mean_logits
 
 @pytest.mark.parametrize(
     ("shape", "side"),
-    [((1, 1, 1), 3), ((2, 3, 5), 7), ((3, 28, 28), 7), ((2, 12, 9), 5), ((1, 20, 31), 9),
-     ((2, 15, 14), 11), ((2, 4, 4), 1)],
-)  # fmt: skip
+    [
+        ((1, 1, 1), 3),
+        ((2, 3, 5), 7),
+        ((3, 28, 28), 7),
+        ((2, 12, 9), 5),
+        ((1, 20, 31), 9),
+        ((2, 15, 14), 11),
+        ((2, 4, 4), 1),
+    ],
+)
 def test_median_equals_scipy(shape, side):
     # Rounded values make ties.
     maps = torch.randn(shape, generator=torch.Generator().manual_seed(0)).round(decimals=1)
@@ -64,8 +71,10 @@ def test_mean_logits_equal_the_mean_of_upsampled_logits(frame):
     logits = torch.randn(7, 4, 6, generator=generator)
     size = (37, 53)
     masks = torch.randint(5, size, generator=generator)
-    rows, columns = (frame.matrix(n, side, axis, like=logits)
-                     for axis, (n, side) in enumerate(zip((4, 6), size, strict=True)))  # fmt: skip
+    rows, columns = (
+        frame.matrix(n, side, axis, like=logits)
+        for axis, (n, side) in enumerate(zip((4, 6), size, strict=True))
+    )
     ours = mean_logits(logits, masks, num_masks=6, rows=rows, columns=columns)
     full = frame.scores(logits, size).full()
     for mask in range(5):

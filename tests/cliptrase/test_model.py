@@ -94,10 +94,9 @@ def baselines(visual):
     return {
         "clip": {"tower": RecoveryTower(visual, TowerRule("vanilla", corr_layer=None))},
         "sclip": {"tower": RecoveryTower(visual, TowerRule("csa", corr_layer=None))},
-        "maskclip": {"tower": MaskClipTower(visual, keys=True),
-                     "scorer": MaskClipScorer(0.1, 0.5)},
+        "maskclip": {"tower": MaskClipTower(visual, keys=True), "scorer": MaskClipScorer(0.1, 0.5)},
         "surgery": {"tower": SurgeryTower(visual), "scorer": SurgeryScorer()},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", ["clip", "sclip", "maskclip", "surgery"])
@@ -148,9 +147,11 @@ def test_released_maskclip_differs_from_the_faithful_one():
 def test_sclips_own_protocol_scores_synonyms_and_thresholds(clip, picture):
     parts = {
         "tower": RecoveryTower(clip.visual, TowerRule("csa", corr_layer=None)),
-        "scorer": CosineScorer(1.0), "regions": None, "view": None,
+        "scorer": CosineScorer(1.0),
+        "regions": None,
+        "view": None,
         "protocol": Slide(56, 28, pad_small=False),
-    }  # fmt: skip
+    }
     words = ["wall|floor|sky", "cat|kitten", "dog"]
     plain = build_model(clip, words=words, sclip=SclipRule(), **parts)
     assert labels(plain, picture).max() <= 2
@@ -203,9 +204,14 @@ def test_dino_masks_fit_the_grid(clip, picture):
 
     torch.manual_seed(0)
     dino = VisionTransformer(
-        img_size=28, patch_size=14, embed_dim=32, depth=1, num_heads=2, num_classes=0,
+        img_size=28,
+        patch_size=14,
+        embed_dim=32,
+        depth=1,
+        num_heads=2,
+        num_classes=0,
         dynamic_img_size=True,
-    )  # fmt: skip
+    )
     source = DinoSource(dino)
     matrix = source.matrix(picture, (7, 10))
     assert matrix.shape == (71, 71)

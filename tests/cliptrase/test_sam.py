@@ -118,14 +118,31 @@ def test_a_tiny_random_transformers_sam_runs(clip, picture):
 
     torch.manual_seed(0)
     config = transformers.SamConfig(
-        vision_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-                       "image_size": 128, "patch_size": 16, "output_channels": 32,
-                       "mlp_dim": 32, "global_attn_indexes": [0], "num_pos_feats": 16},
-        prompt_encoder_config={"hidden_size": 32, "image_size": 128, "patch_size": 16,
-                               "mask_input_channels": 4},
-        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1,
-                             "num_attention_heads": 2, "iou_head_hidden_dim": 32},
-    )  # fmt: skip
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 128,
+            "patch_size": 16,
+            "output_channels": 32,
+            "mlp_dim": 32,
+            "global_attn_indexes": [0],
+            "num_pos_feats": 16,
+        },
+        prompt_encoder_config={
+            "hidden_size": 32,
+            "image_size": 128,
+            "patch_size": 16,
+            "mask_input_channels": 4,
+        },
+        mask_decoder_config={
+            "hidden_size": 32,
+            "mlp_dim": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
+        },
+    )
     model = build_model(clip, sam=SamMasks(TransformersSam(transformers.SamModel(config))))
     output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
     assert output.shape == (140, 200)

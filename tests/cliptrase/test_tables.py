@@ -46,10 +46,15 @@ def test_tables_2_6_and_7_have_published_figures():
 
 @pytest.mark.parametrize(
     ("protocol", "names", "expected"),
-    [("standalone", ("voc_20_val",), True), ("standalone", ("voc_21_cliptrase_val",), False),
-     ("standalone", ("voc_20b_val",), False), ("d2", ("voc_21_val",), True),
-     ("standalone", ("ade20k_150_val",), False), ("standalone", (), False)],
-)  # fmt: skip
+    [
+        ("standalone", ("voc_20_val",), True),
+        ("standalone", ("voc_21_cliptrase_val",), False),
+        ("standalone", ("voc_20b_val",), False),
+        ("d2", ("voc_21_val",), True),
+        ("standalone", ("ade20k_150_val",), False),
+        ("standalone", (), False),
+    ],
+)
 def test_the_cls_product_is_for_voc20(protocol, names, expected):
     cfg = load_cfg(config_dir("cliptrase") / "vitb16.yaml")
     cfg.MODEL.CLIPTRASE.PROTOCOL = protocol

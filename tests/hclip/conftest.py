@@ -1,42 +1,27 @@
 from types import SimpleNamespace
 
-import open_clip
 import pytest
 import torch
 
 from hclip import CATSeg, FinetuneSettings, POPSettings
 from hclip.build import build_parts
-from ovs_core.clip import CLIP
 from ovs_core.modeling.cost_aggregation import AggregationSettings
 from ovs_core.words.label_space import IGNORE
+from tests.miniatures.clips import random_clip
 
 WORDS = ["cat", "dog", "tree", "sky", "wall"]
 
 
 def build_clip(text_layers=2, image_layers=3, seed=0):
-    """A CLIP of towers with different depth and width; words become tokens by their letters."""
-    torch.manual_seed(seed)
-    model = open_clip.CLIP(
-        embed_dim=32,
-        vision_cfg={"layers": image_layers, "width": 48, "head_width": 16, "patch_size": 4,
-                    "image_size": 16},
-        text_cfg={"context_length": 12, "vocab_size": 60, "width": 32, "heads": 2,
-                  "layers": text_layers},
-        quick_gelu=True,
-    )  # fmt: skip
-    for name, parameter in model.named_parameters():
-        if "bias" in name:  # zero by default, which would hide mistakes
-            torch.nn.init.normal_(parameter, std=0.1)
-    model.eval().requires_grad_(False)
-    return CLIP(model, tokenize, architecture="tiny", pretrained="random")
-
-
-def tokenize(prompts):
-    rows = torch.zeros(len(prompts), 12, dtype=torch.long)
-    for row, prompt in zip(rows, prompts, strict=True):
-        ids = [58, *(ord(c) % 50 + 1 for c in prompt.replace(" ", "")[-9:]), 59]
-        row[: len(ids)] = torch.tensor(ids)
-    return rows
+    """A CLIP of towers with different depth and width."""
+    vision = {
+        "layers": image_layers,
+        "width": 48,
+        "head_width": 16,
+        "patch_size": 4,
+        "image_size": 16,
+    }
+    return random_clip(embed_dim=32, vision=vision, text_layers=text_layers, seed=seed)
 
 
 def small_decoder(**changes):

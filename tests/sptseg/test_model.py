@@ -217,8 +217,13 @@ def test_wrong_settings(make, options, message):
 
 
 def test_a_split_that_overlaps_is_refused(make):
-    model = make("vitb16", "MODEL.SPTSEG.SEEN", "['red', 'green', 'blue']",
-                 "MODEL.SPTSEG.UNSEEN", "['blue', 'grey']")  # fmt: skip
+    model = make(
+        "vitb16",
+        "MODEL.SPTSEG.SEEN",
+        "['red', 'green', 'blue']",
+        "MODEL.SPTSEG.UNSEEN",
+        "['blue', 'grey']",
+    )
     with pytest.raises(UserError, match=r"\['blue'\] on both sides"):
         model.train()(batch())
 

@@ -1,5 +1,5 @@
 """Reference vectors of CLIPTeacher and its students."""
 
-from . import parts
+from . import parts, students
 
-__all__ = ["parts"]
+__all__ = ["parts", "students"]
