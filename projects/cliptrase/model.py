@@ -94,7 +94,9 @@ class CLIPtrase(Segmenter):
         """Build the parts of ``MODEL.CLIPTRASE``; see ``build``."""
         return cliptrase_arguments(cfg)
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Segment, see ``Segmenter``; pictures of one size go through the tower together."""
         own_words = any("vocabulary" in one for one in batched_inputs)
         if self.training or self.view is None or own_words:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import UserError, check_choice
 from ovs_core.files.writing import atomic_path
 
 from .pooling import spherical_kmeans
@@ -48,11 +48,7 @@ def make_queries(
     Raises:
         UserError: for too few regions, an unknown projection, or a width above D.
     """
-    if projection not in PROJECTIONS:
-        raise UserError(
-            f"projection '{projection}' is unknown.{nearest(projection, PROJECTIONS)} "
-            f"Known: {', '.join(PROJECTIONS)}"
-        )
+    check_choice("projection", projection, PROJECTIONS)
     if len(features) < queries:
         raise UserError(
             f"{len(features)} regions are too few for {queries} queries; take more pictures"

@@ -6,7 +6,7 @@ Letters: P points, M masks, H x W picture.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from ovs_core.errors import UserError, check_choice
 from ovs_core.load_report import load_weights
 
 from .sam import PointPredictor
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+    from transformers import SamModel
 
 KEY = "MODEL.CLIPTRASE.SAM"
 BACKENDS = ("segment_anything", "transformers")
@@ -37,30 +41,21 @@ def load_predictor(backend: str, model: str, weights: str, device: str) -> Point
     """
     check_choice(f"{KEY}.BACKEND", backend, BACKENDS)
     if backend == "segment_anything":
-        return SegmentAnything(model, weights, device)
-    return TransformersSam(weights, device)
+        return SegmentAnything(_load_published(model, weights), device)
+    return TransformersSam(_load_transformers(weights), device)
 
 
 class SegmentAnything:
     """SAM through the ``segment-anything`` package.
 
     Args:
-        model: name in its registry, or a built ``Sam``.
-        weights: file with its state dict; unused for a built one.
+        model: the SAM.
         device: where it runs.
     """
 
-    def __init__(self, model: Any, weights: str = "", device: str = "cpu") -> None:
-        try:
-            from segment_anything import SamPredictor, sam_model_registry
-        except ImportError as error:
-            raise UserError(f"{KEY} needs the package segment-anything; {INSTALL}") from error
-        if isinstance(model, str):
-            check_choice(f"{KEY}.MODEL", model, sorted(sam_model_registry))
-            tensors = _read_weights(weights)
-            model = sam_model_registry[model]()
-            mend = f"set {KEY}.MODEL to that of the weights"
-            load_weights(model, tensors, source=weights, owner="this SAM", mend=mend)
+    def __init__(self, model: Sam, device: str = "cpu") -> None:
+        from segment_anything import SamPredictor
+
         self._predictor = SamPredictor(model.to(device).eval())
 
     def set_image(self, image: np.ndarray) -> None:
@@ -80,28 +75,13 @@ class TransformersSam:
     """SAM through Hugging Face transformers.
 
     Args:
-        source: local folder or hub id, or a built ``SamModel``.
+        model: the SAM.
         device: where it runs.
     """
 
-    def __init__(self, source: Any, device: str = "cpu") -> None:
-        try:
-            from transformers import SamImageProcessor, SamModel
-        except ImportError as error:
-            raise UserError(
-                f"{KEY}.BACKEND transformers needs that package; pip install transformers"
-            ) from error
-        if isinstance(source, str):
-            if not source:
-                raise UserError(f"{KEY}.WEIGHTS is empty; give a folder or a hub id")
-            try:
-                model = SamModel.from_pretrained(source, use_safetensors=True)
-            except (OSError, ValueError) as error:
-                raise UserError(
-                    f"{KEY}.WEIGHTS: {source} holds no SAM in safetensors ({error})"
-                ) from error
-        else:
-            model = source
+    def __init__(self, model: SamModel, device: str = "cpu") -> None:
+        from transformers import SamImageProcessor
+
         self._model = model.to(device).eval()
         side = model.config.vision_config.image_size
         self._processor = SamImageProcessor(
@@ -138,7 +118,30 @@ class TransformersSam:
         return masks[0][0].numpy(), out.iou_scores.cpu().numpy()[0, 0], small.numpy()[0, 0]
 
 
-def _read_weights(weights: str) -> dict[str, Tensor]:
+def _load_published(name: str, weights: str) -> Sam:
+    try:
+        from segment_anything import sam_model_registry
+    except ImportError as error:
+        raise UserError(f"{KEY} needs the package segment-anything; {INSTALL}") from error
+    check_choice(f"{KEY}.MODEL", name, sorted(sam_model_registry))
     if not weights or not Path(weights).is_file():
         raise UserError(f"{KEY}.WEIGHTS: {weights or 'empty'}; give SAM's published .pth file")
-    return read_weight_file(weights).tensors
+    model = sam_model_registry[name]()
+    tensors, mend = read_weight_file(weights).tensors, f"set {KEY}.MODEL to that of the weights"
+    load_weights(model, tensors, source=weights, owner="this SAM", mend=mend)
+    return model
+
+
+def _load_transformers(source: str) -> SamModel:
+    try:
+        from transformers import SamModel
+    except ImportError as error:
+        raise UserError(
+            f"{KEY}.BACKEND transformers needs that package; pip install transformers"
+        ) from error
+    if not source:
+        raise UserError(f"{KEY}.WEIGHTS is empty; give a folder or a hub id")
+    try:
+        return SamModel.from_pretrained(source, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{KEY}.WEIGHTS: {source} holds no SAM in safetensors ({error})") from error

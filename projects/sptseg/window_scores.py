@@ -5,8 +5,6 @@ Letters: K classes, k of them, h x w mask grid, H x W picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -33,29 +31,18 @@ def seen_biased(maps: Tensor, seen: Tensor, bias: float) -> Tensor:
     return probabilities
 
 
-@dataclass
 class ProbabilityWindows(Scores):
     """Windows whose masks are compared as probabilities, less a constant on seen classes.
 
-    Attributes:
+    Args:
         logits: of the windows.
         seen: (K,) bool.
         bias: taken off the probabilities of seen classes.
     """
 
-    logits: WindowScores
-    seen: Tensor
-    bias: float = 0.0
-
-    @property
-    def num_classes(self) -> int:  # type: ignore[override]  # an attribute that is only read
-        """K."""
-        return self.logits.num_classes
-
-    @property
-    def size(self) -> Size:  # type: ignore[override]  # an attribute that is only read
-        """Final (H, W)."""
-        return self.logits.size
+    def __init__(self, logits: WindowScores, seen: Tensor, bias: float) -> None:
+        self.logits, self.seen, self.bias = logits, seen, bias
+        self.num_classes, self.size = logits.num_classes, logits.size
 
     def classes(self, which: slice) -> Tensor:
         """Average the probabilities of a range of classes over the windows."""

@@ -152,8 +152,8 @@ def test_own_segmenter_of_the_readme(tiny_cfg, tiny_model, samples):
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("STUDENT.NAME", "segfromer_b0", "no student 'segfromer_b0'"),
-        ("STUDENT.NAME", "segnext_x", "there are segnext_t"),
+        ("STUDENT.NAME", "segfromer_b0", "'segfromer_b0' is unknown. Did you mean 'segformer'"),
+        ("STUDENT.NAME", "segnext_x", "'segnext_x' is unknown.*Choices: segnext_t"),
         ("STUDENT.IMPORT", "['no_such_module']", "cannot import 'no_such_module'"),
         ("GLM.POOL", "atention", "Did you mean 'attention'"),
         ("VLA.HEADS", "7", "divide the feature width"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ovs_core.errors import UserError
+from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .backbones import TimmPyramid
@@ -108,6 +108,5 @@ def _upernet(
 
 
 def _check_variant(family: str, variant: str, known: Iterable[str]) -> None:
-    if variant not in known:
-        choices = ", ".join(f"{family}_{name}" for name in known)
-        raise UserError(f"{KEY}.NAME: no '{family}_{variant}'; there are {choices}")
+    names = [f"{family}_{name}" for name in known]
+    check_choice(f"{KEY}.NAME", f"{family}_{variant}", names)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from detectron2.utils.registry import Registry
+from torch import nn
 
-from ovs_core.errors import UserError, nearest
+from ovs_core.errors import check_choice
 
 KEY = "MODEL.CLIPTEACHER.STUDENT"
 
@@ -15,7 +16,7 @@ STUDENT_REGISTRY.__doc__ = """Students by name. An entry is called as ``entry(cf
 and gives a ``Student``; ``segformer_b4`` finds the entry ``segformer`` with the variant ``b4``."""
 
 
-def find_student(name: str) -> tuple[Callable, str]:
+def find_student(name: str) -> tuple[Callable[..., nn.Module], str]:
     """Split a student's name into its registered entry and a variant.
 
     Args:
@@ -29,10 +30,7 @@ def find_student(name: str) -> tuple[Callable, str]:
     """
     known = [entry for entry, _ in STUDENT_REGISTRY]
     family, _, variant = name.rpartition("_")
-    if name in known:
-        return STUDENT_REGISTRY.get(name), ""
-    if family in known:
+    if family in known and name not in known:
         return STUDENT_REGISTRY.get(family), variant
-    raise UserError(
-        f"{KEY}.NAME: no student '{name}'.{nearest(name, known)} Registered: {', '.join(known)}"
-    )
+    check_choice(f"{KEY}.NAME", name, known)
+    return STUDENT_REGISTRY.get(name), ""
