@@ -176,6 +176,8 @@ def test_ground_truth_restriction(clip, picture):
     assert restricted.shape == (70, 100)
     with pytest.raises(UserError, match="GT_RESTRICTED needs 'sem_seg'"):
         labels(model, picture)
+    with pytest.raises(UserError, match="a PROTOCOL that shows the whole picture"):
+        build_model(clip, gt_restricted=True, regions=None, view=None, protocol=Slide(56, 28))
 
 
 def test_external_masks(clip, picture):

@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from cliptrase.figures import write_similarity, write_views
 from cliptrase.surgery import SurgeryScorer, SurgeryTower
+from cliptrase.tower import RecoveryTower, TowerRule
 from cliptrase.tower_views import global_patches, look_into
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError
@@ -22,6 +24,20 @@ def test_all_views_are_written(clip, picture, tmp_path):
     assert report["patch"] == [2, 3]
     assert json.loads((tmp_path / "report.json").read_text())["clusters"] == report["clusters"] > 0
     assert Image.open(tmp_path / "clusters.png").size[0] >= 3 * 100
+
+
+def test_clusters_before_denoising_are_of_the_matrix_that_is_clustered(clip, picture, tmp_path):
+    class Halves:
+        """Says that the left half of the patches belongs together, and the right one."""
+
+        def __call__(self, picture, dense, given):
+            side = torch.arange(dense.grid[0] * dense.grid[1]) % dense.grid[1] < dense.grid[1] // 2
+            return F.pad((side[:, None] == side).float(), (1, 0, 1, 0))
+
+    tower = RecoveryTower(clip.visual, TowerRule(corr_layer=None))
+    model = build_model(clip, tower=tower, mask_source=Halves())
+    report = write_views(model, picture, tmp_path)
+    assert report["clusters_before_denoising"] == report["clusters"] == 2
 
 
 def test_words_of_clip_surgery_have_maps_and_points(clip, picture, tmp_path):
