@@ -2,8 +2,8 @@
 """Time H-CLIP's evaluation forward against a plain one and against its floor, in one run.
 
 Examples:
-  python tools/benchmark_hclip.py --words 150 --threads 1
-  python tools/benchmark_hclip.py --memory --words 847 --config hclip/vitb16_whole
+  python tools/benchmark_hclip.py --words-count 150 --threads 1
+  python tools/benchmark_hclip.py --memory --words-count 847 --method hclip/vitb16_whole
 The whole is the image tower and the decoder on one picture of the model's size; text features are
 kept, as in evaluation. The plain one (tools/hclip_reference.py) mixes DCRC anew in every block and
 aggregates without sharing or fusing anything; both give the same logits, which is checked. The
@@ -16,18 +16,15 @@ labels with those of the decoder without chunks.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from benchmark import smooth_picture, words
 from hclip_reference import reference_logits
 from tabulate import tabulate
 from torch import Tensor
@@ -39,11 +36,13 @@ from hclip import CATSeg
 from hclip.model import ImageFeatures
 from hclip.pop import CodeRelation
 from hclip.rotation import POPAdaptation
+from ovs_core.commands import guarded, options
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
+from ovs_core.reports.benchmark_inputs import numbered_words, smooth_picture
 from ovs_core.reports.subjects import build_as
 
 UNCHUNKED = ("MODEL.CATSEG.CLASS_CHUNK", "0")
@@ -51,23 +50,39 @@ cpu_time = time.process_time
 STAGES = ("bare", "encode", "decode", "whole", "plain")
 
 
-def main() -> None:
-    """Build the model with random weights, time it, print a table, maybe write JSON."""
-    args = _parse()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model = disturbed_model(args.config, args.options)
-    model.set_vocabulary(words(args.words))
+def main() -> int:
+    """Build the model with random weights, time it, print a table, maybe write JSON.
+
+    Returns:
+        0.
+    """
+    parser = options.tool_parser(__doc__)
+    options.add_method(parser)
+    parser.set_defaults(method="hclip/vitb16")
+    parser.add_argument("--words-count", type=options.positive, default=150, help="classes")
+    parser.add_argument("--rounds", type=options.positive, default=5, help="counted rounds")
+    parser.add_argument("--threads", type=options.positive, default=1, help="CPU threads")
+    parser.add_argument("--wall", action="store_true", help="wall time instead of processor time")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    options.add_output(parser)
+    options.add_opts(parser)
+    args = options.read_line(parser)
+    torch.set_num_threads(args.threads)
+    model = disturbed_model(args.method, args.opts)
+    model.set_vocabulary(numbered_words(args.words_count))
     if args.memory:
-        result = measure_memory(model, disturbed_model(args.config, [*args.options, *UNCHUNKED]))
+        result = measure_memory(model, disturbed_model(args.method, [*args.opts, *UNCHUNKED]))
         print(json.dumps(result, indent=2))
-        return
+        return 0
     images = torch.randn(1, 3, model.image_size, model.image_size)
     result = measure(model, images, args.rounds, time.perf_counter if args.wall else cpu_time)
-    result |= {"config": args.config, "words": args.words, "clock": "wall" if args.wall else "cpu"}
+    result |= {
+        "config": args.method, "words": args.words_count, "clock": "wall" if args.wall else "cpu"
+    }  # fmt: skip
     _print(result)
-    if args.json:
-        write_json(args.json, result)
+    if args.output:
+        write_json(args.output, result)
+    return 0
 
 
 def measure_memory(model: CATSeg, unchunked: CATSeg) -> dict[str, object]:
@@ -207,23 +222,5 @@ def _print(result: dict[str, Any]) -> None:
     print(f"largest relative difference of the logits: {result['difference']:.1e}")
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default="hclip/vitb16", help="hclip/vitb16")
-    parser.add_argument("--words", type=int, default=150, help="vocabulary size (150)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (5)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
-    parser.add_argument("--wall", action="store_true", help="wall time instead of processor time")
-    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("options", nargs="*", help="KEY VALUE config overrides")
-    return parser.parse_intermixed_args()
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main))

@@ -18,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import parity as runners
+from ovs_core.commands import guarded
+from ovs_core.commands.options import tool_parser
 from ovs_core.errors import UserError, nearest
 from parity import runner as parity
 
@@ -28,9 +30,7 @@ def main() -> int:
     Returns:
         0 if every array of every file passed, else 1.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("method", help="whose runners to use, for example cliptrase")
     parser.add_argument("paths", nargs="+", type=Path, help=".npz files or folders of them")
     parser.add_argument("--failures", action="store_true", help="show failed rows only")
@@ -72,7 +72,4 @@ def _check(args: argparse.Namespace, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main))

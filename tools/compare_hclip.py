@@ -1,17 +1,9 @@
 #!/usr/bin/env python
-"""Ways to fine-tune CLIP under one decoder on the embedded world: train, evaluate, one table.
-
-Examples:
-  python tools/compare_hclip.py --output output/hclip_comparison
-  python tools/compare_hclip.py --modes freeze,hclip --seeds 0,1,2 SOLVER.MAX_ITER 200
-A method whose final checkpoint is already in the folder is not trained again.
-"""
-
-from __future__ import annotations
+"""`ovsuite tables hclip/tiny`: the same flags, the same work."""
 
 import sys
 
-from ovs_core.reports.table_options import table_tool
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    sys.exit(table_tool("hclip/tiny", __doc__, output="output/hclip_comparison", choose="--modes"))
+    sys.exit(main(["tables", "hclip/tiny", "--output", "output/hclip_comparison", *sys.argv[1:]]))

@@ -1,16 +1,11 @@
 #!/usr/bin/env python
-"""FC-CLIP and MAFT+ on the embedded world: train, evaluate with and without, one table.
-
-Example:
-  python tools/compare_maftplus.py --output output/maftplus_comparison
-A method whose final checkpoint is already in the folder is not trained again.
-"""
-
-from __future__ import annotations
+"""`ovsuite tables maftplus/tiny`: the same flags, the same work."""
 
 import sys
 
-from ovs_core.reports.table_options import table_tool
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    sys.exit(table_tool("maftplus/tiny", __doc__, output="output/maftplus_comparison"))
+    sys.exit(
+        main(["tables", "maftplus/tiny", "--output", "output/maftplus_comparison", *sys.argv[1:]])
+    )

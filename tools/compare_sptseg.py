@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Frozen CLIP, ZegCLIP and SPT-SEG on the embedded world: train both, evaluate all, one table.
-
-Example:
-  python tools/compare_sptseg.py --output output/sptseg_comparison
-A method whose final checkpoint is already in the folder is not trained again.
-"""
-
-from __future__ import annotations
+"""`ovsuite tables sptseg/tiny`: the same flags, the same work."""
 
 import sys
 
-from ovs_core.reports.table_options import table_tool
+from ovs_core.commands import main
 
 if __name__ == "__main__":
-    sys.exit(table_tool("sptseg/tiny", __doc__, output="output/sptseg_comparison"))
+    sys.exit(main(["tables", "sptseg/tiny", "--output", "output/sptseg_comparison", *sys.argv[1:]]))

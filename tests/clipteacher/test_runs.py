@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import benchmark_training
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -24,6 +23,8 @@ from ovs_core.methods.configs import list_configs
 from ovs_core.methods.projects import config_dir
 from ovs_core.modeling.build import build_templates
 from ovs_core.modeling.checkpoint import read_checkpoint
+from ovs_core.reports.benchmark_inputs import training_sample
+from ovs_core.reports.benchmark_training import benchmark_training
 from ovs_core.reports.tables import find_table
 
 ROOT = Path(__file__).parents[2]
@@ -114,13 +115,13 @@ def test_shares_of_a_training_step():
     cfg = load_cfg(CONFIGS / "tiny.yaml", SHORT)
     model = build_model(cfg).train()
     model.set_vocabulary(["cat", "dog", "sky"])
-    batch = [benchmark_training.sample((64, 64), 3, unlabelled=0.5) for _ in range(2)]
+    batch = [training_sample((64, 64), 3, unlabelled=0.5) for _ in range(2)]
     parts = ["teacher.encode", "objective.find_objects"]
     optimizer = build_optimizer(cfg, model)
-    found = benchmark_training.measure(model, optimizer, batch, 1, parts=parts)["parts"]
+    found = benchmark_training(model, optimizer, batch, 1, parts=parts)["parts"]
     assert found.keys() == set(parts) and 0 < sum(found.values()) < 1
     with pytest.raises(UserError, match="the model has no 'techer.encode'"):
-        benchmark_training.measure(model, optimizer, batch, 1, parts=["techer.encode"])
+        benchmark_training(model, optimizer, batch, 1, parts=["techer.encode"])
 
 
 def test_rows_of_the_comparison():

@@ -1,11 +1,11 @@
 """Whole runs through the entry point: configs, training, resume, two processes, pictures."""
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
 from ovs_core.modeling.checkpoint import read_checkpoint
+from sptseg.commands import visualize
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [name.removeprefix("sptseg/") for name in list_configs("sptseg")]
@@ -110,10 +111,8 @@ def test_unseen_classes_alone(train, small_cfg, tmp_path):
 
 @pytest.mark.slow
 def test_pictures(train, world, tmp_path):
-    spec = importlib.util.spec_from_file_location("draw", ROOT / "tools" / "visualize_sptseg.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    written = tool.draw(load_cfg(train.path), tmp_path / "pictures", samples=2)
+    args = Namespace(pictures=[], words=None, samples=2, output=tmp_path / "pictures")
+    written = list(visualize.run(load_cfg(train.path), args))
     names = {path.name for path in written}
     assert names == {"seen_unseen.png", "masks_0.png", "filter_0.png"}
     assert all(Image.open(path).size[0] > 100 for path in written)

@@ -20,7 +20,7 @@ from types import ModuleType
 from .. import __version__
 from ..errors import UserError
 from .offered import OFFERED, add_offered
-from .options import HelpFormatter, examples, read_rest
+from .options import HelpFormatter, examples, read_line
 
 # As typed; the module's name has "_" for "-". The order is that of the help.
 COMMANDS = (
@@ -33,6 +33,8 @@ COMMANDS = (
     "merge",
     "visualize",
     "analyse",
+    "tables",
+    "benchmark",
     "methods",
     "prepare",
     "check-dataset",
@@ -98,12 +100,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         SystemExit: after the help, or for a line that makes no sense.
     """
-    parser = build_parser(argv)
-    args, rest = parser.parse_known_args(argv)
-    read_rest(args, rest, parser.error)
-    if "method" in args and args.method is None:
-        parser.error(f"name the method: ovsuite {args.command} METHOD, or --method METHOD")
-    return args
+    return read_line(build_parser(argv), argv)
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from argparse import REMAINDER, Action, ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,7 @@ def add_device(parser: ArgumentParser, default: str = "auto") -> None:
 
 
 def add_opts(parser: ArgumentParser) -> None:
-    """Add ``--opts``, which ``read_rest`` completes."""
+    """Add ``--opts``, which ``read_line`` completes."""
     parser.add_argument(
         "--opts", nargs=REMAINDER, default=[], metavar="KEY VALUE",
         help="config overrides; last on the line, where --opts itself may be left out",
@@ -147,15 +147,15 @@ def add_pictures(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_samples(parser: ArgumentParser, default: int) -> None:
+def add_samples(parser: ArgumentParser, default: int | None = None) -> None:
     """Add ``--samples``.
 
     Args:
-        parser: of a command that draws.
-        default: how many pictures.
+        parser: of a command that goes through some pictures of a dataset.
+        default: how many; None for all.
     """
     parser.add_argument(
-        "--samples", type=positive, default=default, metavar="N", help="pictures that are drawn"
+        "--samples", type=natural, default=default, metavar="N", help="how many pictures"
     )
 
 
@@ -180,6 +180,13 @@ def add_workers(parser: ArgumentParser) -> None:
     )
 
 
+def natural(text: str) -> int:
+    """Read a whole number from 0."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"'{text}' is no whole number")
+    return int(text)
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
@@ -195,21 +202,26 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def read_rest(args: Namespace, rest: Sequence[str], error: Callable[[str], object]) -> None:
-    """Give the words that no option took their place: ``METHOD`` in front, pairs at the end.
+def read_line(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
+    """Parse a command line; ``METHOD`` may stand in front and pairs at the end.
 
     Args:
-        args: what was parsed, completed in place.
-        rest: the words left over, in their order.
-        error: reports a line that makes no sense, and does not return.
+        parser: of the command or script.
+        argv: arguments; default those of the process.
+
+    Raises:
+        SystemExit: after the help, or for a line that makes no sense.
     """
-    words = list(rest)
+    args, words = parser.parse_known_args(argv)
     if "method" in args and args.method is None and words and not words[0].startswith("-"):
         args.method = words.pop(0)
     if "opts" in args and words and _KEY.fullmatch(words[0]):
         args.opts, words = [*words, *args.opts], [w for w in words if w.startswith("--")]
     if words:
-        error(f"unrecognized arguments: {' '.join(words)}")
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if "method" in args and args.method is None:
+        parser.error("name the method: METHOD in front, or --method METHOD")
+    return args
 
 
 def find_config_of(args: Namespace) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from ..errors import UserError
 from . import options
 from .offered import run_offer
 
@@ -25,4 +26,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Draw, and print the files as they are written."""
+    if args.samples < 1:
+        raise UserError("--samples 0: nothing would be drawn; give 1 at least")
     return run_offer("visualize", args)

@@ -40,7 +40,7 @@ def test_a_method_that_offers_nothing(capsys):
     assert main(["merge", "hclipp", "--output", "x"]) == 1
     assert "Did you mean 'hclip" in capsys.readouterr().err
     assert main(["analyse"]) == 2
-    assert "name the method: ovsuite analyse METHOD" in capsys.readouterr().err
+    assert "name the method: METHOD in front" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [None, *OFFERED])

@@ -12,7 +12,7 @@ from ovs_core.commands.offered import OFFERED, load_offer, offering
 
 OFFERS = [(name, project) for name in OFFERED for project in offering(name)]
 QUICK = ("segment", "methods", "doctor", "prepare")
-SLOW = ("check-dataset", "compare", "evaluate", "train")
+SLOW = ("check-dataset", "compare", "evaluate", "train", "tables", "benchmark")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])

@@ -77,7 +77,7 @@ def test_one_grammar():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["evaluate"], "name the method: ovsuite evaluate METHOD"),
+        (["evaluate"], "name the method: METHOD in front"),
         (["evaluate", "hclip/tiny", "what"], "unrecognized arguments: what"),
         (["evaluate", "hclip/tiny", "--nope", "3"], "unrecognized arguments: --nope 3"),
         (["evaluate", "hclip/tiny", "SEED", "3", "--nope"], "unrecognized arguments: --nope"),

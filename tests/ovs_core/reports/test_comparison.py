@@ -1,18 +1,17 @@
 """Training and measuring rows by one runner, with a stand-in for training and evaluation."""
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ovs_core.commands import main
 from ovs_core.engine import train_once as training
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.reports import comparison
 from ovs_core.reports.comparison import Outcome, format_table, run_table, show_result
-from ovs_core.reports.table_options import add_table_options, table_tool
 from ovs_core.reports.tables import Row, Table
 
 FROZEN = Row("frozen", "cliptrase/tiny")
@@ -141,21 +140,14 @@ def test_columns_can_be_chosen():
     assert cells(table)[0] == ["method", "PQ", "mIoU"]
 
 
-def test_seeds_are_numbers():
-    parser = argparse.ArgumentParser()
-    add_table_options(parser, "output/here")
-    assert parser.parse_args(["--seeds", "0,1"]).seeds == (0, 1)
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--seeds", "one"])
-
-
-def test_a_tool_chooses_rows_by_its_own_flag(runs, tmp_path, capsys):
-    def tool(*argv):
-        return table_tool("clipteacher/tiny", "text", output="o", choose="--tables", argv=argv)
-
-    given = ("--tables", "4", "--output", str(tmp_path), "SOLVER.MAX_ITER", "3", "--samples", "0")
-    assert tool(*given) == 0
-    assert [name for name, *_ in runs.trained] == ["glm__max", "glm__mean", "clipteacher"]
+def test_the_command_chooses_rows_by_group(runs, tmp_path, capsys):
+    line = ["tables", "clipteacher/tiny", "--output", str(tmp_path), "--samples", "0"]
+    assert main([*line, "--only", "4", "--seeds", "5", "SOLVER.MAX_ITER", "3"]) == 0
+    names = [name for name, *_ in runs.trained]
+    assert names == ["glm__max__seed_5", "glm__mean__seed_5", "clipteacher__seed_5"]
+    assert {steps for _, steps, _ in runs.trained} == {3}
     assert "frozen CLIP" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="error: --tables: '6' is unknown.*Choices: 3, 4, 5"):
-        tool("--tables", "6")
+    assert main([*line, "--tables", "6"]) == 1  # as a script spelled it
+    assert "'6' is unknown" in capsys.readouterr().err
+    assert main([*line, "--seeds", "one"]) == 2
+    assert "is no list of numbers such as 0,1,2" in capsys.readouterr().err

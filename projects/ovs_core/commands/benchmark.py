@@ -1,0 +1,167 @@
+"""Time a method against the bare forward of the network it stands on, in one run.
+
+--of picture: one picture, stage by stage. --of folder: `ovsuite segment` on a folder against the
+model alone. --of training: a training step. Random weights of the real shapes are used, unless a
+CLIP is named by KEY VALUE pairs (MODEL.CLIP.PRETRAINED ViT-B-16.pt) or carried by the suite.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from . import options
+
+SUMMARY = "time a method against the network it stands on"
+EXAMPLES = (
+    "ovsuite benchmark cliptrase/tiny --size 96x128 --words-count 20 --repeats 1 --threads 1",
+    "ovsuite benchmark sptseg/tiny --of training --size 128x128 --repeats 1 --output step.json",
+    "ovsuite benchmark cliptrase/tiny_clip --of folder --size 96x128 --samples 2 --repeats 1",
+)
+TEMPLATE = "['a photo of a {}.']"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    options.add_model(parser)
+    parser.add_argument(
+        "--of", choices=("picture", "folder", "training"), default="picture", help="what is timed"
+    )
+    options.add_size(parser, "512x683")
+    parser.add_argument(
+        "--words-count", type=options.positive, default=150, metavar="N", help="classes"
+    )
+    parser.add_argument(
+        "--repeats", type=options.positive, default=5, metavar="N", help="counted rounds"
+    )
+    parser.add_argument(
+        "--threads", type=options.positive, metavar="N", help="CPU threads; else torch's default"
+    )
+    options.add_output(parser)
+    parser.add_argument(
+        "--labels", type=options.size, metavar="HxW", help="picture: label map; else as --size"
+    )
+    options.add_samples(parser, 20)
+    parser.add_argument(
+        "--batch", type=options.positive, default=1, metavar="N", help="training: pictures a step"
+    )
+    parser.add_argument(
+        "--unlabelled", type=float, default=0.0, help="training: share of pixels without a label"
+    )
+    parser.add_argument(
+        "--parts", type=lambda text: text.split(","), default=[], metavar="A,B",
+        help="training: methods of the model whose shares are wanted",
+    )  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    """Time, print, and maybe write JSON."""
+    import torch
+
+    from ..files.writing import write_json
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    args.opts = [*_light(args), *args.opts]
+    result = {"picture": _picture, "folder": _folder, "training": _training}[args.of](args)
+    result |= {"config": args.method, "words": args.words_count, "size": list(args.size),
+               "threads": torch.get_num_threads()}  # fmt: skip
+    if args.output:
+        write_json(args.output, result)
+        print(f"written to {args.output}")
+    return 0
+
+
+def _light(args: Namespace) -> list[str]:
+    """Overrides that need no download and encode each word once; a person's own come after."""
+    from ..clip.architectures import EMBEDDED
+
+    pairs = ["MODEL.OVS.TEMPLATES", TEMPLATE]
+    if options.load_config_of(args).MODEL.CLIP.ARCHITECTURE not in EMBEDDED:
+        pairs += ["MODEL.CLIP.PRETRAINED", "random"]
+    if args.of == "training" and not args.weights:
+        pairs += ["MODEL.WEIGHTS", ""]  # such as a backbone of ImageNet
+    return pairs
+
+
+def _picture(args: Namespace) -> dict[str, Any]:
+    from tabulate import tabulate
+
+    from ..modeling.segmenter import Segmenter
+    from ..reports.benchmark import STAGES, benchmark
+    from ..reports.benchmark_inputs import numbered_words, smooth_picture
+    from ..reports.subjects import build_as
+
+    # A base with abstract methods: what is built is one of its subclasses.
+    model = build_as(options.load_config_of(args), Segmenter)  # type: ignore[type-abstract]
+    model.set_vocabulary(numbered_words(args.words_count))
+    picture = smooth_picture(*args.size)
+    result = benchmark(model, picture, args.labels or args.size, repeats=args.repeats)
+    rows = [
+        (stage, f"{1000 * result['seconds'][stage]:.1f}", "{:.1f} .. {:.1f}".format(
+            *(1000 * s for s in result["spread"][stage])),
+            f"{1000 * result['cpu_seconds'][stage]:.1f}")
+        for stage in STAGES
+    ]  # fmt: skip
+    print(f"{result['method']} on {result['architecture']}, {result['device']}, "
+          f"{result['threads']} threads, {result['words']} words")  # fmt: skip
+    print(tabulate(rows, headers=("stage", "median ms", "min .. max", "processor ms")))
+    low, high = result["ratio_spread"]
+    print(f"ratio to bare: {result['ratio_to_bare_clip']:.3f} ({low:.3f} .. {high:.3f}); "
+          f"of processor time: {result['ratio_cpu']:.3f}")  # fmt: skip
+    print(f"text embeddings, first use: {result['text_seconds']:.2f} s; "
+          f"peak memory of a picture: {result['peak_memory_mib']:.0f} MiB")  # fmt: skip
+    return result
+
+
+def _folder(args: Namespace) -> dict[str, Any]:
+    from tabulate import tabulate
+
+    from ..predict.predictor import Predictor
+    from ..reports.benchmark_folder import benchmark_folder
+    from ..reports.benchmark_inputs import numbered_words
+
+    predictor = Predictor.from_config(
+        args.method, weights=args.weights, device=args.device, options=args.opts
+    )
+    words = numbered_words(args.words_count)
+    result = benchmark_folder(
+        predictor, words, args.size, pictures=args.samples, repeats=args.repeats
+    )
+    rows = [
+        (clock, *(f"{1000 * s:.1f}" for s in seconds), f"{result['ratio'][clock]:.3f}")
+        for clock, seconds in result["seconds"].items()
+    ]
+    print(f"{args.method}, {args.samples} pictures of {'{} x {}'.format(*args.size)}, "
+          f"{args.words_count} words, ms per picture")  # fmt: skip
+    print(tabulate(rows, headers=("clock", "bare model", "ovsuite segment", "ratio")))
+    print(f"drawing one result of this size with all words: {1000 * result['drawing']:.0f} ms")
+    return result
+
+
+def _training(args: Namespace) -> dict[str, Any]:
+    from ..engine.optimizer import build_optimizer
+    from ..modeling.segmenter import Segmenter
+    from ..reports.benchmark_inputs import numbered_words, training_sample
+    from ..reports.benchmark_training import benchmark_training
+    from ..reports.subjects import build_as
+
+    cfg = options.load_config_of(args)
+    # As above, an abstract base.
+    model = build_as(cfg, Segmenter)  # type: ignore[type-abstract]
+    model.train()
+    model.set_vocabulary(numbered_words(args.words_count))
+    model.text_features()  # computed once per training run
+    batch = [
+        training_sample(args.size, args.words_count, args.unlabelled) for _ in range(args.batch)
+    ]
+    optimizer = build_optimizer(cfg, model)
+    result = benchmark_training(model, optimizer, batch, args.repeats, parts=args.parts)
+    for name in ("bare", "step", "ratio"):
+        print(f"{name:<6} wall {result[f'{name}_wall']:.3f}  cpu {result[f'{name}_cpu']:.3f}")
+    for part, share in result["parts"].items():
+        print(f"{100 * share:.1f} % of the step's processor time: {part}")
+    print(f"peak memory of a step {result['peak_mib']:.0f} MiB, "
+          f"of the process {result['peak_process_mib']:.0f} MiB")  # fmt: skip
+    return result | {"batch": args.batch, "unlabelled": args.unlabelled}

@@ -1,0 +1,52 @@
+"""Words, pictures and training samples of any size, for timing without a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..words.class_lists import load_class_list
+from ..words.label_space import IGNORE
+from ..words.vocabulary import Vocabulary
+
+SQUARE = 64  # pixels of a region's side
+
+
+def numbered_words(count: int) -> Vocabulary:
+    """Take the first ``count`` ADE20K-847 names, then numbered ones."""
+    names = list(load_class_list("ade20k_847").names)
+    names += [f"thing number {i}" for i in range(len(names), count)]
+    return Vocabulary.from_names(names[:count])
+
+
+def smooth_picture(height: int, width: int) -> Tensor:
+    """Make a picture with regions, so that clustering methods find something to cluster.
+
+    Returns:
+        (3, H, W) float32 RGB in 0..255.
+    """
+    seeds = torch.rand(1, 3, max(2, height // SQUARE), max(2, width // SQUARE)) * 255
+    picture = torch.nn.functional.interpolate(seeds, size=(height, width), mode="nearest")[0]
+    return (picture + 8 * torch.randn(3, height, width)).clamp(0, 255)
+
+
+def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0) -> dict[str, Any]:
+    """Make a picture with labels of at most eight classes in squares.
+
+    Args:
+        size: (H, W).
+        classes: number of classes.
+        unlabelled: share of the squares that have no label.
+
+    Returns:
+        ``image`` (3, H, W) uint8 and ``sem_seg`` (H, W), as a training mapper gives them.
+    """
+    height, width = size
+    few = torch.randperm(classes)[:8]
+    squares = few[torch.randint(0, len(few), (height // SQUARE + 1, width // SQUARE + 1))]
+    squares[torch.rand(squares.shape) < unlabelled] = IGNORE
+    labels = squares.repeat_interleave(SQUARE, 0).repeat_interleave(SQUARE, 1)[:height, :width]
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return {"image": image, "sem_seg": labels.contiguous()}
