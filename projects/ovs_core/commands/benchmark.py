@@ -93,8 +93,7 @@ def _picture(args: Namespace) -> dict[str, Any]:
     from ..reports.benchmark_inputs import numbered_words, smooth_picture
     from ..reports.subjects import build_as
 
-    # A base with abstract methods: what is built is one of its subclasses.
-    model = build_as(options.load_config_of(args), Segmenter)  # type: ignore[type-abstract]
+    model = build_as(options.load_config_of(args), Segmenter)
     model.set_vocabulary(numbered_words(args.words_count))
     picture = smooth_picture(*args.size)
     result = benchmark(model, picture, args.labels or args.size, repeats=args.repeats)
@@ -148,8 +147,7 @@ def _training(args: Namespace) -> dict[str, Any]:
     from ..reports.subjects import build_as
 
     cfg = options.load_config_of(args)
-    # As above, an abstract base.
-    model = build_as(cfg, Segmenter)  # type: ignore[type-abstract]
+    model = build_as(cfg, Segmenter)
     model.train()
     model.set_vocabulary(numbered_words(args.words_count))
     model.text_features()  # computed once per training run

@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def benchmark_folder(
         rounds = [
             (
                 _clocked(lambda: _bare(predictor, vocabulary, paths)),
-                _clocked(lambda r=r: _whole(predictor, vocabulary, paths, folder / f"out{r}")),
+                _clocked(partial(_whole, predictor, vocabulary, paths, folder / f"out{r}")),
             )
             for r in range(repeats)
         ]

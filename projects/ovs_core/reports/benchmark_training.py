@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from statistics import median
 from typing import Any
@@ -23,7 +23,7 @@ from .benchmark import peak_memory
 def benchmark_training(
     model: Segmenter,
     optimizer: torch.optim.Optimizer,
-    batch: list[Mapping[str, Any]],
+    batch: list[dict[str, Any]],
     repeats: int,
     *,
     parts: Sequence[str] = (),

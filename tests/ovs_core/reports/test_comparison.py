@@ -1,5 +1,6 @@
 """Training and measuring rows by one runner, with a stand-in for training and evaluation."""
 
+import argparse
 import json
 from pathlib import Path
 
