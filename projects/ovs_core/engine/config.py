@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..data.config import add_data_config
 from ..data.own_datasets import register_yaml_datasets
 from ..errors import UserError, nearest
 from ..methods.projects import import_projects
+from .config_files import read_config
 
 
 def add_ovs_config(cfg: CfgNode) -> None:
@@ -99,7 +99,8 @@ def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
     cfg = get_ovs_cfg()
     if not Path(path).is_file():
         raise UserError(f"{path}: no such config file; projects/*/configs holds those of the suite")
-    _merge(cfg, lambda: cfg.merge_from_file(str(path)), str(path))
+    stated = read_config(path)
+    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(stated)), str(path))
     if len(options) % 2:
         raise UserError(f"options must be KEY VALUE pairs, but {options[-1]!r} has no value")
     _merge(cfg, lambda: cfg.merge_from_list(list(options)), "command line")
@@ -142,10 +143,6 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
             raise UserError(f"{source}: {_one_line(error)}") from error
         key = unknown.group(1)
         raise UserError(f"{source}: unknown key '{key}'.{nearest_key(cfg, key)}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not valid YAML ({_one_line(error)})") from error
-    except OSError as error:
-        raise UserError(f"{source}: cannot read its _BASE_ ({_one_line(error)})") from error
 
 
 def nearest_key(cfg: CfgNode, key: str) -> str:
