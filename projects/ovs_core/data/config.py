@@ -4,6 +4,34 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ..methods.ranges import above, at_least, between, declare_ranges, list_of, texts
+
+declare_ranges(
+    "INPUT",
+    MIN_SIZE_TRAIN=list_of(at_least(1), least=1),
+    MAX_SIZE_TRAIN=at_least(1),
+    MIN_SIZE_TEST=at_least(0),
+    MAX_SIZE_TEST=at_least(1),
+    SIZE_DIVISIBILITY=at_least(1, also=(-1,)),
+    IMAGE_SIZE=at_least(1),
+    MIN_SCALE=above(0),
+    MAX_SCALE=above(0),
+)
+declare_ranges(
+    "INPUT.CROP", SINGLE_CATEGORY_MAX_AREA=between(0, 1), SIZE=list_of(above(0), least=2, most=2)
+)
+declare_ranges(
+    "INPUT.MMSEG",
+    CROP=at_least(1),
+    SCALE=list_of(at_least(1), least=2, most=2),
+    RATIO=list_of(above(0), least=2, most=2),
+    MAX_CLASS_SHARE=between(0, 1),
+    FLIP=between(0, 1),
+    SHORT_SIDE=at_least(0),
+)
+declare_ranges("DATASETS", YAML=texts(), TRAIN=texts(), TEST=texts())
+declare_ranges("DATALOADER", NUM_WORKERS=at_least(0))
+
 
 def add_data_config(cfg: CfgNode) -> None:
     """Add the keys of the data part to Detectron2's defaults, in place."""

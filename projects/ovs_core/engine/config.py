@@ -13,7 +13,56 @@ from ..data.config import add_data_config
 from ..data.own_datasets import register_yaml_datasets
 from ..errors import UserError, nearest
 from ..methods.projects import import_projects
+from ..methods.ranges import (
+    above,
+    at_least,
+    check_ranges,
+    declare_ranges,
+    from_up_to,
+    list_of,
+    texts,
+)
 from .config_files import read_config
+
+declare_ranges("", SEED=at_least(-1))
+declare_ranges("TEST", EVAL_PERIOD=at_least(0))
+declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1))
+declare_ranges(
+    "MODEL.OVS.PROTOCOL",
+    SIZE=list_of(at_least(1), least=2, most=2, or_none=True),
+    DIVISOR=at_least(1),
+    WINDOW=at_least(1),
+    STRIDE=at_least(1),
+    BATCH=at_least(1),
+    SCALES=list_of(above(0), least=1),
+)
+declare_ranges(
+    "SOLVER",
+    IMS_PER_BATCH=at_least(1),
+    REFERENCE_WORLD_SIZE=at_least(0),
+    MAX_ITER=at_least(1),
+    BASE_LR=at_least(0),
+    MOMENTUM=from_up_to(0, 1),
+    WEIGHT_DECAY=at_least(0),
+    WARMUP_ITERS=at_least(0),
+    WARMUP_FACTOR=at_least(0),
+    GAMMA=above(0),
+    STEPS=list_of(at_least(0)),
+    CHECKPOINT_PERIOD=at_least(1),
+    BETAS=list_of(from_up_to(0, 1), least=2, most=2),
+    PARAM_MULTIPLIERS=list_of(),
+    POLY_POWER=above(0),
+    POLY_MIN_LR=at_least(0),
+    ACCUMULATE=at_least(1),
+)
+declare_ranges("SOLVER.CLIP_GRADIENTS", CLIP_VALUE=above(0), NORM_TYPE=above(0))
+
+
+# What yacs and Detectron2 say of a value that does not fit.
+_UNKNOWN = re.compile(r"Non-existent (?:config )?key: ([\w.]+)")
+_OTHER_TYPE = re.compile(
+    r"Type mismatch \(<class '([\w.]+)'> vs\. <class '([\w.]+)'>\).* for config key: ([\w.]+)", re.S
+)
 
 
 def add_ovs_config(cfg: CfgNode) -> None:
@@ -104,6 +153,7 @@ def load_cfg(path: str | Path, options: Sequence[str] = ()) -> CfgNode:
     if len(options) % 2:
         raise UserError(f"options must be KEY VALUE pairs, but {options[-1]!r} has no value")
     _merge(cfg, lambda: cfg.merge_from_list(list(options)), "command line")
+    check_ranges(dict(dotted_keys(cfg)), str(path))
     settle_device(cfg)
     cfg.CONFIG_FILE = str(path)
     register_yaml_datasets(*cfg.DATASETS.YAML)
@@ -138,11 +188,29 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
     try:
         merge()
     except (KeyError, ValueError, AssertionError) as error:
-        unknown = re.search(r"Non-existent (?:config )?key: ([\w.]+)", str(error))
-        if unknown is None:
-            raise UserError(f"{source}: {_one_line(error)}") from error
-        key = unknown.group(1)
-        raise UserError(f"{source}: unknown key '{key}'.{nearest_key(cfg, key)}") from error
+        if unknown := _UNKNOWN.search(str(error)):
+            key = unknown.group(1)
+            raise UserError(f"{source}: unknown key '{key}'.{nearest_key(cfg, key)}") from error
+        if other := _OTHER_TYPE.search(str(error)):
+            wanted, got, key = other.groups()
+            raise UserError(
+                f"{source}: {key} holds {_kind(got)} where {_kind(wanted)} is expected"
+            ) from error
+        raise UserError(f"{source}: {_one_line(error)}") from error
+
+
+def _kind(type_name: str) -> str:
+    """A type as a person calls it; its name comes as yacs prints it."""
+    kinds = {
+        "CfgNode": "a group of keys",
+        "str": "a text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "True or False",
+        "NoneType": "nothing",
+    }
+    name = type_name.rsplit(".", 1)[-1]
+    return kinds.get(name, f"a {name}")
 
 
 def nearest_key(cfg: CfgNode, key: str) -> str:

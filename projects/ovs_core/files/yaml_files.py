@@ -15,8 +15,25 @@ MOST_VALUES = 100_000  # after aliases are written out, so that a small file can
 MOST_LEVELS = 50
 
 
+_PLAIN = [f"tag:yaml.org,2002:{kind}" for kind in "null bool int float str seq map".split()]
+_TIME = "tag:yaml.org,2002:timestamp"
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses keys that stand twice or are no text."""
+    """Knows numbers, texts, lists and maps only; refuses keys that stand twice or are no text.
+
+    A date without quotes is the text that a person wrote.
+    """
+
+    yaml_constructors = {  # noqa: RUF012  (PyYAML's own way to say what a loader knows)
+        tag: build
+        for tag, build in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in _PLAIN
+    }
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in known if tag != _TIME]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Read a mapping whose keys are checked; see ``yaml.SafeLoader``."""
@@ -31,7 +48,8 @@ class _PlainLoader(yaml.SafeLoader):
             if key.value in seen:
                 raise UserError(f"{place}: the key '{key.value}' stands twice; remove one of them")
             seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
