@@ -4,6 +4,49 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import (
+    above,
+    any_number,
+    at_least,
+    between,
+    declare_ranges,
+    from_up_to,
+    list_of,
+    texts,
+)
+
+declare_ranges("MODEL.CLIPTEACHER.CLIP", CACHE_MIB=at_least(0))
+declare_ranges(
+    "MODEL.CLIPTEACHER.STUDENT",
+    DROP_PATH=from_up_to(0, 1),
+    DROPOUT=from_up_to(0, 1),
+    HEAD_WIDTH=at_least(0),
+    IMPORT=texts(),
+)
+declare_ranges("MODEL.CLIPTEACHER.GLM", TAU=above(0), BANK_SIZE=at_least(1))
+declare_ranges(
+    "MODEL.CLIPTEACHER.PLM",
+    WINDOWS=list_of(at_least(1), least=1),
+    ITERS=at_least(1),
+    FUSE_THRESH=between(-1, 1),
+)
+declare_ranges(
+    "MODEL.CLIPTEACHER.VLA",
+    LAYERS=at_least(1),
+    HEADS=at_least(1),
+    FFN=at_least(1),
+    DROPOUT=from_up_to(0, 1),
+)
+declare_ranges(
+    "MODEL.CLIPTEACHER.LOSS",
+    GLOBAL=at_least(0),
+    CE=at_least(0),
+    FOCAL=at_least(0),
+    DICE=at_least(0),
+    GENERATE=at_least(0),
+)
+declare_ranges("MODEL.CLIPTEACHER.TEST", GAMMA=any_number())
+
 
 def add_clipteacher_config(cfg: CfgNode) -> None:
     """Add ``MODEL.CLIPTEACHER``. The teacher itself is ``MODEL.CLIP``.

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import above, any_number, at_least, between, declare_ranges, list_of
+
+declare_ranges("MODEL.CLIPTRASE", IMAGE_SIZE=at_least(1), LOGIT_SCALE=at_least(0))
+declare_ranges("MODEL.CLIPTRASE.SCR", LAYER=any_number())
+declare_ranges("MODEL.CLIPTRASE.CORR", LAYER=any_number())
+declare_ranges("MODEL.CLIPTRASE.CLUSTER", EPS=above(0), MIN_SAMPLES=at_least(1))
+declare_ranges("MODEL.CLIPTRASE.MASK", UP=at_least(1), MEDIAN=at_least(1))
+declare_ranges("MODEL.CLIPTRASE.D2", SIZE_DIVISIBILITY=at_least(1), CLIP_RESOLUTION=above(0))
+declare_ranges("MODEL.CLIPTRASE.SAM", MAX_POINTS=at_least(0))
+declare_ranges("MODEL.CLIPTRASE.MASKCLIP", PD_THRESH=between(0, 1), KS_THRESH=between(0, 1))
+declare_ranges(
+    "MODEL.CLIPTRASE.SCLIP",
+    SCALE=above(0),
+    PROB_THD=between(0, 1),
+    AREA_THD=between(-1, 1),
+    PAMR_STEPS=at_least(0),
+    PAMR_DILATIONS=list_of(at_least(1), least=1),
+)
+declare_ranges("MODEL.CLIPTRASE.SURGERY", DEPTH=at_least(0))
+
 
 def add_cliptrase_config(cfg: CfgNode) -> None:
     """Add ``MODEL.CLIPTRASE`` with the defaults of the published tables at 224 pixels.

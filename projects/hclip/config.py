@@ -4,7 +4,41 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import any_number, at_least, declare_ranges, list_of, one_of
+
 from .detection.config import add_detection_config
+
+_PAIR = list_of(at_least(1), least=2, most=2)
+declare_ranges(
+    "MODEL.CATSEG",
+    IMAGE_SIZE=at_least(1),
+    SIZE_DIVISOR=at_least(1),
+    GUIDANCE_LAYERS=list_of(at_least(0), least=2, most=2),
+    HIDDEN_DIM=at_least(1),
+    NUM_LAYERS=at_least(1),
+    NUM_HEADS=at_least(1),
+    WINDOW=at_least(1),
+    POOLING_TRAIN=_PAIR,
+    POOLING_TEST=_PAIR,
+    PAD_LEN=at_least(0),
+    TEXT_GUIDANCE_DIM=at_least(0),
+    APPEARANCE_GUIDANCE_DIM=at_least(0),
+    DECODER_DIMS=_PAIR,
+    GUIDANCE_DIMS=_PAIR,
+    GUIDANCE_PROJ_DIMS=_PAIR,
+    CLASS_CHUNK=at_least(0),
+)
+declare_ranges(
+    "MODEL.CATSEG.PEFT",
+    LORA_RANK=at_least(1),
+    ADAPTER_WIDTH=at_least(1),
+    PROMPT_LENGTH=at_least(1),
+    PROMPT_DEPTH=at_least(0),
+    LST_WIDTHS=_PAIR,
+)
+declare_ranges(
+    "MODEL.HCLIP", BLOCK_SIZE=at_least(1), ALPHA_INIT=any_number(), CAYLEY_SIGN=one_of(-1, 1)
+)
 
 
 def add_hclip_config(cfg: CfgNode) -> None:

@@ -4,6 +4,44 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import at_least, between, declare_ranges
+
+declare_ranges(
+    "MODEL.FC_CLIP",
+    GEOMETRIC_ENSEMBLE_ALPHA=between(0, 1),
+    GEOMETRIC_ENSEMBLE_BETA=between(0, 1),
+)
+declare_ranges(
+    "MODEL.MAFTPLUS", RC_WEIGHT=at_least(0), MASK_AWARE_WEIGHT=at_least(0), CDT_HEADS=at_least(1)
+)
+declare_ranges(
+    "MODEL.SEM_SEG_HEAD",
+    CONVS_DIM=at_least(1),
+    MASK_DIM=at_least(1),
+    TRANSFORMER_ENC_LAYERS=at_least(0),
+    TRANSFORMER_ENC_FEEDFORWARD=at_least(1),
+)
+declare_ranges(
+    "MODEL.MASK_FORMER",
+    NUM_OBJECT_QUERIES=at_least(1),
+    HIDDEN_DIM=at_least(1),
+    NHEADS=at_least(1),
+    DIM_FEEDFORWARD=at_least(1),
+    DEC_LAYERS=at_least(1),
+    CLASS_WEIGHT=at_least(0),
+    MASK_WEIGHT=at_least(0),
+    DICE_WEIGHT=at_least(0),
+    NO_OBJECT_WEIGHT=at_least(0),
+    TRAIN_NUM_POINTS=at_least(1),
+    OVERSAMPLE_RATIO=at_least(1),
+    IMPORTANCE_SAMPLE_RATIO=between(0, 1),
+)
+declare_ranges(
+    "MODEL.MASK_FORMER.TEST",
+    OBJECT_MASK_THRESHOLD=between(0, 1),
+    OVERLAP_THRESHOLD=between(0, 1),
+)
+
 
 def add_maftplus_config(cfg: CfgNode) -> None:
     """Add the keys of both methods to the suite's defaults, in place.

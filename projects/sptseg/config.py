@@ -4,6 +4,42 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import (
+    above,
+    at_least,
+    between,
+    declare_ranges,
+    from_up_to,
+    list_of,
+    texts,
+)
+
+declare_ranges(
+    "MODEL.SPTSEG", SEEN=texts(), UNSEEN=texts(), SEEN_BIAS=between(0, 1), CROP=at_least(1)
+)
+declare_ranges(
+    "MODEL.SPTSEG.PROMPTS", TOKENS=at_least(0), DEPTH=at_least(0), DROPOUT=from_up_to(0, 1)
+)
+declare_ranges("MODEL.SPTSEG.SPECTRAL", LAYERS=list_of(at_least(0)), INIT_STD=at_least(0))
+declare_ranges(
+    "MODEL.SPTSEG.DECODER",
+    LAYERS=at_least(1),
+    HEADS=at_least(1),
+    FEEDFORWARD=above(0),
+    DROPOUT=from_up_to(0, 1),
+    ATTENTION_DROPOUT=from_up_to(0, 1),
+)
+declare_ranges("MODEL.SPTSEG.HILO", WINDOW=at_least(1), HEADS=at_least(1), ALPHA=between(0, 1))
+declare_ranges(
+    "MODEL.SPTSEG.LOSS",
+    FOCAL=at_least(0),
+    DICE=at_least(0),
+    SSIM=at_least(0),
+    FOCAL_ALPHA=between(0, 1),
+    FOCAL_GAMMA=at_least(0),
+    ACCURACY_PERIOD=at_least(0),
+)
+
 
 def add_sptseg_config(cfg: CfgNode) -> None:
     """Add ``MODEL.SPTSEG`` with SPT-SEG's defaults; ZegCLIP's differ in four keys (Base-ZegCLIP).

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from ovs_core.methods.ranges import above, at_least, between, declare_ranges, list_of
+
+declare_ranges(
+    "MODEL.HCLIP_DET",
+    TAPS=list_of(at_least(0), least=1),
+    TEMPERATURE=above(0),
+    BACKGROUND_WEIGHT=at_least(0),
+)
+declare_ranges(
+    "MODEL.HCLIP_DET.FUSION",
+    TEMPERATURE=above(0),
+    BASE_WEIGHT=between(0, 1),
+    NOVEL_WEIGHT=between(0, 1),
+)
+
 
 def add_detection_config(cfg: CfgNode) -> None:
     """Add ``MODEL.HCLIP_DET``, in place.

@@ -50,6 +50,8 @@ class Range:
     def __str__(self) -> str:
         """In words, for messages and the reference of keys."""
         parts = []
+        if self.low == self.high:
+            return " or ".join(f"{value:g}" for value in (self.low, *self.also))
         if self.low > -math.inf:
             parts.append(f"{'above' if self.without_low else 'at least'} {self.low:g}")
         if self.high < math.inf:
@@ -125,6 +127,11 @@ def from_up_to(low: float, high: float) -> Range:
 def any_number() -> Range:
     """Every finite number."""
     return Range()
+
+
+def one_of(*values: float) -> Range:
+    """A few single numbers."""
+    return Range(low=values[0], high=values[0], also=values[1:])
 
 
 def list_of(
