@@ -25,9 +25,8 @@ FORBIDDEN = {
 
 def name_of(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
-        inner = name_of(node.value)
-        return f"{inner}.{node.attr}" if inner else node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+        return f"{name_of(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "(...)"
 
 
 def faults(tree: ast.AST) -> list[str]:
