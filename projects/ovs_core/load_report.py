@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -156,5 +157,21 @@ def load_weights(
     logger.info("%s: %s", source, report.summary(limit=None))
     if not (report.complete if enough is None else report.share >= enough):
         raise report.refusal(source, owner, mend)
+    everything = needed if known is None else {**needed, **known}
+    for name in report.used:
+        _check_values(name, tensors[name], everything[name], source)
     module.load_state_dict({name: tensors[name] for name in report.used}, strict=False)
     return report
+
+
+def _check_values(name: str, tensor: Tensor, place: Tensor, source: str | Path) -> None:
+    """Refuse values that no training gives, which would spoil every result without a word."""
+    if not place.is_floating_point():
+        return
+    fault = ""
+    if not tensor.is_floating_point():
+        fault = f"holds {str(tensor.dtype).removeprefix('torch.')} values where floats belong"
+    elif not bool(torch.isfinite(tensor).all()):
+        fault = "holds NaN or infinite values"
+    if fault:
+        raise UserError(f"{source}: {name} {fault}; the file is damaged or of a broken training")

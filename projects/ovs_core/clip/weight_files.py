@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..load_report import find_tensors
 from .torchscript_archive import is_torchscript_archive, read_torchscript_tensors
 
+_MOST_EXPANSION = 4  # code inside TorchScript archives is packed, the weights are not
 # Scalars that OpenAI's archives keep beside the weights.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -53,6 +54,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
         raise UserError(f"{path}: no such weight file; check MODEL.CLIP.PRETRAINED")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    _check_archive(path)
     with _errors_of(path):
         is_archive = is_torchscript_archive(path)
         tensors = read_torchscript_tensors(path) if is_archive else {}
@@ -68,9 +70,28 @@ def read_torch_file(path: Path) -> object:
     Raises:
         UserError: if the file is truncated, of another kind, or would have to run code.
     """
+    _check_archive(path)
     with _errors_of(path):
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Hold what a zip archive states of its parts against what they are, before any is used.
+
+    PyTorch writes a checksum for every part and does not look at it when it reads.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with _errors_of(path), zipfile.ZipFile(path) as archive:
+        stated = sum(part.file_size for part in archive.infolist())
+        if stated > _MOST_EXPANSION * path.stat().st_size:
+            raise UserError(
+                f"{path}: refused, {path.stat().st_size / 2**20:.1f} MiB would unpack to "
+                f"{stated / 2**20:.0f} MiB; weights are stored unpacked"
+            )
+        if damaged := archive.testzip():
+            raise UserError(f"{path}: damaged, '{damaged}' is not what was written; fetch it again")
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """What a checkpoint holds and how a model takes it: own ones strictly, published ones renamed.
 
 A file is a dict that ``torch.load(weights_only=True)`` reads: ``format`` (``"ovsuite"``),
-``architecture`` (meta-architecture), ``clip`` (identity), ``model`` (name -> tensor), and in
-checkpoints of a run also ``trainer`` and ``scheduler`` states and ``iteration``. It holds what was
-trained, and the CLIP too if that came with a checkpoint and could not be found again otherwise.
+``architecture`` (meta-architecture), ``clip`` (identity), ``model`` (name -> tensor), ``digests``
+(of each tensor), and in checkpoints of a run also ``trainer`` and ``scheduler`` states and
+``iteration``. It holds what was trained, and the CLIP too if that came with a checkpoint and could
+not be found again otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip import CARRIED, CLIP
+from ..clip.identity import fingerprint
 from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
 from ..load_report import LoadReport, find_tensors, load_weights
@@ -55,6 +57,7 @@ def checkpoint_content(model: OpenVocabularyModel) -> dict[str, Any]:
         "architecture": type(model).__name__,
         "clip": model.clip.identity.record(),
         "model": tensors,
+        "digests": {name: fingerprint({name: tensor}) for name, tensor in tensors.items()},
     }
 
 
@@ -76,6 +79,7 @@ def load_checkpoint(
     """
     if data.get("format") != FORMAT:
         return load_published(model, data, path)
+    _check_parts(data, path)
     architecture = type(model).__name__
     if data["architecture"] != architecture:
         raise UserError(
@@ -91,6 +95,20 @@ def load_checkpoint(
         owner="this config",
         mend="use the config that it was trained with",
     )
+
+
+def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a checkpoint of the suite that lacks a part, or whose tensors are not as written.
+
+    Checkpoints of version 0.1 have no digests.
+    """
+    kinds = {"architecture": str, "clip": Mapping, "model": Mapping}
+    for part, kind in kinds.items():
+        if not isinstance(data.get(part), kind):
+            raise UserError(f"{path}: its part '{part}' is missing or damaged; use another file")
+    for name, stated in data.get("digests", {}).items():
+        if name not in data["model"] or fingerprint({name: data["model"][name]}) != stated:
+            raise UserError(f"{path}: {name} is not what was written; the file is damaged")
 
 
 def load_trained(
