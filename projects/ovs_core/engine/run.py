@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from ..errors import UserError
+from ..files.locks import hold_folder
 from ..methods.configs import find_config
 from ..modeling.contract import OpenVocabularyModel
 from .checkpoint import OVSCheckpointer
@@ -41,13 +43,15 @@ def run(
     if cfg.SEED < 0:
         cfg.SEED = comm.shared_random_seed()
     cfg.freeze()
-    open_run_folder(cfg, resume=resume, eval_only=eval_only)
-    seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
-    if eval_only:
-        return evaluate(cfg, resume=resume)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    return trainer.train()
+    purpose = "an evaluation" if eval_only else "a training"
+    with hold_folder(cfg.OUTPUT_DIR, purpose) if comm.is_main_process() else nullcontext():
+        open_run_folder(cfg, resume=resume, eval_only=eval_only)
+        seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
+        if eval_only:
+            return evaluate(cfg, resume=resume)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        return trainer.train()
 
 
 def evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
