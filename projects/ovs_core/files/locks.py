@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import UserError
+from .writing import check_output_dir
 
 LOCK, HOLDER = ".ovsuite.lock", ".ovsuite.holder.json"
 
@@ -36,9 +37,8 @@ def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
         UserError: if another process holds it (its host, number and purpose are named), or if it
             cannot be written.
     """
-    folder = Path(folder)
+    folder = check_output_dir(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
@@ -47,7 +47,7 @@ def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{folder}: cannot be locked ({error.strerror}); choose a folder that can be written"
+            f"{folder}: cannot be locked ({error.strerror}); choose a folder on another disk"
         ) from error
     try:
         (folder / HOLDER).write_text(json.dumps(_myself(purpose)), encoding="utf-8")

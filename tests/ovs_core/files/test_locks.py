@@ -79,6 +79,6 @@ def test_of_many_that_start_at_once_one_runs(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be locked"):
+    with pytest.raises(UserError, match="cannot write into"):
         with hold_folder(tmp_path / "x", "a training"):
             pass
