@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import UserError
-from .writing import check_output_dir
+from .writing import check_output_dir, write_json
 
 LOCK, HOLDER = ".ovsuite.lock", ".ovsuite.holder.json"
 
@@ -50,7 +50,7 @@ def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
             f"{folder}: cannot be locked ({error.strerror}); choose a folder on another disk"
         ) from error
     try:
-        (folder / HOLDER).write_text(json.dumps(_myself(purpose)), encoding="utf-8")
+        write_json(folder / HOLDER, _myself(purpose))
         yield folder
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
