@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.jitter import large_scale_jitter
-from ovs_core.data.mapper import SemanticDatasetMapper
+from ovs_core.data.mapper import SemanticDatasetMapper, channels_first
 from ovs_core.data.panoptic_png import (
     color_from_segment_ids,
     read_panoptic_png,
@@ -110,7 +110,7 @@ class MaskPanopticMapper(SemanticDatasetMapper):
         )
         mapped = {k: v for k, v in record.items() if k not in ("annotations", "segments_info")}
         mapped["height"], mapped["width"] = image.shape[:2]
-        mapped["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        mapped["image"] = channels_first(inputs.image)
         mapped["instances"] = segments([s["category_id"] for s in kept], torch.from_numpy(masks))
         return mapped
 
