@@ -27,15 +27,15 @@ BRIEFLY := awk '/(Downloading|Using cached) .*\(([0-9][0-9]+\.[0-9]+ MB|[0-9.]+ 
 	/^Installing collected/ { print "  unpacking"; fflush() }'
 
 help:
-	@echo "make install  create .venv and install the suite and Detectron2 (does nothing when up to date)"
-	@echo "make demo     segment the embedded world: a table of figures and pictures"
-	@echo "make test     lint and all tests, as in CI"
+	@echo "make install       create .venv and install the suite and Detectron2 (nothing when up to date)"
+	@echo "make demo          segment the embedded world: a table of figures and pictures"
+	@echo "make test          lint and all tests, as in CI"
 	@echo "make test-fast     the tests that take seconds"
 	@echo "make test-minimal  the same in .venv-minimal, on the lowest versions that setup.cfg states"
-	@echo "make lint     lint, format and types"
-	@echo "make docs     build the site of the documents and the API in build/site"
+	@echo "make lint          lint, format and types"
+	@echo "make docs          build the site of the documents and the API in build/site"
 	@echo "make constraints   write the versions of .venv to tools/constraints.txt"
-	@echo "make clean    remove .venv, caches and build leftovers; outputs and data stay"
+	@echo "make clean         remove the environments, caches and build leftovers; outputs and data stay"
 	@echo "Settings: PYTHON=$(PYTHON)  DETECTRON2=$(DETECTRON2) (auto|git|pypi)  JOBS=$(JOBS)  TYPES=$(TYPES) (yes|no)"
 	@echo "          CONSTRAINTS=$(CONSTRAINTS) (tools/constraints.txt: the versions that were tested)"
 
