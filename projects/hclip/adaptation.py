@@ -65,7 +65,7 @@ class Frozen(Adaptation):
     trains_text = False
 
 
-def fold(adaptation: Adaptation, clip: CLIP) -> None:
+def fold_into_clip(adaptation: Adaptation, clip: CLIP) -> None:
     """Write adapted weights into the CLIP for good; afterwards it is a plain open_clip model.
 
     Args:

@@ -10,7 +10,7 @@ from ovs_core.clip.architectures import model_config
 from ovs_core.errors import UserError
 from ovs_core.files.writing import atomic_path
 
-from .adaptation import fold
+from .adaptation import fold_into_clip
 from .model import CATSeg
 
 
@@ -30,7 +30,7 @@ def merge(model: CATSeg, path: Path) -> None:
             folded.
     """
     check_target(path)
-    fold(model.adaptation, model.clip)
+    fold_into_clip(model.adaptation, model.clip)
     state = {n: t.detach().cpu().contiguous() for n, t in model.clip.model.state_dict().items()}
     quick = bool(model_config(model.clip.architecture).get("quick_gelu", False))
     metadata = {

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from torch.nn import functional as F
 
 from hclip import FinetuneSettings
-from hclip.adaptation import fold
+from hclip.adaptation import fold_into_clip
 from hclip.detection.backbone import AdaptedBackbone, BlockPyramid
 from hclip.detection.build import build_encoder
 from hclip.detection.encoder import DENSE
@@ -82,7 +82,7 @@ def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mo
     assert encoder.clip.identity.text_fingerprint != model.clip.identity.text_fingerprint
     if not model.adaptation.foldable:
         return
-    fold(model.adaptation, model.clip)  # what ovsuite merge writes
+    fold_into_clip(model.adaptation, model.clip)  # what ovsuite merge writes
     merged = build_encoder(model.clip, FREEZE, taps=(0, 1, 2, 2))(images)
     torch.testing.assert_close(merged.dense, given.dense, atol=1e-4, rtol=1e-4)
     for a, b in zip(merged.taps, given.taps, strict=True):

@@ -48,13 +48,13 @@ def run(
         open_run_folder(cfg, resume=resume, eval_only=eval_only)
         seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
         if eval_only:
-            return evaluate(cfg, resume=resume)
+            return _evaluate(cfg, resume=resume)
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=resume)
         return trainer.train()
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
+def _evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
     """Evaluate a model on ``DATASETS.TEST``.
 
     Args:
