@@ -92,7 +92,7 @@ def collect(
     return pictures
 
 
-def evaluate(
+def evaluate_clusters(
     pictures: Sequence[Picture], num_classes: int, *, clusters: int = 0, seed: int = 0
 ) -> tuple[SemSegFigures, np.ndarray]:
     """Cluster the regions of a dataset, match clusters to classes, and score.

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cliptrase.pooling import mask_average_pool, masks_on_grid, spherical_kmeans
 from cliptrase.query_init import make_queries, save_queries
-from cliptrase.unsupervised import collect, evaluate, match_clusters
+from cliptrase.unsupervised import collect, evaluate_clusters, match_clusters
 from ovs_core.errors import UserError
 from ovs_core.words.label_space import IGNORE
 from tests.cliptrase.helpers import blocky_picture, build_model
@@ -69,11 +69,11 @@ def test_unsupervised_scoring_end_to_end(clip):
         truth[:2] = IGNORE
         samples.append(({"image": picture}, truth))
     pictures = collect(model, samples, num_classes=2)
-    figures, matched = evaluate(pictures, 2)
+    figures, matched = evaluate_clusters(pictures, 2)
     assert sorted(matched.tolist()) == [0, 1]
     assert 0 < figures.miou <= 100
     with pytest.raises(UserError, match="too few for 500 clusters"):
-        evaluate(pictures, 2, clusters=500)
+        evaluate_clusters(pictures, 2, clusters=500)
 
 
 @pytest.mark.parametrize("projection", ["pca", "orthogonal"])

@@ -23,7 +23,7 @@ from ovs_core.words.label_space import label_space
 
 from ..model import CLIPtrase
 from ..query_init import PROJECTIONS, make_queries, save_queries
-from ..unsupervised import collect, evaluate
+from ..unsupervised import collect, evaluate_clusters
 
 EXAMPLES = (
     "ovsuite analyse cliptrase/tiny --samples 20",
@@ -71,7 +71,7 @@ def run(cfg: CfgNode, args: Namespace) -> Iterator[str]:
         save_queries(queries, args.output)
         yield f"query_embed {tuple(queries.shape)} from {len(features)} regions: {args.output}"
         return
-    figures, _ = evaluate(pictures, classes, seed=args.seed)
+    figures, _ = evaluate_clusters(pictures, classes, seed=args.seed)
     yield "class-free: k-means over pooled region features, clusters matched to classes (Hungarian)"
     yield f"{dataset}, {len(pictures)} pictures: mIoU {figures.miou:.2f}, pACC {figures.pacc:.2f}"
 
