@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import defaultdict
 
 import pytest
 
@@ -13,17 +12,12 @@ from .source import (
     Definition,
     expect_none,
     files,
-    is_public,
     place,
-    room,
     tree,
 )
 
 # The methods themselves and the ones that their projects bring along.
 METHOD_NAMES = (*METHODS, "catseg", "zegclip", "fcclip", "maskclip", "sclip", "surgery")
-# What every command is asked for.
-COMMAND = {"add_arguments", "parents", "run"}
-TEMPLATE = {"config.py", "build.py", "model.py", "published.py"}
 # Of other code bases' folder trees, whose users' data is read as it lies.
 LAYOUTS = {"catseg", "san", "fcclip", "maftplus", "maft", "mmseg", "raw"}
 
@@ -142,26 +136,3 @@ def test_models_are_asked_by_their_contract_alone():
                 if probing and re.search(r"model|segmenter", ast.unparse(node.args[0])):
                     asked.append(f"{place(path, node)}: {ast.unparse(node)}")
     expect_none(asked)
-
-
-def definitions_by_name():
-    """Public name -> rooms that define it and the names of the files that do."""
-    homes = defaultdict(set)
-    for path in files():
-        for node in tree(path).body:
-            if isinstance(node, Definition) and is_public(node.name) and node.name not in COMMAND:
-                homes[node.name].add((room(path), path.name))
-    return homes
-
-
-def test_a_public_name_means_one_thing():
-    """Two definitions of one name in different rooms are two things that a reader mixes up.
-
-    Methods that follow one template may call the same part of it the same.
-    """
-    expect_none(
-        f"{name}: {', '.join(sorted(rooms))}"
-        for name, homes in definitions_by_name().items()
-        if len(rooms := {home for home, _ in homes}) > 1
-        and not (rooms <= set(METHODS) and {file for _, file in homes} <= TEMPLATE)
-    )
