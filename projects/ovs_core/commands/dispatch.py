@@ -36,6 +36,7 @@ COMMANDS = (
     "tables",
     "benchmark",
     "methods",
+    "new-method",
     "prepare",
     "check-dataset",
     "doctor",
