@@ -82,7 +82,7 @@ def parse(words, monkeypatch):
         return parse_script(script, rest, monkeypatch)
     assert words[0] in PLAIN, f"unknown program {words[0]!r}"
     if words[0] == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M)
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
         assert words[1] in targets, f"make has no {words[1]}"
     return None
 
