@@ -23,4 +23,6 @@ def run(args: Namespace) -> int:
     for path in write_new_method(args.name):
         print(path)
     print(f"try it: ovsuite train --config-file {args.name}/tiny SOLVER.MAX_ITER 4")
+    print("before you send it: rows for its configs in MODEL_ZOO.md, and in the export table of")
+    print("GETTING_STARTED.md; tests/documents asks for them")
     return 0
