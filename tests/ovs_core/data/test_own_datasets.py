@@ -169,8 +169,8 @@ def test_wrong_stanzas(folder, changes, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "cannot read the dataset file"),
-        ("- a", "expected dataset names"),
+        ("a: [", "not valid YAML"),
+        ("- a", "holds a list where a map"),
         ("a: 3", "expected keys such as images"),
     ],
 )
@@ -179,7 +179,7 @@ def test_wrong_files(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         register_yaml_datasets(path)
-    with pytest.raises(UserError, match=r"none\.yaml: cannot read"):
+    with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
         register_yaml_datasets(tmp_path / "none.yaml")
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...errors import UserError, check_choice, nearest
 from ...files.pictures import SUFFIXES
+from ...files.yaml_files import read_yaml
 from ...words.class_lists import class_list_names, load_class_list, voc_color
 from ...words.vocabulary import Vocabulary
 from ..label_rules import rule_names
@@ -64,14 +63,10 @@ def read_yaml_datasets(path: Path) -> list[OwnDataset]:
     Raises:
         UserError: as ``register_yaml_datasets``.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot read the dataset file ({reason})") from error
-    if not isinstance(content, dict) or not content:
+    content = read_yaml(path)
+    if not content:
         raise UserError(f"{path}: expected dataset names with their keys below them")
-    return [parse_stanza(str(name), stanza, path) for name, stanza in content.items()]
+    return [parse_stanza(name, stanza, path) for name, stanza in content.items()]
 
 
 def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
