@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 
 from ovs_core.methods.ranges import (
     above,
+    any_number,
     at_least,
     between,
     declare_ranges,
@@ -15,7 +16,7 @@ from ovs_core.methods.ranges import (
 )
 
 declare_ranges(
-    "MODEL.SPTSEG", SEEN=texts(), UNSEEN=texts(), SEEN_BIAS=between(0, 1), CROP=at_least(1)
+    "MODEL.SPTSEG", SEEN=texts(), UNSEEN=texts(), SEEN_BIAS=any_number(), CROP=at_least(1)
 )
 declare_ranges(
     "MODEL.SPTSEG.PROMPTS", TOKENS=at_least(0), DEPTH=at_least(0), DROPOUT=from_up_to(0, 1)
