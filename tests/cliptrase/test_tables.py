@@ -77,7 +77,7 @@ def test_the_cls_product_must_be_one_for_all_sets():
         (["PROTOCOL", "ovs"], "labels pixels one by one"),
         (["METHOD", "sclip", "SCLIP.OWN_PROTOCOL", "True"], "OWN_PROTOCOL needs PROTOCOL ovs"),
         (["METHOD", "clip", "SAM.ENABLED", "True"], "takes its points from clusters"),
-        (["CLUSTER.EPS", "-1.0"], "EPS must be positive"),
+        (["CLUSTER.EPS", "-1.0"], "EPS is -1.0; it must be above 0"),
         (["MASK.MEDIAN", "4"], "MEDIAN odd"),
         (["CLUSTER.TARGET", "rows"], "CLUSTER.TARGET: 'rows' is unknown"),
         (["MASK_SOURCE", "dino"], "DINO.WEIGHTS is empty"),
@@ -86,6 +86,5 @@ def test_the_cls_product_must_be_one_for_all_sets():
 )
 def test_wrong_values_are_named(options, message):
     keys = [f"MODEL.CLIPTRASE.{o}" if i % 2 == 0 else o for i, o in enumerate(options)]
-    cfg = load_cfg(config_dir("cliptrase") / "tiny.yaml", keys)
     with pytest.raises(UserError, match=message):
-        cliptrase_arguments(cfg)
+        cliptrase_arguments(load_cfg(config_dir("cliptrase") / "tiny.yaml", keys))
