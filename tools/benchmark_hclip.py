@@ -75,7 +75,7 @@ def main() -> int:
         print(json.dumps(result, indent=2))
         return 0
     images = torch.randn(1, 3, model.image_size, model.image_size)
-    result = measure(model, images, args.rounds, time.perf_counter if args.wall else cpu_time)
+    result = time_stages(model, images, args.rounds, time.perf_counter if args.wall else cpu_time)
     result |= {
         "config": args.method, "words": args.words_count, "clock": "wall" if args.wall else "cpu"
     }  # fmt: skip
@@ -135,7 +135,7 @@ def disturbed_model(config: str, options: list[str]) -> CATSeg:
 
 
 @torch.no_grad()
-def measure(
+def time_stages(
     model: CATSeg, images: Tensor, rounds: int, clock: Callable[[], float]
 ) -> dict[str, object]:
     """Time all stages in turns.

@@ -29,7 +29,7 @@ from .adaptation import Adaptation
 from .build import catseg_arguments, hclip_arguments
 from .losses import LOSSES
 from .once import Once
-from .published import rename
+from .published import rename_released
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -173,7 +173,7 @@ class CATSeg(Segmenter):
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring a checkpoint of released CAT-Seg or H-CLIP to this model's names."""
-        return rename(tensors, self)
+        return rename_released(tensors, self)
 
     def _decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
         return self.decoder(features.dense, text, (features.dense, *features.guidance))

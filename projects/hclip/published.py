@@ -52,7 +52,7 @@ _SHARED = re.compile(r".*attn_q_proj_oft_(layer_R|relation_l_R\.weight|relation_
 _IGNORED = re.compile(r".*\.(attn_mask|cross_attention_dim|hidden_size)$|pixel_(mean|std)$")
 
 
-def rename(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def rename_released(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Bring a released state dict to a model's names.
 
     Args:

@@ -49,7 +49,7 @@ def maftplus_arguments(cfg: CfgNode) -> dict[str, Any]:
             norm=node.CDT_NORM,
             layout=node.CDT_LAYOUT,
         ),
-        "build_teacher": partial(build_teacher, cfg),
+        "build_teacher": partial(build_original_trunk, cfg),
         "compensation_weight": node.RC_WEIGHT,
         "mask_aware_weight": node.MASK_AWARE_WEIGHT,
         "drop_path": node.DROP_PATH,
@@ -73,14 +73,14 @@ def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
         **segmenter,
         "protocol": Whole(divisor=DIVISOR),
         "pixel_decoder": build_pixel_decoder(cfg, ConvEncoder(clip.visual).channels),
-        "decoder": build_decoder(cfg, clip.embed_dim),
+        "decoder": build_query_decoder(cfg, clip.embed_dim),
         "criterion": build_criterion(cfg),
         "trained_words": training_vocabulary(cfg),
         "tasks": build_tasks(cfg),
     }
 
 
-def build_teacher(cfg: CfgNode, student: ClipIdentity) -> ConvEncoder:
+def build_original_trunk(cfg: CfgNode, student: ClipIdentity) -> ConvEncoder:
     """Build the trunk that training started from, which representation compensation stays near.
 
     It is that of the config's CLIP; if the model took its CLIP from a published checkpoint
@@ -130,7 +130,7 @@ def build_pixel_decoder(cfg: CfgNode, channels: dict[str, int]) -> PixelDecoder:
     )
 
 
-def build_decoder(cfg: CfgNode, embed_dim: int) -> MaskedAttentionDecoder:
+def build_query_decoder(cfg: CfgNode, embed_dim: int) -> MaskedAttentionDecoder:
     """Build the transformer decoder of ``MODEL.MASK_FORMER``.
 
     Raises:

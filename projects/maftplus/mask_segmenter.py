@@ -35,7 +35,7 @@ from ovs_core.modeling.scores import Scores, Size, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
 
-from .published import rename_published
+from .published import published_weights
 from .texts import TextRows, thing_classes
 
 if TYPE_CHECKING:
@@ -259,4 +259,4 @@ class MaskSegmenter(Segmenter):
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Translate a published checkpoint; refuse one of other classes or of another CLIP."""
-        return rename_published(self, tensors, classes=len(self.trained_words))
+        return published_weights(self, tensors, classes=len(self.trained_words))

@@ -73,14 +73,9 @@ RULES: tuple[tuple[str, str], ...] = (
 )
 
 
-def our_name(published: str) -> str:
-    """Translate a published name; an unknown one is given back unchanged."""
-    return translate(published, RULES)
-
-
 def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Translate the names of a published state dict."""
-    return {our_name(name): value for name, value in tensors.items()}
+    """Translate the names of a published state dict; unknown ones stay."""
+    return {translate(name, RULES): value for name, value in tensors.items()}
 
 
 def translate(name: str, rules: Sequence[tuple[str, str]]) -> str:
@@ -92,7 +87,7 @@ def translate(name: str, rules: Sequence[tuple[str, str]]) -> str:
     return name
 
 
-def rename_published(
+def published_weights(
     model: Segmenter, tensors: Mapping[str, Tensor], *, classes: int
 ) -> dict[str, Tensor]:
     """Translate a published state dict into this suite's names.

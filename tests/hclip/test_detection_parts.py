@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from hclip import FinetuneSettings
 from hclip.adaptation import fold_into_clip
 from hclip.detection.backbone import AdaptedBackbone, BlockPyramid
-from hclip.detection.build import build_encoder
+from hclip.detection.build import build_adapted_encoder
 from hclip.detection.encoder import DENSE
 from hclip.detection.fusion import FusionSettings, ScoreFusion
 from hclip.detection.region_classifier import RegionClassifier
@@ -47,7 +47,7 @@ def saved(model, folder):
 
 def test_pyramid_has_the_stated_strides_and_channels(tiny):
     backbone = AdaptedBackbone(
-        build_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2)), channels=10, norm=""
+        build_adapted_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2)), channels=10, norm=""
     )
     shapes = backbone.output_shape()
     assert [s.stride for s in shapes.values()] == [1, 2, 4, 8, 16, 4]  # patches of 4 pixels
@@ -60,7 +60,7 @@ def test_pyramid_has_the_stated_strides_and_channels(tiny):
 
 
 def test_only_pyramid_and_fpn_train(tiny):
-    encoder = build_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2))
+    encoder = build_adapted_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2))
     backbone = AdaptedBackbone(encoder, channels=8, norm="")
     trained = {n.split(".")[0] for n, p in backbone.named_parameters() if p.requires_grad}
     assert trained == {"fpn"}
@@ -72,10 +72,12 @@ def test_only_pyramid_and_fpn_train(tiny):
 def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mode):
     model = tiny.perturb(tiny.model(mode)).eval()
     path = saved(model, tmp_path)
-    encoder = build_encoder(tiny.clip(), tiny.finetune(mode), adapted=path, taps=(0, 1, 2, 2))
+    encoder = build_adapted_encoder(
+        tiny.clip(), tiny.finetune(mode), adapted=path, taps=(0, 1, 2, 2)
+    )
     with torch.no_grad():
         expected = model.encode(images).dense
-        plain = build_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2))(images)
+        plain = build_adapted_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2))(images)
     given = encoder(images)
     assert torch.equal(given.dense, expected)
     assert (plain.dense - given.dense).abs().max() > 0.01
@@ -83,7 +85,7 @@ def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mo
     if not model.adaptation.foldable:
         return
     fold_into_clip(model.adaptation, model.clip)  # what ovsuite merge writes
-    merged = build_encoder(model.clip, FREEZE, taps=(0, 1, 2, 2))(images)
+    merged = build_adapted_encoder(model.clip, FREEZE, taps=(0, 1, 2, 2))(images)
     torch.testing.assert_close(merged.dense, given.dense, atol=1e-4, rtol=1e-4)
     for a, b in zip(merged.taps, given.taps, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -91,7 +93,7 @@ def test_encoder_is_the_one_that_segmentation_adapted(tiny, images, tmp_path, mo
 
 def test_the_last_block_may_keep_its_own_residual(tiny, images):
     cls, token = (
-        build_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2), last_block=kind)(images)
+        build_adapted_encoder(tiny.clip(), FREEZE, taps=(0, 1, 2, 2), last_block=kind)(images)
         for kind in ("cls", "token")
     )
     assert torch.equal(cls.taps[1], token.taps[1])
@@ -231,28 +233,28 @@ def test_patches_that_give_no_strides_are_refused():
 )
 def test_wrong_settings_of_the_encoder(tiny, arguments, message):
     with pytest.raises(UserError, match=message):
-        build_encoder(tiny.clip(), FREEZE, **{"taps": (0,), **arguments})
+        build_adapted_encoder(tiny.clip(), FREEZE, **{"taps": (0,), **arguments})
 
 
 def test_wrong_number_of_taps(tiny):
     with pytest.raises(UserError, match="TAPS: 2 blocks named; the pyramid takes 4"):
-        AdaptedBackbone(build_encoder(tiny.clip(), FREEZE, taps=(0, 1)))
+        AdaptedBackbone(build_adapted_encoder(tiny.clip(), FREEZE, taps=(0, 1)))
 
 
 def test_adapted_weights_that_do_not_fit(tiny, tmp_path):
     lora, taps = tiny.finetune("lora"), (0,)
     path = saved(tiny.model("lora"), tmp_path)
     with pytest.raises(UserError, match="ADAPTED is empty"):
-        build_encoder(tiny.clip(), lora, taps=taps)
+        build_adapted_encoder(tiny.clip(), lora, taps=taps)
     with pytest.raises(UserError, match="no such checkpoint; train a segmentation config"):
-        build_encoder(tiny.clip(), lora, adapted=path + "x", taps=taps)
+        build_adapted_encoder(tiny.clip(), lora, adapted=path + "x", taps=taps)
     with pytest.raises(UserError, match="does not fit an adaptation of FINETUNE hclip"):
-        build_encoder(tiny.clip(), tiny.finetune("hclip"), adapted=path, taps=taps)
+        build_adapted_encoder(tiny.clip(), tiny.finetune("hclip"), adapted=path, taps=taps)
     with pytest.raises(UserError, match="was trained on CLIP tiny"):
-        build_encoder(tiny.clip(seed=5), lora, adapted=path, taps=taps)
+        build_adapted_encoder(tiny.clip(seed=5), lora, adapted=path, taps=taps)
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
     with pytest.raises(UserError, match="goes to MODEL.CLIP.PRETRAINED"):
-        build_encoder(tiny.clip(), lora, adapted=str(tmp_path / "plain.pth"), taps=taps)
+        build_adapted_encoder(tiny.clip(), lora, adapted=str(tmp_path / "plain.pth"), taps=taps)
 
 
 def test_fusion_weights_outside_their_range():

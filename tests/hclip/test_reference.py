@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmark_hclip import UNCHUNKED, disturbed_model, measure, measure_memory
+from benchmark_hclip import UNCHUNKED, disturbed_model, measure_memory, time_stages
 from hclip_reference import mixed_blocks, reference_logits
 
 from hclip import HCLIP, POPSettings
@@ -49,7 +49,7 @@ def test_the_benchmark_measures_what_it_names():
     model = disturbed_model("hclip/tiny", ["MODEL.CATSEG.IMAGE_SIZE", "48"])
     model.set_vocabulary("car, sky")
     ticks = iter(range(10_000))
-    result = measure(model, torch.randn(1, 3, 48, 48), 1, lambda: float(next(ticks)))
+    result = time_stages(model, torch.randn(1, 3, 48, 48), 1, lambda: float(next(ticks)))
     assert result["difference"] < 1e-4
     assert result["seconds"]["whole"] == result["seconds"]["plain"] == 1.0  # one tick each
     assert result["ratio_to_floor"] == pytest.approx(1 / (1 + result["decoder_floor"]))

@@ -7,8 +7,8 @@ import open_clip
 import pytest
 import torch
 
-from maftplus.build import build_decoder, build_pixel_decoder, training_vocabulary
-from maftplus.published import our_name
+from maftplus.build import build_pixel_decoder, build_query_decoder, training_vocabulary
+from maftplus.published import RULES, translate
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
 from ovs_core.clip import TextEmbedder, TextEncoder
@@ -34,7 +34,7 @@ def keys(path):
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda p: p.stem)
 def test_every_published_key_has_one_name_here_and_back(path):
-    names = {our_name(k): k for k in keys(path)}
+    names = {translate(k, RULES): k for k in keys(path)}
     assert len(names) == len(keys(path))
     strange = [n for n in names if not n.startswith(PARTS) and n != "criterion.empty_weight"]
     assert not strange
@@ -185,7 +185,7 @@ def true_parts(config):
         parts = {
             "clip.model": clip,
             "pixel_decoder": build_pixel_decoder(cfg, encoder.channels),
-            "decoder": build_decoder(cfg, dim),
+            "decoder": build_query_decoder(cfg, dim),
             "text_rows": TextRows(dim),
         }
         if cfg.MODEL.META_ARCHITECTURE == "MAFTPlus":
@@ -213,5 +213,5 @@ def true_parts(config):
 def test_configs_build_the_published_layouts(layout, config):
     """Every tensor of the published files, with its shape, and no other."""
     published_shapes = keys(DATA / f"{layout}.json")
-    stated = {our_name(name): list(shape) for name, shape in published_shapes.items()}
+    stated = {translate(name, RULES): list(shape) for name, shape in published_shapes.items()}
     assert true_parts(config) == stated

@@ -56,7 +56,7 @@ def detector_arguments(cfg: CfgNode) -> dict[str, Any]:
 def backbone_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Give the constructor arguments of ``AdaptedBackbone``."""
     node = cfg.MODEL.HCLIP_DET
-    encoder = build_encoder(
+    encoder = build_adapted_encoder(
         build_clip(cfg),
         finetune_settings(cfg),
         adapted=node.ADAPTED,
@@ -70,7 +70,7 @@ def backbone_arguments(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def build_encoder(
+def build_adapted_encoder(
     clip: CLIP,
     finetune: FinetuneSettings,
     *,

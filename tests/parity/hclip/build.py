@@ -13,7 +13,7 @@ from hclip.build import build_parts
 from hclip.finetune import FinetuneSettings
 from hclip.model import HCLIP, CATSeg
 from hclip.pop import POPSettings
-from hclip.published import CLIP_PREFIX, rename
+from hclip.published import CLIP_PREFIX, rename_released
 from ovs_core.clip import CLIP, load_clip
 from ovs_core.load_report import load_weights
 from ovs_core.modeling.checkpoint import trained_state
@@ -116,7 +116,7 @@ def load(model: CATSeg, weights: dict[str, Tensor]) -> None:
     """
     load_weights(
         model,
-        rename(weights, model),
+        rename_released(weights, model),
         source="reference file",
         owner=type(model).__name__,
         mend="complete the key map",

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from hclip.adaptation import unadapted
 from hclip.model import CATSeg
 from hclip.pop import POPSettings
-from hclip.published import CLIP_PREFIX, rename, rename_decoder
+from hclip.published import CLIP_PREFIX, rename_decoder, rename_released
 from hclip.rotation import POPAdaptation
 from ovs_core.clip import ImageEncoder, TextEncoder
 from ovs_core.clip.attention import cls_residual_value_block
@@ -51,7 +51,7 @@ def _encode(case: ParityCase, weights: dict[str, Tensor], *, with_blocks: bool =
     adaptation = POPAdaptation(clip, POPSettings(block_size=sizes["q"]))
     holder = torch.nn.Module()
     holder.clip, holder.adaptation = clip, adaptation
-    holder.load_state_dict(rename(weights, holder), strict=False)
+    holder.load_state_dict(rename_released(weights, holder), strict=False)
     out: Outputs = {}
     out["text"] = TextEncoder(clip)(inputs["tokens"])
     if with_blocks:

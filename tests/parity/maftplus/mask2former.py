@@ -10,14 +10,13 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from maftplus.published import rename
+from ovs_core.clip.conv_encoder import STAGES
 from ovs_core.modeling.mask2former import (
     DeformableAttention,
     HeadOutput,
-    MaskedAttentionDecoder,
     MaskScores,
     MaskTargets,
     Matcher,
-    PixelDecoder,
     PixelFeatures,
     SetCriterion,
     class_scores,
@@ -29,6 +28,7 @@ from ovs_core.modeling.mask2former import (
 
 from ..runner import ParityCase, parity_runner
 from .names import published_name
+from .tiny_models import tiny_decoder, tiny_pixel_decoder
 
 Results = dict[str, object]
 
@@ -120,14 +120,7 @@ def run_positions(case: ParityCase) -> Results:
 def run_pixel_decoder(case: ParityCase) -> Results:
     """Decode and differentiate."""
     x, config = case.tensors(), case.config
-    decoder = PixelDecoder(
-        dict(zip(("res2", "res3", "res4", "res5"), config["chs"], strict=True)),
-        dim=config["conv_dim"],
-        mask_dim=config["mask_dim"],
-        layers=config["enc_layers"],
-        heads=config["heads"],
-        feedforward=config["ffn_enc"],
-    )
+    decoder = tiny_pixel_decoder(dict(zip(STAGES, config["chs"], strict=True)), config)
     load_part(decoder, case.tensors("weights"), "pixel_decoder.")
     out = decoder(x)
     (out.mask_features.square().mean() + out.levels[0].square().mean()).backward()
@@ -143,16 +136,7 @@ def run_pixel_decoder(case: ParityCase) -> Results:
 def run_decoder(case: ParityCase) -> Results:
     """Decode, score and differentiate."""
     x, config = case.tensors(), case.config
-    decoder = MaskedAttentionDecoder(
-        embed_dim=config["embed"],
-        input_dim=config["conv_dim"],
-        dim=config["hidden"],
-        mask_dim=config["mask_dim"],
-        queries=config["queries"],
-        layers=config["dec_layers"],
-        heads=config["heads"],
-        feedforward=config["ffn_dec"],
-    )
+    decoder = tiny_decoder(config["embed"], config)
     load_part(decoder, case.tensors("weights"), "decoder.")
     features = PixelFeatures(x["mask_features"], [x[f"multi_scale_{i}"] for i in range(3)])
     seen: list[Tensor] = []

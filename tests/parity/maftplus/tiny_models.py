@@ -98,29 +98,12 @@ def tiny_segmenter(
     method: str, config: dict, inputs: dict[str, np.ndarray], draw: Draw = uniform
 ) -> MaskSegmenter:
     """Build the model of a file's ``config``, with the training words set and random weights."""
-    clip = tiny_clip(config["clip"])
-    head = config["head"]
+    clip, head = tiny_clip(config["clip"]), config["head"]
     shared = {
         "clip": clip,
         "templates": TEMPLATES,
-        "pixel_decoder": PixelDecoder(
-            ConvEncoder(clip.visual).channels,
-            dim=head["conv_dim"],
-            mask_dim=head["mask_dim"],
-            layers=head["enc_layers"],
-            heads=head["heads"],
-            feedforward=head["ffn_enc"],
-        ),
-        "decoder": MaskedAttentionDecoder(
-            embed_dim=config["clip"]["embed"],
-            input_dim=head["conv_dim"],
-            dim=head["hidden"],
-            mask_dim=head["mask_dim"],
-            queries=head["queries"],
-            layers=head["dec_layers"],
-            heads=head["heads"],
-            feedforward=head["ffn_dec"],
-        ),
+        "pixel_decoder": tiny_pixel_decoder(ConvEncoder(clip.visual).channels, head),
+        "decoder": tiny_decoder(config["clip"]["embed"], head),
         "criterion": SetCriterion(
             Matcher(points=config["points"], draw=draw), points=config["points"], draw=draw
         ),
@@ -152,6 +135,32 @@ def tiny_segmenter(
     model.text_embedder = TextEmbedder(texts, folder="")
     model.set_vocabulary(model.trained_words)
     return model
+
+
+def tiny_pixel_decoder(channels: dict[str, int], head: dict) -> PixelDecoder:
+    """Build the pixel decoder of a file's sizes."""
+    return PixelDecoder(
+        channels,
+        dim=head["conv_dim"],
+        mask_dim=head["mask_dim"],
+        layers=head["enc_layers"],
+        heads=head["heads"],
+        feedforward=head["ffn_enc"],
+    )
+
+
+def tiny_decoder(embed_dim: int, head: dict) -> MaskedAttentionDecoder:
+    """Build the transformer decoder of a file's sizes."""
+    return MaskedAttentionDecoder(
+        embed_dim=embed_dim,
+        input_dim=head["conv_dim"],
+        dim=head["hidden"],
+        mask_dim=head["mask_dim"],
+        queries=head["queries"],
+        layers=head["dec_layers"],
+        heads=head["heads"],
+        feedforward=head["ffn_dec"],
+    )
 
 
 def tiny_transfer(config: dict) -> ContentTransfer:
