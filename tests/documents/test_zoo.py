@@ -22,8 +22,19 @@ def rows(document):
     )
 
 
+def rows_of_all(document):
+    """The rows of a document, and of the READMEs of projects that it leaves out altogether.
+
+    A method of the reader's own, as `ovsuite new-method` writes it, answers for itself.
+    """
+    found = rows(document)
+    known = {name.partition("/")[0] for name, _ in found}
+    own = [project for project in project_names() if project not in known]
+    return found + [row for project in own for row in rows(f"projects/{project}/README.md")]
+
+
 def test_every_config_is_in_the_zoo_once():
-    named = [name for name, _ in rows("MODEL_ZOO.md")]
+    named = [name for name, _ in rows_of_all("MODEL_ZOO.md") if not name.endswith(".py")]
     assert sorted(named) == sorted(list_configs())
 
 
@@ -77,7 +88,7 @@ def test_defaults_are_as_stated(key, value):
 def test_the_export_table_names_every_tiny_config():
     stated = {
         name
-        for name, cells in rows("GETTING_STARTED.md")
+        for name, cells in rows_of_all("GETTING_STARTED.md")
         if cells[1:3] in (["yes"] * 2, ["no"] * 2)
     }
     assert stated == {name for name in list_configs() if name.split("/")[-1].startswith("tiny")}

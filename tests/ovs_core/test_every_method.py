@@ -51,7 +51,7 @@ def count_encoded(predictor, monkeypatch):
 
 def test_every_method_has_a_config_for_the_embedded_world():
     assert {name.split("/")[0] for name in TINY} == set(list_methods())
-    assert len(list_methods()) == 5
+    assert len(list_methods()) >= 5
 
 
 def test_the_same_answers(predictor, picture, tmp_path):

@@ -1,5 +1,6 @@
 """A new method passes lint, is what CONTRIBUTING explains, and overwrites nothing."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,22 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from ovs_core.commands import main
 from ovs_core.errors import UserError
-from ovs_core.methods.new_method import template_files, write_new_method
+from ovs_core.methods import new_method
+from ovs_core.methods.new_method import (
+    LONGEST,
+    suite_folder,
+    template_files,
+    write_new_method,
+)
+from ovs_core.methods.projects import SOURCE_ROOT
 from tests.documents.reading import blocks
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_it_is_the_example_of_the_document():
-    shown = {block.file: block.text for block in blocks("CONTRIBUTING.md") if block.file}
+    example = [block for block in blocks("CONTRIBUTING.md") if block.file]
+    shown = {f"projects/{block.file}": block.text for block in example}
     written = template_files("mymethod")
     assert shown and {name: written[name] for name in shown} == shown
 
 
-@pytest.mark.parametrize("name", ["newest", "my_method2"])
+@pytest.mark.parametrize("name", ["x", "my_method2", "m" * LONGEST])
 def test_it_passes_lint(tmp_path, name):
-    files = write_new_method(name, tmp_path / "projects")
+    files = write_new_method(name, tmp_path)
     assert {path.name for path in files} >= {"model.py", "build.py", "README.md", "test_model.py"}
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for command in (["check", "."], ["format", "--check", "."]):
@@ -42,16 +52,60 @@ def test_it_passes_lint(tmp_path, name):
         ("../up", "cannot name a method"),
         ("torch", "is a Python package or method already"),
         ("hclip", "is a Python package or method already"),
+        ("m" * (LONGEST + 1), "is too long for a method"),
     ],
 )
 def test_names_that_cannot_be(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
-        write_new_method(name, tmp_path / "projects")
+        write_new_method(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "tests" / "newest").mkdir(parents=True)
     with pytest.raises(UserError, match="exists already"):
-        write_new_method("newest", tmp_path / "projects")
+        write_new_method("newest", tmp_path)
     assert not (tmp_path / "projects").exists()
+
+
+def test_the_command_says_where_it_is_found(tmp_path, capsys):
+    assert main(["new-method", "newest", "--folder", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"lies beside ovs_core: in {SOURCE_ROOT}" in shown
+    assert (tmp_path / "projects" / "newest" / "model.py").is_file()
+    assert (tmp_path / "tests" / "newest" / "test_model.py").is_file()
+
+
+def test_a_key_of_the_suite_is_no_name(tmp_path, capsys):
+    """Its ``add_clip_config`` would replace all keys of CLIP."""
+    assert main(["new-method", "clip", "--folder", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: MODEL.CLIP is a key of the suite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_suite_has_no_place_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(new_method, "SOURCE_ROOT", tmp_path / "site-packages")
+    with pytest.raises(UserError, match="installed as a package in .*site-packages.*--folder"):
+        suite_folder()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_fits_into_the_suite_at_once(tmp_path):
+    """A copy of the suite with the new folder: types, documents, and the method's own test."""
+    skipped = shutil.ignore_patterns(".*", "__pycache__", "build", "output", "*.egg-info", "data")
+    shutil.copytree(ROOT, tmp_path / "suite", ignore=skipped)
+    for name in ("projects/ovs_core/data", "tests/data"):
+        shutil.copytree(ROOT / name, tmp_path / "suite" / name, dirs_exist_ok=True)
+    write_new_method("newest", tmp_path / "suite")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "suite" / "projects")}
+    for command in (
+        ["mypy", "--cache-dir", str(tmp_path / "types"), "projects/newest"],
+        ["pytest", "-p", "no:cacheprovider", "-m", "not slow", "tests/newest", "tests/documents",
+         "tests/ovs_core/test_every_method.py::test_every_method_has_a_config_for_the_embedded_world"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path / "suite", env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
