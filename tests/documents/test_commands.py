@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ovs_core.commands import COMMANDS, dispatch
+from ovs_core.commands import COMMANDS, dispatch, options
 from ovs_core.commands.offered import OFFERED
 from ovs_core.engine.config import load_cfg
 from ovs_core.methods.configs import find_config
@@ -43,6 +43,7 @@ def parse_script(script, arguments, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [str(script), *arguments])
         patch.setattr(dispatch, "parse", stop(dispatch.parse))
+        patch.setattr(options, "read_line", stop(options.read_line))
         for name in ("parse_args", "parse_intermixed_args"):
             patch.setattr(
                 argparse.ArgumentParser, name, stop(getattr(argparse.ArgumentParser, name))

@@ -37,6 +37,4 @@ def run(args: Namespace) -> int:
     if (folder / "projects").resolve() != SOURCE_ROOT:
         print(f"the suite finds it where it lies beside ovs_core: in {SOURCE_ROOT}")
     print(f"try it: ovsuite train --config-file {args.name}/tiny SOLVER.MAX_ITER 4")
-    print("before you send it: rows for its configs in MODEL_ZOO.md, and in the export table of")
-    print("GETTING_STARTED.md; tests/documents asks for them")
     return 0

@@ -93,16 +93,14 @@ def test_an_installed_suite_has_no_place_for_it(tmp_path, monkeypatch):
 @pytest.mark.timeout(900)
 def test_it_fits_into_the_suite_at_once(tmp_path):
     """A copy of the suite with the new folder: types, documents, and the method's own test."""
-    skipped = shutil.ignore_patterns(".*", "__pycache__", "build", "output", "*.egg-info", "data")
-    shutil.copytree(ROOT, tmp_path / "suite", ignore=skipped)
-    for name in ("projects/ovs_core/data", "tests/data"):
-        shutil.copytree(ROOT / name, tmp_path / "suite" / name, dirs_exist_ok=True)
+    left = (".git", ".venv", ".*cache", ".hypothesis", "__pycache__", "build", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "suite", ignore=shutil.ignore_patterns(*left, "output"))
     write_new_method("newest", tmp_path / "suite")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "suite" / "projects")}
     for command in (
         ["mypy", "--cache-dir", str(tmp_path / "types"), "projects/newest"],
         ["pytest", "-p", "no:cacheprovider", "-m", "not slow", "tests/newest", "tests/documents",
-         "tests/ovs_core/test_every_method.py::test_every_method_has_a_config_for_the_embedded_world"],
+         "-k", "not test_a_command_is_understood or newest"],  # the other commands stay as they are
     ):  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", *command],
