@@ -91,10 +91,9 @@ def build_decoder(node: CfgNode, dim: int) -> MaskDecoder:
     decoder = node.DECODER
     check_choice(f"{KEY}.DECODER.KIND", decoder.KIND, DECODERS)
     check_choice(f"{KEY}.DECODER.INIT", decoder.INIT, INITS)
-    if decoder.LAYERS < 1 or dim % decoder.HEADS:
+    if dim % decoder.HEADS:
         raise UserError(
-            f"{KEY}.DECODER: LAYERS {decoder.LAYERS} must be positive, and HEADS "
-            f"{decoder.HEADS} divide the joint width {dim}"
+            f"{KEY}.DECODER.HEADS {decoder.HEADS} does not divide the joint width {dim}"
         )
 
     def make_layer() -> DecoderLayer:

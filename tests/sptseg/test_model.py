@@ -208,7 +208,8 @@ def test_unknown_published_names_stay_for_the_report():
         (["MODEL.SPTSEG.PROMPTS.DEPTH", "12"], "DEPTH 12: the tower has blocks 0..11"),
         (["MODEL.SPTSEG.PIXEL_STATISTICS", "mine"], "PIXEL_STATISTICS: 'mine'"),
         (["MODEL.SPTSEG.LOSS.SSIM_ON", "softmax"], "SSIM_ON: 'softmax'"),
-        (["MODEL.SPTSEG.DECODER.LAYERS", "0"], "LAYERS 0 must be positive"),
+        (["MODEL.SPTSEG.DECODER.HEADS", "7"], "DECODER.HEADS 7 does not divide the joint width"),
+        (["MODEL.SPTSEG.DECODER.LAYERS", "0"], "DECODER.LAYERS is 0; it must be at least 1"),
     ],
 )
 def test_wrong_settings(make, options, message):
