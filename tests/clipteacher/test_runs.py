@@ -1,6 +1,5 @@
 """Whole runs through the entry point: a killed run, two processes; configs at their real size."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -50,7 +49,6 @@ def start(output, *options, launcher=()):
             str(output),
             *SHORT,
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -74,7 +74,7 @@ def test_the_method_of_contributing_trains_and_segments(tmp_path):
     root = tmp_path / "projects"
     shutil.copytree(PROJECTS, root, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     Image.fromarray(render_scene(seed=8, size=(96, 128)).image).save(tmp_path / "scene.png")
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     ran = []
     for block in blocks("CONTRIBUTING.md"):
         if block.file:

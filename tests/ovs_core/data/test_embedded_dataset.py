@@ -102,7 +102,6 @@ def test_a_damaged_folder_is_made_anew_and_says_so(name, folder, tmp_path, caplo
 
 
 def _make_slowly(root: str) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
     ensure_embedded_dataset("val", Path(root), spec=SplitSpec(100_000, 1_000_000, TINY.sizes))
 
 
