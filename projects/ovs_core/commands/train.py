@@ -29,6 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="go on with the newest checkpoint of OUTPUT_DIR",
     )
+    parser.add_argument(
+        "--allow-changes", nargs="+", default=[], metavar="KEY",
+        help="config keys that --resume may find changed, although that makes it another run",
+    )  # fmt: skip
     parser.add_argument("--eval-only", action="store_true", help="evaluate and stop")
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of each machine")
     parser.add_argument("--num-machines", type=int, default=1, help="machines of the run")
@@ -64,4 +68,7 @@ def run_one(args: Namespace) -> dict[str, Any]:
     config, pairs = options.find_config_of(args)
     if args.output:
         pairs = ["OUTPUT_DIR", str(args.output), *pairs]
-    return run_config(config, pairs, resume=args.resume, eval_only=args.eval_only)
+    return run_config(
+        config, pairs,
+        resume=args.resume, eval_only=args.eval_only, allow_changes=args.allow_changes,
+    )  # fmt: skip

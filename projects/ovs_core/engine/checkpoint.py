@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
+from ..errors import UserError
+from ..files.checkpoint_files import FINAL, LAST, checkpoint_files, named_checkpoint
 from ..files.writing import atomic_path, atomic_write
-from ..modeling.checkpoint import checkpoint_content, load_checkpoint, read_checkpoint
+from ..modeling.checkpoint import (
+    check_content,
+    checkpoint_content,
+    load_checkpoint,
+    read_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
+
+Content = dict[str, Any]
 
 
 class OVSCheckpointer(DetectionCheckpointer):
@@ -43,9 +53,34 @@ class OVSCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the newest checkpoint in ``last_checkpoint``."""
-        atomic_write(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+        atomic_write(Path(self.save_dir) / LAST, last_filename_basename)
 
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+    def has_checkpoint(self) -> bool:
+        """Whether a run has left something here that must not be begun anew."""
+        return bool(checkpoint_files(self.save_dir)) or (Path(self.save_dir) / LAST).exists()
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> Content:
+        """Go on with the newest checkpoint of the folder, or load the weights of a file.
+
+        Args:
+            path: file to start from; empty means "nothing to load".
+            resume: whether to go on, if the folder holds a checkpoint.
+
+        Returns:
+            What is left of the file.
+
+        Raises:
+            UserError: if what would be loaded is missing, damaged, not safe, or of another model.
+        """
+        if not resume:
+            return self.load(path, checkpointables=[])
+        if not self.has_checkpoint():
+            begin = f"'{path}'" if path else "what the config says"
+            logger.warning("%s: holds no checkpoint; beginning with %s", self.save_dir, begin)
+            return self.load(path, checkpointables=[])
+        return self._restore(*self._newest(), list(self.checkpointables))
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> Content:
         """Load a checkpoint of the suite, or a published one that the method can rename.
 
         Args:
@@ -60,9 +95,65 @@ class OVSCheckpointer(DetectionCheckpointer):
         """
         if not path:
             return {}
-        data = read_checkpoint(path)
+        states = self.checkpointables if checkpointables is None else checkpointables
+        return self._restore(path, read_checkpoint(path), states)
+
+    def _restore(self, path: str | Path, data: Content, states: Iterable[str]) -> Content:
         load_checkpoint(self.model, data, path)
-        for key in self.checkpointables if checkpointables is None else checkpointables:
+        for key in states:
             if key in data:
                 self.checkpointables[key].load_state_dict(data.pop(key))
         return {k: v for k, v in data.items() if k not in ("model", *self.checkpointables)}
+
+    def _newest(self) -> tuple[Path, Content]:
+        """Read the checkpoint that ``last_checkpoint`` names, else the newest that can be read."""
+        folder = Path(self.save_dir)
+        named = named_checkpoint(folder)
+        reasons = [f"{folder / LAST}: names no file of the folder"]
+        if named is not None:
+            try:
+                return named, self._read(named)
+            except UserError as error:
+                reasons = [str(error)]
+        found = self._readable(
+            [path for path in checkpoint_files(folder) if path != named], reasons
+        )
+        if not found:
+            raise self._refusal(reasons)
+        path, data = max(found, key=lambda one: one[1]["iteration"])
+        logger.warning(
+            "%s; going on with %s, after %d iterations",
+            reasons[0], path.name, data["iteration"] + 1,
+        )  # fmt: skip
+        return path, data
+
+    def _readable(self, paths: list[Path], reasons: list[str]) -> list[tuple[Path, Content]]:
+        """Read the final checkpoint and the newest other one; say why the rest can't be."""
+        found: list[tuple[Path, Content]] = []
+        for path in reversed(paths):
+            try:
+                found.append((path, self._read(path)))
+            except UserError as error:
+                reasons.append(str(error))
+                continue
+            if path.name != FINAL:
+                break
+        return found
+
+    def _read(self, path: Path) -> Content:
+        """Read a checkpoint that holds all that this run goes on with."""
+        data = read_checkpoint(path)
+        check_content(data, path, {"iteration": int, **dict.fromkeys(self.checkpointables, dict)})
+        return data
+
+    def _refusal(self, reasons: list[str]) -> UserError:
+        folder = self.save_dir
+        if not (files := checkpoint_files(folder)):
+            return UserError(
+                f"{folder}: {LAST} is there, but the folder holds no checkpoint; delete it to "
+                "begin anew"
+            )
+        return UserError(
+            f"{folder}: none of its {len(files)} checkpoints can be read ({reasons[-1]}); choose "
+            "another OUTPUT_DIR, or move them away to begin anew"
+        )

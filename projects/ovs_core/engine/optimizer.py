@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ NORMS = (
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm, nn.RMSNorm,
 )  # fmt: skip
 ADAMS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
+
+SGD_MEMORY, ADAM_MEMORY = {"momentum_buffer"}, {"step", "exp_avg", "exp_avg_sq"}
 
 Group = dict[str, Any]  # ``params``, ``names``, ``lr``, ``weight_decay``
 
@@ -83,6 +85,34 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[Group]:
             group["lr"], group["weight_decay"], len(group["params"]), f"{count:,}",
         )  # fmt: skip
     return list(groups.values())
+
+
+def restore_memory(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give an optimiser what it remembers of each parameter, such as Adam's moments.
+
+    Parameters are found by their names, so that they may stand in other groups than before. Rates,
+    decays and the like stay those that the optimiser was built with.
+
+    Args:
+        optimizer: of ``build_optimizer``.
+        saved: state of one that was built by it, maybe of another kind or with other groups.
+    """
+    places = {
+        name: place
+        for group in saved["param_groups"]
+        for name, place in zip(group["names"], group["params"], strict=True)
+    }
+    known = SGD_MEMORY if isinstance(optimizer, torch.optim.SGD) else ADAM_MEMORY
+    if any(not entry.keys() <= known for entry in saved["state"].values()):
+        kind = type(optimizer).__name__
+        logger.warning("the optimiser's memory does not fit %s, which begins without one", kind)
+        return
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        for name, place in zip(group["names"], group["params"], strict=True):
+            if places.get(name) in saved["state"]:
+                state["state"][place] = saved["state"][places[name]]
+    optimizer.load_state_dict(state)
 
 
 def clip_gradients(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

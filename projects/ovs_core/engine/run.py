@@ -10,18 +10,25 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from ..errors import UserError
+from ..files.checkpoint_files import checkpoint_files
 from ..files.locks import hold_folder
 from ..methods.configs import find_config
 from ..modeling.contract import OpenVocabularyModel
+from .changes import check_allowed, settle_changes
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
-from .run_folder import open_run_folder
+from .run_folder import keep_config, open_run_folder
 from .train_loader import seed_everything
 from .trainer import Results, Trainer
 
 
 def run(
-    config_file: str, options: Sequence[str] = (), *, resume: bool = False, eval_only: bool = False
+    config_file: str,
+    options: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    eval_only: bool = False,
+    allow_changes: Sequence[str] = (),
 ) -> Results:
     """Train or evaluate as a config file says.
 
@@ -30,6 +37,8 @@ def run(
         options: KEY VALUE overrides.
         resume: go on with the newest checkpoint of ``OUTPUT_DIR``.
         eval_only: evaluate ``MODEL.WEIGHTS`` (with ``resume``: the newest checkpoint) and stop.
+        allow_changes: keys, or groups of keys, that a resumed training may have otherwise than
+            before, although that makes it another one.
 
     Returns:
         Evaluation results of the main process; empty if nothing was evaluated.
@@ -40,12 +49,16 @@ def run(
     if not config_file:
         raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
     cfg = load_cfg(find_config(config_file), options)
-    if cfg.SEED < 0:
-        cfg.SEED = comm.shared_random_seed()
-    cfg.freeze()
+    check_allowed(cfg, allow_changes)
     purpose = "an evaluation" if eval_only else "a training"
     with hold_folder(cfg.OUTPUT_DIR, purpose) if comm.is_main_process() else nullcontext():
         open_run_folder(cfg, resume=resume, eval_only=eval_only)
+        if resume and not eval_only and checkpoint_files(cfg.OUTPUT_DIR):
+            settle_changes(cfg, allow_changes)
+        if cfg.SEED < 0:
+            cfg.SEED = comm.shared_random_seed()
+        cfg.freeze()
+        keep_config(cfg, eval_only=eval_only)
         seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
         if eval_only:
             return _evaluate(cfg, resume=resume)

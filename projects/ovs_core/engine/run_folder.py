@@ -11,11 +11,12 @@ from detectron2.utils.logger import setup_logger
 
 from ..errors import UserError
 from ..evaluation.results import versions
+from ..files.checkpoint_files import LAST
 from ..files.writing import atomic_write, check_output_dir, write_json
 
 
 def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
-    """Check and make ``OUTPUT_DIR``, start the log, and keep the config beside it.
+    """Check and make ``OUTPUT_DIR``, and start the log.
 
     Args:
         cfg: finished config.
@@ -34,6 +35,7 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
         if not (resume or eval_only):
             _refuse_other_run(folder)
     comm.synchronize()
+    setup_logger.cache_clear()  # it would not write the log of a second run in this process
     for name in ("detectron2", "fvcore", "ovs_core"):
         _close_log(name)
         setup_logger(
@@ -41,12 +43,23 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
             distributed_rank=comm.get_rank(),
             name=name,
         )
+    return folder
+
+
+def keep_config(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Write what a run is made with beside its results.
+
+    Args:
+        cfg: finished config.
+        eval_only: whether it is an evaluation, which may share the folder of its training run.
+    """
+    comm.synchronize()  # others may still compare theirs with that of an earlier run
+    folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         name = "config_eval.yaml" if eval_only else "config.yaml"
         atomic_write(folder / name, cfg.dump())
         if not eval_only:
             write_json(folder / "environment.json", versions())
-    return folder
 
 
 def _close_log(name: str) -> None:
@@ -59,9 +72,8 @@ def _close_log(name: str) -> None:
 
 def _refuse_other_run(folder: Path) -> None:
     found = sorted(p.name for p in folder.glob("[!.]*.pth"))
-    if (folder / "last_checkpoint").exists() or found:
+    if (folder / LAST).exists() or found:
         raise UserError(
-            f"OUTPUT_DIR {folder}: holds a run already "
-            f"({found[0] if found else 'last_checkpoint'}); "
+            f"OUTPUT_DIR {folder}: holds a run already ({found[0] if found else LAST}); "
             "go on with --resume, or choose another OUTPUT_DIR"
         )

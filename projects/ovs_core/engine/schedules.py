@@ -42,6 +42,22 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSchedule
     return LambdaLR(optimizer, [_poly(solver, group["lr"]) for group in optimizer.param_groups])
 
 
+def set_iteration(schedule: LRScheduler, iteration: int) -> None:
+    """Give the optimiser the rates that a schedule has at an iteration.
+
+    Every schedule of the suite is a function of the iteration, so nothing of the steps before it
+    counts, such as the rates that a checkpoint was written with.
+
+    Args:
+        schedule: of ``build_schedule``.
+        iteration: the one that comes next, from 1.
+    """
+    # The step count only tells PyTorch that the optimiser has made steps before.
+    before = {"last_epoch": iteration - 1, "_step_count": iteration + 1}
+    schedule.load_state_dict({**schedule.state_dict(), **before})
+    schedule.step()
+
+
 def poly_rate(
     iteration: int,
     *,

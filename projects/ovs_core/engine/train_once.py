@@ -6,15 +6,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode
 
 from ..errors import UserError
+from ..files.checkpoint_files import FINAL, checkpoint_files
 from ..methods.configs import find_config
-from .config import dotted_keys, load_cfg
+from .changes import PLACES, among, find_changes
+from .config import load_cfg
 from .run import run
-
-PLACES = {"OUTPUT_DIR", "CONFIG_FILE", "MODEL.DEVICE"}  # say where a run was made, not what it is
 
 
 def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[Path, float]:
@@ -31,11 +30,11 @@ def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[
     Raises:
         UserError: if the folder holds a run with other settings.
     """
-    weights = folder / "model_final.pth"
+    weights = folder / FINAL
     path = str(find_config(config))
     overrides = ["OUTPUT_DIR", str(folder), *options, "DATASETS.TEST", "()"]
-    resume = (folder / "last_checkpoint").is_file()
-    if resume or weights.is_file():
+    resume = bool(checkpoint_files(folder))
+    if resume:
         _check_same_settings(load_cfg(path, overrides), folder)
     if weights.is_file():
         return weights, 0.0
@@ -46,15 +45,9 @@ def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[
 
 def _check_same_settings(cfg: CfgNode, folder: Path) -> None:
     """Refuse a run of other settings, whose result would pass for the one that was asked for."""
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"{folder}: holds weights but no config.yaml; choose another folder")
-    kept, wanted = (dict(dotted_keys(yaml.safe_load(t))) for t in (file.read_text(), cfg.dump()))
-    for key in sorted((kept.keys() & wanted.keys()) - PLACES):
-        inner = isinstance(wanted[key], dict)  # its own keys follow
-        drawn = key == "SEED" and wanted[key] < 0
-        if kept[key] != wanted[key] and not (inner or drawn):
+    for key, (kept, wanted) in find_changes(cfg, folder).items():
+        if not among(key, PLACES):
             raise UserError(
-                f"{folder}: holds a training with {key} {kept[key]}, not {wanted[key]}; choose "
-                "another folder, or delete this one to train again"
+                f"{folder}: holds a training with {key} {kept}, not {wanted}; choose another "
+                "folder, or delete this one to train again"
             )

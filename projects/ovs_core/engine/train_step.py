@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import check_choice
 from ..modeling.contract import OpenVocabularyModel, bare
+from .optimizer import restore_memory
 from .train_loader import Sample, seed_everything
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -80,9 +81,11 @@ class TrainStep(SimpleTrainer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the optimiser, the gradient scaler and the model's memory."""
-        super().load_state_dict(state_dict)
-        self.scaler.load_state_dict(state_dict["scaler"])
+        """Restore the optimiser's, the gradient scaler's and the model's memory."""
+        self.iter = state_dict["iteration"]
+        restore_memory(self.optimizer, state_dict["optimizer"])
+        if state_dict["scaler"]:  # empty where none was used
+            self.scaler.load_state_dict(state_dict["scaler"])
         self._bare.load_run_state(state_dict["model_run"])
 
     @property

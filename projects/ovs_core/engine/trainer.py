@@ -30,7 +30,7 @@ from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocab
 from .checkpoint import OVSCheckpointer
 from .config import check_device
 from .optimizer import build_optimizer
-from .schedules import build_schedule
+from .schedules import build_schedule, set_iteration
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
 
@@ -80,9 +80,29 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on with the newest checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``."""
+        """Go on with the newest checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+
+        The next step has the learning rate that the config's schedule gives it.
+
+        Raises:
+            UserError: if no checkpoint of the folder can be read, or more iterations were made than
+                the config asks for.
+        """
         super().resume_or_load(resume)
+        if not self.start_iter:
+            return
+        if self.start_iter > self.max_iter:
+            raise UserError(
+                f"SOLVER.MAX_ITER is {self.max_iter}, but the newest checkpoint of "
+                f"{self.cfg.OUTPUT_DIR} is from after {self.start_iter} iterations; ask for as "
+                "many or more"
+            )
+        set_iteration(self.scheduler, self.start_iter)
         self._sampler.start_iteration = self.start_iter * self.cfg.SOLVER.ACCUMULATE
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore all but the schedule, which is a function of the config and the iteration."""
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "hooks"})
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> OpenVocabularyModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError, nearest
+from ..files.checkpoint_files import checkpoint_files, named_checkpoint
 from .projects import config_dir, project_names
 
 DEFAULT_CONFIGS = ("vitb16", "tiny")
@@ -55,12 +56,12 @@ def find_model(name: str | Path) -> tuple[Path, str]:
     folder = Path(name)
     if not folder.is_dir() or str(name) in (*project_names(), *list_configs()):
         return find_config(name), ""
-    config, last = folder / "config.yaml", folder / "last_checkpoint"
+    config = folder / "config.yaml"
     if not config.is_file():
         raise UserError(f"{folder}: no config.yaml in it; name the output folder of a training")
-    weights = folder / (last.read_text().strip() if last.is_file() else "model_final.pth")
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such checkpoint; has the training saved one yet?")
+    weights = named_checkpoint(folder) or next(reversed(checkpoint_files(folder)), None)
+    if weights is None:
+        raise UserError(f"{folder}: holds no checkpoint; has the training saved one yet?")
     return config, str(weights)
 
 

@@ -79,7 +79,7 @@ def load_checkpoint(
     """
     if data.get("format") != FORMAT:
         return load_published(model, data, path)
-    _check_parts(data, path)
+    check_content(data, path)
     architecture = type(model).__name__
     if data["architecture"] != architecture:
         raise UserError(
@@ -97,12 +97,20 @@ def load_checkpoint(
     )
 
 
-def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
+def check_content(
+    data: Mapping[str, Any], path: str | Path, more: Mapping[str, type] | None = None
+) -> None:
     """Refuse a checkpoint of the suite that lacks a part, or whose tensors are not as written.
 
-    Checkpoints of version 0.1 have no digests.
+    Args:
+        data: content of the file. Checkpoints of version 0.1 have no digests.
+        path: the file, for messages.
+        more: what is needed beside the model: name of the part -> its type.
+
+    Raises:
+        UserError: names the part or the tensor.
     """
-    kinds = {"architecture": str, "clip": Mapping, "model": Mapping}
+    kinds = {"architecture": str, "clip": Mapping, "model": Mapping, **(more or {})}
     for part, kind in kinds.items():
         if not isinstance(data.get(part), kind):
             raise UserError(f"{path}: its part '{part}' is missing or damaged; use another file")

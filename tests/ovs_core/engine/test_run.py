@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import signal
 import subprocess
@@ -17,26 +16,6 @@ from ovs_core.files.locks import LOCK
 from ovs_core.modeling.checkpoint import read_checkpoint
 
 TOY = Path(__file__).with_name("toy.py")
-
-
-def load_toy():
-    """Import the toy once: registering its meta-architecture twice is an error."""
-    if "ovs_toy" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("ovs_toy", TOY)
-        sys.modules["ovs_toy"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["ovs_toy"])
-    return sys.modules["ovs_toy"]
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
-    toy = load_toy()
-    folder = tmp_path / "world"
-    toy.write_world(folder)
-    toy.register_world(folder)
-    toy.write_config(folder, tmp_path / "run")
-    return folder
 
 
 def losses(folder):
