@@ -147,6 +147,19 @@ def add_pictures(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_max_pixels(parser: ArgumentParser, default: float | None = None) -> None:
+    """Add ``--max-pixels``.
+
+    Args:
+        parser: of a command that opens pictures.
+        default: in millions; None for what ``OVSUITE_MAX_PIXELS`` or else Pillow says.
+    """
+    parser.add_argument(
+        "--max-pixels", type=float, default=default, metavar="MILLIONS",
+        help="largest picture in millions of pixels",
+    )  # fmt: skip
+
+
 def add_samples(parser: ArgumentParser, default: int | None = None) -> None:
     """Add ``--samples``.
 

@@ -39,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=options.positive, default=1, help="each n-th frame of a video"
     )
+    options.add_max_pixels(parser)
     options.add_overwrite(parser)
 
 
@@ -48,8 +49,11 @@ def run(args: Namespace) -> int:
     Returns:
         0 if all pictures were segmented, else 1.
     """
+    from ..files.raster import limit_pixels
     from ..words.vocabulary import Vocabulary
 
+    if args.max_pixels is not None:
+        limit_pixels(args.max_pixels)
     vocabulary = Vocabulary.parse(args.words)  # mistakes in words show before anything is loaded
     from ..predict.reading import count_inputs, find_files, read_inputs
 

@@ -33,8 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
-    parser.add_argument("--max-pixels", type=float, default=25, metavar="MILLIONS",
-                        help="largest picture in millions of pixels")  # fmt: skip
+    options.add_max_pixels(parser, 25)
     options.add_opts(parser)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..files.pictures import read_header, read_picture
+from ..files.pictures import load_picture, read_header
 from ..words.label_space import LabelSpace
 from .labels import stored_labels
 from .panoptic_png import read_panoptic_png
@@ -74,7 +74,7 @@ def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) ->
     header = read_header(path)
     found.size, found.mode = header.upright, header.mode
     if decode:
-        read_picture(path)
+        found.warnings += [f"{path}: {note}" for note in load_picture(path).notes]
     stated = (record.get("height", found.size[0]), record.get("width", found.size[1]))
     if stated != found.size:
         found.errors.append(
@@ -95,6 +95,7 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
             f"{path}: is {labels.shape[0]} x {labels.shape[1]}, its picture "
             f"{found.size[0]} x {found.size[1]}"
         )
+    _inspect_turns(record, found)
     found.values, found.counts = np.unique(labels, return_counts=True)
     inside = (found.values >= 0) & (found.values < space.num_classes)
     if wrong := space.strangers(found.values):
@@ -104,6 +105,17 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
         )
     if not inside.any():
         found.warnings.append(f"{path}: no pixel is labelled")
+
+
+def _inspect_turns(record: Mapping[str, Any], found: Finding) -> None:
+    """Warn where an EXIF tag turns the picture in a way that the sizes do not show."""
+    picture, label = read_header(record["file_name"]), read_header(record["sem_seg_file_name"])
+    hidden = picture.upright == picture.stored  # a half turn, a mirror, or a square
+    if hidden and picture.orientation not in (1, label.orientation):
+        found.warnings.append(
+            f"{record['file_name']}: its EXIF tag turns it (value {picture.orientation}), but not "
+            f"its labels; if they were drawn on the picture as stored, set INPUT.EXIF False"
+        )
 
 
 def _inspect_segments(record: Mapping[str, Any], found: Finding) -> None:

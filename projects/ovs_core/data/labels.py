@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
-from ..files.pictures import UNREADABLE
+from ..files.raster import open_raster
 from .label_rules import convert_labels
 
 if TYPE_CHECKING:  # preparing datasets needs no torch
@@ -44,11 +44,8 @@ def read_label_file(path: str | Path) -> np.ndarray:
         UserError: if the file is missing or broken, holds colours instead of ids, or is a grey
             picture whose palette hides its values.
     """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except UNREADABLE as error:
-        raise UserError(f"{path}: cannot read the label file ({error})") from error
+    with open_raster(path, "cannot read the label file") as picture:
+        picture.load()
     if picture.mode == "P":
         _check_palette(picture, path)
     elif picture.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import UserError
-from ..files.pictures import UNREADABLE
+from ..files.raster import open_raster
 
 LARGEST_ID = 2**24 - 1
 
@@ -26,11 +25,8 @@ def read_panoptic_png(path: str | Path) -> NDArray[np.int32]:
     Raises:
         UserError: if it can't be read or is not RGB.
     """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except UNREADABLE as error:
-        raise UserError(f"{path}: cannot read the panoptic PNG ({error})") from error
+    with open_raster(path, "cannot read the panoptic PNG") as picture:
+        picture.load()
     if picture.mode not in ("RGB", "RGBA"):
         raise UserError(
             f"{path}: a panoptic PNG holds segment ids in RGB, this one is of mode {picture.mode}"

@@ -1,42 +1,95 @@
 """The one reader of pictures: of the command, Python and the page, of training and evaluation.
 
-It takes every common kind and gives RGB (or BGR) arrays of 8 bits.
+It takes every common kind and gives RGB (or BGR) arrays of 8 bits. ``raster.py`` opens files,
+``pixels.py`` says what values mean.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import UserError, check_choice
 from .listing import iter_files
+from .pixels import to_rgb
+from .raster import (
+    deep_colours,
+    open_raster,
+    read_orientation,
+    stored_size,
+    turn,
+    turn_back,
+    turned_size,
+)
 
 if TYPE_CHECKING:  # who has no tensor needs no torch
     from torch import Tensor
 
-# What `read_picture` reads.
-PictureSource: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm",
+    ".gif", ".jp2", ".avif",
+)  # fmt: skip
 CHANNEL_ORDERS = ("RGB", "BGR")
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
-_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # an EXIF tag and its values that swap sides
+logger = logging.getLogger(__name__)
+_said: set[str] = set()  # notes that the log has
+
+
+@dataclass(frozen=True)
+class LoadedPicture:
+    """A picture that was read.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        notes: what was decided about its values, for who looks at a result.
+    """
+
+    rgb: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
+# What `read_picture` reads.
+PictureSource: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor | LoadedPicture"
+
+
+def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
+    """Bring any picture to upright 8-bit RGB, and say what had to be decided.
+
+    Of an animation the first frame is taken. What values of any depth mean, and which are refused,
+    stands in ``pixels.py``. The log is told of each kind of note once.
+
+    Args:
+        source: path, PIL image, array (H, W), grey and alpha (H, W, 2), RGB (H, W, 3) or RGBA
+            (H, W, 4), or tensor with the channels first.
+        exif: turn the picture as its EXIF tag says.
+
+    Raises:
+        UserError: if it cannot be decoded completely or is no picture.
+    """
+    if isinstance(source, LoadedPicture):
+        return source
+    picture = _load(source, exif)
+    for note in picture.notes:
+        if note not in _said:
+            _said.add(note)
+            name = f"{source}: " if isinstance(source, (str, Path)) else ""
+            logger.warning("%s%s (said once, others may follow)", name, note)
+    return picture
 
 
 def read_picture(
     source: PictureSource, channels: str = "RGB", *, exif: bool = True
 ) -> NDArray[np.uint8]:
-    """Bring any picture to upright 8-bit colour.
-
-    Of an animation the first frame is taken, transparency is laid on white, and 16-bit values are
-    brought to 8 bits.
+    """Read a picture as ``load_picture`` does, for those who show no notes.
 
     Args:
-        source: path, PIL image, array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), or
-            tensor with the channels first. 8-bit values, 16-bit values, or floats in 0..1.
+        source: see ``load_picture``.
         channels: order of the channels in the result, ``RGB`` or ``BGR``.
         exif: turn the picture as its EXIF tag says.
 
@@ -47,7 +100,7 @@ def read_picture(
         UserError: if it cannot be decoded completely or is no picture.
     """
     check_choice("INPUT.FORMAT", channels, CHANNEL_ORDERS)
-    rgb = _read_rgb(source, exif)
+    rgb = load_picture(source, exif=exif).rgb
     return rgb if channels == "RGB" else np.ascontiguousarray(rgb[..., ::-1])
 
 
@@ -58,11 +111,13 @@ class Header(NamedTuple):
         stored: (height, width) as stored.
         upright: (height, width) once it is turned as its EXIF tag says.
         mode: Pillow's name of the kind of values.
+        orientation: value of the EXIF tag; 1 where there is none.
     """
 
     stored: tuple[int, int]
     upright: tuple[int, int]
     mode: str
+    orientation: int = 1
 
 
 def read_header(path: str | Path) -> Header:
@@ -71,14 +126,10 @@ def read_header(path: str | Path) -> Header:
     Raises:
         UserError: if it is no picture.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
-            upright = (width, height) if turned else (height, width)
-            return Header((height, width), upright, image.mode)
-    except UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+    with open_raster(path, "cannot be read as a picture") as image:
+        orientation, _ = read_orientation(image)
+        size = stored_size(image)
+        return Header(size, turned_size(size, orientation), image.mode, orientation)
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
@@ -93,77 +144,73 @@ def find_pictures(folder: str | Path) -> list[Path]:
     return found
 
 
-def _read_rgb(source: PictureSource, exif: bool) -> NDArray[np.uint8]:
+def _load(source: PictureSource, exif: bool) -> LoadedPicture:
     if isinstance(source, (str, Path)):
-        return _from_file(Path(source), exif)
+        if not os.path.exists(source):  # Path.exists raises for a name that is too long
+            raise UserError(f"{source}: no such picture")
+        with open_raster(source) as image:
+            try:
+                return _from_image(image, exif)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from error
     if isinstance(source, Image.Image):
-        return _from_pil(source, exif)
+        return _from_image(source, exif)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return LoadedPicture(*to_rgb(source))
     from torch import Tensor
 
     if not isinstance(source, Tensor):
         raise UserError(f"cannot read a picture from {type(source).__name__}")
-    array = source.detach().cpu().numpy()
-    return _from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 else array)
+    return LoadedPicture(*to_rgb(_from_tensor(source)))
 
 
-def _from_file(path: Path, exif: bool) -> NDArray[np.uint8]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such picture")
-    try:
-        with Image.open(path) as image:
-            return _from_pil(image, exif)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except UNREADABLE as error:
-        raise UserError(f"{path}: cannot be decoded as a picture ({error})") from error
+def _from_tensor(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    tensor = tensor.float() if tensor.is_floating_point() else tensor  # NumPy knows no bfloat16
+    array: NDArray[Any] = tensor.numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
-def _from_pil(image: Image.Image, exif: bool) -> NDArray[np.uint8]:
-    if getattr(image, "n_frames", 1) > 1:
+def _from_image(image: Image.Image, exif: bool) -> LoadedPicture:
+    if image.tell():
         image.seek(0)
+    stated, broken = read_orientation(image)
+    values, bits = _stored_values(image)
+    rgb, notes = to_rgb(values, bits=bits)
+    left, _ = read_orientation(image)  # a TIFF is turned by Pillow, which then takes the tag out
     if exif:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _from_array(np.asarray(image))
-    if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
-    array = np.asarray(image.convert("RGB"))
-    if array.size == 0:
-        raise UserError("the picture has no pixel")
-    return array
+        rgb = turn(rgb, left)
+    elif left != stated:
+        rgb = turn_back(rgb, stated)
+    return LoadedPicture(rgb, broken + notes)
 
 
-def _on_white(rgba: Image.Image) -> NDArray[np.uint8]:
-    white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+def _stored_values(image: Image.Image) -> tuple[NDArray[Any], int | None]:
+    """Values as ``to_rgb`` takes them, and the bit depth that the file states."""
+    deep = deep_colours(image)
+    if deep is not None:
+        return _with_key(deep, image), None
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        bits = 16 if image.format == "PPM" else _tiff_bits(image)  # Pillow stretches a PPM itself
+        return _with_key(np.asarray(image).astype(np.uint16), image), bits
+    if image.mode in ("I", "F"):
+        return np.asarray(image), None
+    if image.mode == "La":
+        image = image.convert("LA")
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), None
 
 
-def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or array.size == 0:
-        raise UserError(
-            "a picture array must be (H, W, 3), (H, W) or a tensor (3, H, W); got shape "
-            f"{array.shape}"
-        )
-    array = np.ascontiguousarray(_to_uint8(array))
-    if array.shape[-1] == 4:
-        return _on_white(Image.fromarray(array, "RGBA"))
-    return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array
+def _tiff_bits(image: Image.Image) -> int | None:
+    """Bits per value of a TIFF that packs fewer than 16."""
+    bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]
+    return int(bits) if bits < 16 else None
 
 
-def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise UserError("the picture holds NaN or infinite values")
-        scale = 255.0 if array.max() <= 1.0 else 1.0
-        return np.clip(np.round(array * scale), 0, 255).astype(np.uint8)
-    if array.min() < 0:
-        raise UserError("the picture holds negative values")
-    return (array // 257 if array.max() > 255 else array).astype(np.uint8)
+def _with_key(values: NDArray[np.uint16], image: Image.Image) -> NDArray[np.uint16]:
+    """Make the one value that a PNG names as transparent an alpha channel."""
+    key = image.info.get("transparency")
+    if key is None:
+        return values
+    values = values[..., None] if values.ndim == 2 else values
+    clear = (values == np.array(key, np.uint16)).all(axis=-1, keepdims=True)
+    return np.concatenate([values, np.where(clear, 0, 65535).astype(np.uint16)], axis=-1)

@@ -28,7 +28,7 @@ from ..data.mapper import SemanticDatasetMapper
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter
 from ..errors import UserError
-from ..files.pictures import PictureSource, find_pictures, read_picture
+from ..files.pictures import LoadedPicture, PictureSource, find_pictures, load_picture
 from ..methods.configs import find_model
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from ..modeling.segmenter import Segmenter
@@ -126,7 +126,9 @@ class Predictor:
         return cls(model, prepare=prepare, notes=notes)
 
     @overload
-    def __call__(self, pictures: Image.Image | np.ndarray | torch.Tensor, words: Words) -> Result:
+    def __call__(
+        self, pictures: Image.Image | np.ndarray | torch.Tensor | LoadedPicture, words: Words
+    ) -> Result:
         pass
 
     @overload
@@ -181,7 +183,8 @@ class Predictor:
     def _segment(
         self, source: PictureSource, vocabulary: Vocabulary, notes: tuple[str, ...]
     ) -> Result:
-        image = read_picture(source)
+        picture = load_picture(source)
+        image = picture.rgb
         with self._lock, torch.no_grad():
             scores = self._score(image, vocabulary)
             outputs: list[dict[str, Any]] = [self.model.postprocess(part) for part in scores]
@@ -198,7 +201,7 @@ class Predictor:
             background=background,
             segment_ids=ids,
             segments_info=info,
-            notes=notes,
+            notes=notes + picture.notes,
             rescore=partial(self._full_scores, image, vocabulary),
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files.pictures import find_pictures, read_picture
+from ..files.pictures import LoadedPicture, find_pictures, load_picture
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import count_frames, read_frames
 
@@ -36,9 +36,9 @@ class Input:
         """Path, with the number of the frame behind it."""
         return str(self.path) if self.frame is None else f"{self.path}#{self.frame}"
 
-    def load(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
-        return read_picture(self.path) if self.image is None else self.image
+    def load(self) -> LoadedPicture:
+        """Read the picture, with the notes on it."""
+        return load_picture(self.path if self.image is None else self.image)
 
 
 def find_files(named: Sequence[str | Path]) -> list[Path]:

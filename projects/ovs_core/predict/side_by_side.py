@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..draw import legend, palette, sheet
 from ..errors import UserError
-from ..files.pictures import read_picture
+from ..files.pictures import load_picture
 from ..files.writing import check_output_dir, save_picture
 from ..words.vocabulary import Vocabulary
 from .predictor import Predictor
@@ -58,7 +58,7 @@ def compare_pictures(
             predictor = Predictor.from_config(method, weights=file, device=device, options=options)
             column: list[tuple[np.ndarray, np.ndarray]] = []
             for picture in pictures:
-                result = predictor(read_picture(picture), vocabulary)
+                result = predictor(load_picture(picture), vocabulary)
                 present[np.unique(result.labels)] = True
                 shown = result.overlay(legend=False)
                 column.append((_cell(result.image, shown.shape), _cell(shown, shown.shape)))

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..files.pictures import read_header, read_picture
+from ..files.pictures import LoadedPicture, load_picture, read_header
 from ..words.vocabulary import Vocabulary
 
 
@@ -34,11 +33,11 @@ class Upload:
     """A picture that passed the checks.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
+        picture: its pixels, with the notes on them.
         stem: file name without folder and suffix, for names of downloads.
     """
 
-    image: np.ndarray
+    picture: LoadedPicture
     stem: str
 
 
@@ -65,7 +64,7 @@ def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
         )
     _check_pixels(path, name, limits)
     try:
-        return Upload(read_picture(path), Path(name).stem or "picture")
+        return Upload(load_picture(path), Path(name).stem or "picture")
     except UserError as error:  # the visitor knows the name of the file, not where it was put
         raise UserError(str(error).replace(str(path), name)) from error
 

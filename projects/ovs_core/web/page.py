@@ -69,7 +69,7 @@ class Actions:
         attempts: tuple[Attempt, ...] = ()
         yield "", cards(attempts, choices), None
         for number, choice in enumerate(choices, 1):
-            attempts += (self._room.segment(choice, upload.image, words),)
+            attempts += (self._room.segment(choice, upload.picture, words),)
             yield "", cards(attempts, choices[number:]), (upload.stem, attempts)
 
     def download(self, made: Made | None, strength: float) -> tuple[str, Any]:

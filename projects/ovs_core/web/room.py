@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
+from ..files.pictures import LoadedPicture
 from ..predict.predictor import Predictor, Result
 from ..words.vocabulary import Vocabulary
 from .choices import Choice
@@ -67,12 +68,14 @@ class ModelRoom:
             raise UserError("pick at least one method")
         return [choice for name, choice in self.choices.items() if name in names]
 
-    def segment(self, choice: Choice, image: np.ndarray, words: Vocabulary) -> Attempt:
+    def segment(
+        self, choice: Choice, image: np.ndarray | LoadedPicture, words: Vocabulary
+    ) -> Attempt:
         """Segment one picture with one method.
 
         Args:
             choice: the method.
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or a picture with notes.
             words: the classes.
 
         Returns:

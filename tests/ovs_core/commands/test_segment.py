@@ -197,3 +197,11 @@ def test_five_thousand_words(user, capsys):
     assert segment("photo.jpg", "--output", "out", words="many.txt") == 0
     labels = np.asarray(Image.open(user / "out" / "photo_labels.png"))
     assert labels.dtype == np.uint16 and labels.max() < 5000
+
+
+def test_a_picture_above_the_limit_of_pixels_is_one_line(user, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setenv("OVSUITE_MAX_PIXELS", "1")  # is put back after the test
+    assert segment("pictures", "--output", "out", "--max-pixels", "0.0001") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(lines) == 3 and all("more than 0.0001 million pixels" in line for line in lines)

@@ -147,3 +147,22 @@ def test_command_on_yaml(tmp_path, capsys):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({name + "b": {**stanza, "ignore": 1}}))
     assert run_tool("--yaml", tmp_path / "own.yaml") == 1
     assert "ignore value 1 is class 'y'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "warned"), [(1, 0), (3, 1), (2, 1), (6, 1)])
+def test_a_picture_that_is_turned_and_labels_that_are_not(tmp_path, value, warned):
+    name, records = register(tmp_path, [np.array([[0, 0, 1, 1]] * 4, np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.new("RGB", (4, 4)).save(records[0]["file_name"], exif=exif)
+    report = check_dataset(name)
+    assert report.passed
+    assert ["EXIF tag turns it" in line for line in report.warnings] == [True] * warned
+
+
+def test_notes_on_pictures_are_warnings(tmp_path):
+    name, records = register(tmp_path, [flat(0)])
+    records[0]["file_name"] = str(tmp_path / "deep.png")
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(records[0]["file_name"])
+    (warning,) = check_dataset(name, decode=True).warnings
+    assert "deep.png: its 16-bit values" in warning

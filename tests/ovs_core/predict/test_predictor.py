@@ -221,3 +221,15 @@ def test_benchmark_reports_every_stage(model):
     assert result["encoded"] == [[1, 3, 48, 72]]
     assert result["words"] == 3
     assert result["peak_memory_mib"] >= 0
+
+
+def test_notes_on_the_values_of_a_picture_reach_the_result(model, tmp_path):
+    deep = PICTURE.astype(np.uint16) * 16
+    Image.fromarray(deep[..., 0]).save(tmp_path / "a.png")
+    predictor = Predictor(model)
+    for result in (predictor(deep, "car, sky"), predictor(tmp_path / "a.png", "car, sky")):
+        (note,) = result.notes
+        assert "read as 12-bit" in note
+    assert np.array_equal(predictor(deep, "car, sky").image, PICTURE)
+    result.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "a_segments.json").read_text())["notes"] == [note]

@@ -23,7 +23,7 @@ def picture(tmp_path):
 
 def test_a_picture_comes_with_the_stem_of_the_visitors_file(picture):
     upload = read_upload(payload(picture, "my cat.png"), LIMITS)
-    assert upload.image.shape == (20, 30, 3) and (upload.image == (200, 10, 10)).all()
+    assert upload.picture.rgb.shape == (20, 30, 3) and (upload.picture.rgb == (200, 10, 10)).all()
     assert upload.stem == "my cat"
 
 
@@ -53,7 +53,7 @@ def test_a_large_file_is_refused_by_its_size(tmp_path):
 def test_many_pixels_in_a_small_file_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     Image.new("L", (1000, 600)).save(path)
-    monkeypatch.setattr("ovs_core.web.inputs.read_picture", lambda _: pytest.fail("unpacked"))
+    monkeypatch.setattr("ovs_core.web.inputs.load_picture", lambda _: pytest.fail("unpacked"))
     with pytest.raises(UserError, match="photo.png has 0.6 million pixels"):
         read_upload(payload(path), LIMITS)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # what Pillow itself refuses

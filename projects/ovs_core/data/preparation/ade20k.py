@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...errors import UserError
 from ...files.pictures import read_header
+from ...files.raster import open_raster
 from ...words.class_lists import load_class_list
 from ..label_rules import convert_labels
 from ..labels import read_label_file
@@ -86,13 +86,10 @@ def instance_masks(path: str) -> Iterator[tuple[np.ndarray, int]]:
     Raises:
         UserError: if the file cannot be read, is no RGB picture, or names an unknown class.
     """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode != "RGB":
-                raise UserError(f"{path}: mode {picture.mode}; expected the RGB instance picture")
-            colours = np.asarray(picture)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the instance picture ({error})") from error
+    with open_raster(path, "cannot read the instance picture") as picture:
+        if picture.mode != "RGB":
+            raise UserError(f"{path}: mode {picture.mode}; expected the RGB instance picture")
+        colours = np.asarray(picture)
     to_index = load_class_list("ade20k_150").ids("instance_id")
     for number in np.unique(colours[..., 1]):
         if number == 0:

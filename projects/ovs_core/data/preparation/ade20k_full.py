@@ -8,10 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ...errors import UserError
 from ...files.pictures import read_picture
+from ...files.raster import open_raster
 from ..label_rules import convert_labels
 from ..labels import object_ids_from_color
 from .jobs import Job, run_jobs
@@ -48,7 +48,7 @@ def reduced_image(path: str) -> np.ndarray:
 
 def reduced_label(path: str) -> np.ndarray:
     """Read a ``*_seg.png`` at the size on disk: (H, W) uint16 class indices."""
-    with Image.open(path) as picture:
+    with open_raster(path, "cannot read the label picture") as picture:
         ids = object_ids_from_color(np.asarray(picture.convert("RGB")))
     size = reduced_size(*ids.shape)
     ids = ids if size == ids.shape else resize_label(ids, size)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...errors import UserError
+from ...files.raster import open_raster
 from ...files.writing import save_picture
 from ..parallel import map_in_processes
 from ..sources import first_ten
@@ -100,5 +100,5 @@ def _do(job: Job) -> Outcome:
 
 
 def _read_back(path: Path) -> NDArray[Any]:
-    with Image.open(path) as picture:
+    with open_raster(path) as picture:
         return np.asarray(picture)

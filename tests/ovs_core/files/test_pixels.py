@@ -1,0 +1,100 @@
+"""What values mean as pixels."""
+
+import numpy as np
+import pytest
+import torch
+
+from ovs_core.errors import UserError
+from ovs_core.files.pictures import load_picture, read_picture
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+RGB = np.stack([RAMP, RAMP[::-1], RAMP.T], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("values", "notes"),
+    [
+        (RGB, 0),
+        (RGB.astype(np.int32), 0),
+        (RGB.astype(np.uint64), 0),
+        (RGB.astype(np.uint16) * 257, 0),
+        (RGB.astype(np.uint16) << 8, 0),
+        (RGB.astype(np.uint16) * 16, 1),  # 12 bits
+        (RGB.astype(np.uint16) * 64, 1),
+        (RGB.astype(np.uint16) * 4, 1),
+        (RGB.astype(">u2") * 16, 1),
+        (RGB / 255, 0),
+        (RGB.astype(np.float32) / 255, 0),
+        (RGB.astype(np.float16) / 255, 0),
+        (RGB.astype(np.float32), 0),
+        (RGB.astype(np.float32) + 0.4, 0),
+    ],
+)
+def test_the_same_picture_in_every_type(values, notes):
+    picture = load_picture(values)
+    assert np.array_equal(picture.rgb, RGB) and len(picture.notes) == notes
+
+
+def test_a_note_says_how_many_bits_were_read():
+    (note,) = load_picture(RGB.astype(np.uint16) * 16).notes
+    assert "fill 12 bits only and were read as 12-bit" in note
+    (note,) = load_picture(RGB.astype(np.uint16)).notes
+    assert "10-bit" in note and "store 8-bit values in 8 bits" in note
+
+
+def test_half_precision_tensors():
+    tensor = torch.from_numpy(RGB.copy()).permute(2, 0, 1)
+    assert np.array_equal(read_picture((tensor / 255).half()), RGB)
+    assert np.array_equal(read_picture(tensor.bfloat16()), RGB)  # has 8 bits of precision
+    rounded = read_picture((tensor / 255).bfloat16()).astype(int)
+    assert abs(rounded - RGB).max() <= 1
+    assert np.array_equal(read_picture((tensor / 255).requires_grad_()), RGB)
+
+
+@pytest.mark.parametrize(("largest", "noted"), [(1.0001, False), (1.2, True), (1.5, True)])
+def test_overshoot_is_clipped_and_said(largest, noted):
+    values = RGB / 255
+    values[0, 0] = largest
+    picture = load_picture(values)
+    assert picture.rgb[0, 0].tolist() == [255] * 3
+    assert np.array_equal(picture.rgb[1:], RGB[1:])
+    assert ["clipped" in note for note in picture.notes] == [True] * noted
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (RGB / 127.5 - 1, "negative values .down to -1., as normalised ones do; pass RGB"),
+        (RGB.astype(np.int64) - 1, "negative values .down to -1."),
+        (RGB / 255 - 0.01, "negative values"),
+        (RGB * 300.0, "up to 76500 in floats are no picture"),
+        (RGB.astype(np.int32) * 257, "whole numbers up to 65535 in int32 .* uint16"),
+        (RGB.astype(np.uint32) + 1, "whole numbers up to 256 in uint32"),
+        (np.full((2, 2, 3), np.inf), "NaN or infinite"),
+        (RGB.astype(complex), "type complex128"),
+        (RGB.astype(str), "type <U"),
+        (np.zeros((3, 4, 5)), "must be"),
+        (torch.zeros(1, 3, 8, 8), "must be"),
+    ],
+)
+def test_what_is_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        read_picture(values)
+
+
+@pytest.mark.parametrize("scale", [1, 257, 16, 1 / 255])
+def test_arrays_with_alpha_are_laid_on_white(scale):
+    alpha = RAMP[::-1]
+    kind = {1: np.uint8, 257: np.uint16, 16: np.uint16}.get(scale, np.float32)
+    expected = read_picture(np.dstack([RGB, alpha]))
+    scaled = np.dstack([RGB, alpha]).astype(kind) * kind(scale)
+    assert np.array_equal(read_picture(scaled), expected)
+    grey = read_picture(np.dstack([RAMP, RAMP, RAMP, alpha]))
+    scaled = np.dstack([RAMP, alpha]).astype(kind) * kind(scale)
+    assert np.array_equal(read_picture(scaled), grey)
+
+
+def test_opaque_16_bit_alpha_does_not_hide_that_the_colours_have_12_bits():
+    opaque = np.full(RAMP.shape, 65535, np.uint16)
+    picture = load_picture(np.dstack([RGB.astype(np.uint16) * 16, opaque]))
+    assert np.array_equal(picture.rgb, RGB) and len(picture.notes) == 1
