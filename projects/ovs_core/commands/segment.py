@@ -1,8 +1,9 @@
 """Label pictures, the pictures of folders, or the frames of videos with your words.
 
 Each picture gives <name>_labels.png (index of the word per pixel), <name>_overlay.png and
-<name>_segments.json. A run that was interrupted goes on where it stopped: finished pictures are
-skipped as long as words and method are the same.
+<name>_segments.json. A run that was interrupted goes on where it stopped: the same line makes what is
+missing or damaged, and anew what was made with another config, other weights or words, or from a
+picture that has changed since. What goes wrong with a picture is one line, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
 from . import options
 
 if TYPE_CHECKING:
+    from ..predict.folder import Tally
     from ..predict.reading import Input
     from ..predict.result import Result
 
@@ -59,27 +62,42 @@ def run(args: Namespace) -> int:
 
     files = find_files(args.inputs)
     total = count_inputs(files, args.every)
-    from ..predict.folder import open_output, segment_files
+    from ..predict.folder import Tally, segment_files
     from ..predict.predictor import Predictor
+    from ..predict.run_file import open_output
 
     predictor = Predictor.from_config(
         args.method, weights=args.weights, device=args.device, options=args.opts
     )
-    method = {"made_by": "ovsuite", "method": args.method, "weights": args.weights,
-              "options": args.opts}  # fmt: skip
-    folder = open_output(args.output, vocabulary, method, overwrite=args.overwrite)
-    started = time.perf_counter()
-    tally = segment_files(
-        predictor, vocabulary, read_inputs(files, args.every), folder,
-        total=total, overwrite=args.overwrite, report=_report,
-    )  # fmt: skip
-    seconds = time.perf_counter() - started
-    for line in tally.failed:
-        print(f"error: {line}", file=sys.stderr)
-    skipped = f", {tally.skipped} finished earlier and skipped" if tally.skipped else ""
-    failed = f", {len(tally.failed)} failed" if tally.failed else ""
-    print(f"{tally.done} segmented in {seconds:.1f} s{skipped}{failed}; results in {folder}")
+    line = {"method": args.method, "weights": args.weights, "options": args.opts,
+            "words": args.words}  # fmt: skip
+    tally, started = Tally(), time.perf_counter()
+    with open_output(args.output, vocabulary, line, overwrite=args.overwrite) as folder:
+        try:
+            segment_files(
+                predictor, vocabulary, read_inputs(files, args.every), folder, total=total,
+                overwrite=args.overwrite, report=_report, tally=tally,
+            )  # fmt: skip
+        finally:  # also where Ctrl-C ends it
+            for failed in tally.failed:
+                print(f"error: {failed}", file=sys.stderr)
+    print(f"{_summary(tally, time.perf_counter() - started)}; results in {folder}")
+    if tally.stopped:
+        raise UserError(
+            f"{tally.stopped}; stopped here, and what is finished is kept: make room, and give the "
+            "same line again"
+        )
     return 1 if tally.failed else 0
+
+
+def _summary(tally: Tally, seconds: float) -> str:
+    parts = [f"{tally.done} segmented in {seconds:.1f} s"]
+    parts += [f"{count} of them anew for {reason}" for reason, count in tally.anew.items()]
+    if tally.skipped:
+        parts.append(f"{tally.skipped} finished earlier and skipped")
+    if tally.failed:
+        parts.append(f"{len(tally.failed)} failed")
+    return ", ".join(parts)
 
 
 def _report(one: Input, result: Result) -> None:
@@ -89,4 +107,5 @@ def _report(one: Input, result: Result) -> None:
 
     largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4
-    tqdm.write(f"{one.source}: {largest}{f' and {more} more' if more > 0 else ''}")
+    line = f"{one.source}: {largest}{f' and {more} more' if more > 0 else ''}"
+    tqdm.write(line.encode("utf-8", "backslashreplace").decode())  # a name may be no UTF-8

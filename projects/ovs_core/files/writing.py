@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -20,11 +21,16 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import UserError
 
 # Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+# The temporary names of `atomic_path`; until 0.2.0 the file's own name stood before the number.
+_UNFINISHED = re.compile(
+    r"\.[0-9a-f]{12}\.part(\.[^.]*)?|\..+\.(?=[a-z]*\d)[0-9a-z]{2,12}\.part(\.[^.]*)?", re.DOTALL
+)
 
 
 @contextlib.contextmanager
@@ -41,7 +47,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
+    # Without the stem, so that every name that fits the disk has a temporary one that fits, too.
+    part = path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
     part.touch(exist_ok=False)
     mode = part.stat().st_mode
     try:
@@ -107,30 +114,41 @@ def write_json(path: str | Path, content: object, *, compact: bool = False) -> N
         content: see ``json_text``.
         compact: see ``json_text``.
     """
-    atomic_write(path, json_text(content, compact=compact))
+    text = json_text(content, compact=compact)
+    # A file name that is no UTF-8 holds lone surrogates; the escapes of Python and JSON are alike.
+    atomic_write(path, text.encode("utf-8", "backslashreplace"))
 
 
-def save_picture(picture: np.ndarray, path: str | Path) -> Path:
+def save_picture(picture: np.ndarray, path: str | Path, *, software: str = "") -> Path:
     """Write a picture or a label map in one step.
 
     Args:
         picture: (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
         path: the final file, whose suffix chooses the kind; missing folders are made.
+        software: stands in a PNG as what made it, by which its maker knows it again.
 
     Returns:
         The path.
     """
     path = Path(path)
-    options: dict[str, Any] = PNG if path.suffix.lower() == ".png" else {}
+    options: dict[str, Any] = dict(PNG) if path.suffix.lower() == ".png" else {}
+    if software:
+        options["pnginfo"] = about = PngInfo()
+        about.add_text("Software", software)
     with atomic_path(path) as part:
         Image.fromarray(picture).save(part, **options)
     return path
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete the halves of files that a killed process left in a folder."""
+    """Delete the halves of files that a killed process left in a folder, and nothing else.
+
+    Args:
+        folder: in which no other process writes now; one that does not exist holds no halves.
+    """
     for path in folder.glob(".*.part*"):
-        path.unlink()
+        if _UNFINISHED.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def check_output_dir(path: str | Path) -> Path:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
-import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from ..errors import UserError
-from ..files.writing import check_output_dir, json_text, write_json
+from ..files.pictures import LoadedPicture
+from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
+from .parts import SavedResult
 from .predictor import Predictor
 from .reading import Input
-from .result import Result, earlier_result
+from .result import Result
+from .stream import failure_line
 
-RUN_FILE = "run.json"
 AHEAD = 3  # pictures read before they are needed, and results waiting to be written
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,43 +35,30 @@ class Tally:
 
     Attributes:
         done: segmented and written.
-        skipped: finished in an earlier run.
+        anew: why those that had a result before were segmented again -> how many.
+        skipped: finished in an earlier run, with the same config, weights, words and picture.
         failed: one line each.
+        stopped: why the run ended before its end; "" if it did not.
     """
 
     done: int = 0
+    anew: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    stopped: str = ""
 
 
-def open_output(
-    folder: str | Path,
-    vocabulary: Vocabulary,
-    method: dict[str, object],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Make the folder of a run, or go on with an earlier run of the same words and method.
+@dataclass(frozen=True)
+class _Task:
+    """An input that is not finished: its pixels, why they are wanted, what decides the result."""
 
-    Args:
-        folder: of the results.
-        vocabulary: the words.
-        method: what else decides the result, as JSON takes it.
-        overwrite: forget an earlier run.
+    picture: LoadedPicture
+    reason: str
+    made_with: dict[str, str]
 
-    Returns:
-        The folder, which then holds ``run.json``.
-
-    Raises:
-        UserError: if it holds results of other words or another method, or cannot be written.
-    """
-    folder = check_output_dir(folder)
-    content = {**method, "words": [asdict(entry) for entry in vocabulary]}
-    path = folder / RUN_FILE
-    if path.exists() and not overwrite:
-        _compare_runs(path, json.loads(json_text(content)))
-    write_json(path, content)
-    return folder
+    def trace(self) -> dict[str, str]:
+        """See ``Result.trace``."""
+        return self.made_with
 
 
 def segment_files(
@@ -81,44 +70,47 @@ def segment_files(
     total: int | None = None,
     overwrite: bool = False,
     report: Callable[[Input, Result], None] | None = None,
+    tally: Tally | None = None,
 ) -> Tally:
     """Segment pictures and write each result as soon as it is there.
 
-    Reading and writing go on in other threads while the network works. A picture that cannot be
-    segmented is noted, and the rest goes on.
+    Reading and writing go on in other threads while the network works. Whatever goes wrong with a
+    picture is noted, and the rest goes on; only a full disk stops the run. What is finished with
+    the same config, weights, words and picture is left as it is.
 
     Args:
         predictor: the method.
         vocabulary: the words.
-        inputs: the pictures.
-        folder: of the results.
+        inputs: the pictures; taken one after the other, so that any number fits into memory.
+        folder: of the results, in which nobody else writes now (see ``run_file.open_output``).
         total: number of pictures, for the progress bar.
         overwrite: replace whatever stands in the way, also finished results.
         report: called with every result.
+        tally: filled as the run goes on, for a caller that may be interrupted.
+
+    Returns:
+        The tally.
     """
+    made_with = predictor.made_with(vocabulary)
+    tally = Tally() if tally is None else tally
     with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
-        run = _Run(predictor, vocabulary, folder, overwrite, pool, bar)
-        for (one, result), written in _ahead(run.write, run.results(inputs), pool):
+        run = _Run(predictor, vocabulary, made_with, folder, overwrite, pool, bar, tally)
+        for (one, result, reason), written in _ahead(run.write, run.results(inputs), pool):
             try:
                 written.result()
-            except UserError as error:
+            except Exception as error:  # whatever it is, the other pictures are not to blame
                 run.fail(one, error)
+                if isinstance(error, OSError) and error.errno in _FULL:
+                    tally.stopped = f"{folder}: {error.strerror}"
+                    break
                 continue
-            run.tally.done += 1
+            tally.done += 1
+            if reason != "new":
+                tally.anew[reason] += 1
             bar.update()
             if report is not None:
                 report(one, result)
-    return run.tally
-
-
-def is_finished(one: Input, folder: Path) -> bool:
-    """Whether an earlier run wrote the result of this picture, and the picture is older."""
-    place = folder / one.stem
-    earlier = earlier_result(place.parent, place.name)
-    if earlier is None or earlier["picture"] != str(Path(one.source).resolve()):
-        return False
-    written = (place.parent / f"{place.name}_segments.json").stat().st_mtime_ns
-    return one.path.stat().st_mtime_ns <= written
+    return tally
 
 
 @dataclass
@@ -127,39 +119,58 @@ class _Run:
 
     predictor: Predictor
     vocabulary: Vocabulary
+    made_with: dict[str, str]
     folder: Path
     overwrite: bool
     pool: ThreadPoolExecutor
     bar: tqdm
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally
 
-    def results(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Result]]:
-        """Segment what is not finished, reading ahead."""
-        for one, image in _ahead(Input.load, filter(self.is_wanted, inputs), self.pool):
+    def results(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Result, str]]:
+        """Segment what is not finished, reading ahead; with the reason."""
+        for one, prepared in _ahead(self.prepare, self.tidied(inputs), self.pool):
             try:
-                result = self.predictor(image.result(), self.vocabulary)
-                yield one, replace(result, source=one.source)
-            except UserError as error:
+                task = prepared.result()
+                if task is None:
+                    self.tally.skipped += 1
+                    self.bar.update()
+                    continue
+                result = self.predictor(task.picture, self.vocabulary)
+            except Exception as error:  # whatever it is, the other pictures are not to blame
                 self.fail(one, error)
+                continue
+            yield one, replace(result, source=one.source, trace=task.trace), task.reason
 
-    def is_wanted(self, one: Input) -> bool:
-        """Whether there is something to do; counts what there is not."""
-        if self.overwrite or not is_finished(one, self.folder):
-            return True
-        self.tally.skipped += 1
-        self.bar.update()
-        return False
+    def tidied(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """Remove halves of files of a killed run before anything is written beside them."""
+        tidy: set[Path] = set()
+        for one in inputs:
+            place = (self.folder / one.stem).parent
+            if place not in tidy:
+                tidy.add(place)
+                remove_unfinished(place)
+            yield one
 
-    def write(self, pair: tuple[Input, Result]) -> None:
+    def prepare(self, one: Input) -> _Task | None:
+        """Read an input; None if there is nothing to do."""
+        if one.error is not None:
+            raise one.error
+        made_with = {**self.made_with, "picture": one.content()}
+        place = self.folder / one.stem
+        reason = "overwritten"
+        if not self.overwrite:
+            reason = SavedResult(place.parent, place.name).stale(one.identity, made_with)
+        return _Task(one.load(), reason, made_with) if reason else None
+
+    def write(self, item: tuple[Input, Result, str]) -> None:
         """Write one result."""
-        one, result = pair
+        one, result, _ = item
         place = self.folder / one.stem
         result.save(place.parent, place.name, overwrite=self.overwrite)
 
-    def fail(self, one: Input, error: UserError) -> None:
-        """Note an input that cannot be segmented or written."""
-        line = str(error) if str(one.path) in str(error) else f"{one.source}: {error}"
-        self.tally.failed.append(line)
+    def fail(self, one: Input, error: Exception) -> None:
+        """Note an input that cannot be read, segmented or written."""
+        self.tally.failed.append(failure_line(one.source, error))
         self.bar.update()
 
 
@@ -174,16 +185,3 @@ def _ahead(
         if not waiting:
             return
         yield waiting.popleft()
-
-
-def _compare_runs(path: Path, content: dict[str, object]) -> None:
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); choose another --output") from error
-    other = [key for key in content if earlier.get(key) != content[key]]
-    if other:
-        raise UserError(
-            f"{path.parent}: holds results with other {' and '.join(other)}; choose another "
-            "--output, or make everything anew with --overwrite"
-        )

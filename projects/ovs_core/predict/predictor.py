@@ -7,33 +7,38 @@ result.save("out")
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
 
+from ..clip.identity import fingerprint
 from ..data.build import build_mapper
 from ..data.mapper import SemanticDatasetMapper
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter
 from ..errors import UserError
-from ..files.pictures import LoadedPicture, PictureSource, find_pictures, load_picture
+from ..files.digests import digest, file_digest
+from ..files.pictures import LoadedPicture, PictureSource, load_picture
+from ..files.writing import json_text
 from ..methods.configs import find_model
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from ..modeling.segmenter import Segmenter
 from ..words.vocabulary import Vocabulary
+from .reading import pictures_to_segment
 from .result import Result, Segment
+from .stream import ResultStream
 from .tiles import join, join_segments, split, split_axis
 
 __all__ = ["Predictor", "Result", "Segment"]
@@ -60,6 +65,7 @@ class Predictor:
             picture itself.
         remember: how many encoded pictures are kept.
         notes: what every result should say.
+        config: what the model was built from, as text; results carry its hash.
     """
 
     def __init__(
@@ -69,9 +75,11 @@ class Predictor:
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         remember: int = 4,
         notes: Sequence[str] = (),
+        config: str = "",
     ) -> None:
         self.model = model.eval()
         self.notes = tuple(notes)
+        self._config = config
         self._prepare = prepare
         self._remember = remember
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
@@ -123,7 +131,7 @@ class Predictor:
         # from the suite's repeats how published figures were made, which is no matter here.
         mapper = build_mapper(cfg, is_train=False)
         prepare = mapper.prepare if isinstance(mapper, SemanticDatasetMapper) else None
-        return cls(model, prepare=prepare, notes=notes)
+        return cls(model, prepare=prepare, notes=notes, config=_deciding(cfg))
 
     @overload
     def __call__(
@@ -132,26 +140,37 @@ class Predictor:
         pass
 
     @overload
-    def __call__(self, pictures: list[S] | tuple[S, ...], words: Words) -> list[Result]:
+    def __call__(
+        self, pictures: list[S] | tuple[S, ...], words: Words, *, on_error: str = "raise"
+    ) -> ResultStream[S]:
         pass
 
     @overload
-    def __call__(self, pictures: str | Path, words: Words) -> Result | Iterator[Result]:
+    def __call__(
+        self, pictures: str | Path, words: Words, *, on_error: str = "raise"
+    ) -> Result | ResultStream[Path]:
         pass
 
     def __call__(
-        self, pictures: PictureSource | list[S] | tuple[S, ...], words: Words
-    ) -> Result | list[Result] | Iterator[Result]:
+        self,
+        pictures: PictureSource | list[S] | tuple[S, ...],
+        words: Words,
+        *,
+        on_error: str = "raise",
+    ) -> Result | ResultStream[S] | ResultStream[Path]:
         """Segment one picture, a list of pictures, or the pictures of a folder.
 
         Args:
             pictures: path, folder, PIL image, RGB array (H, W, 3), tensor (3, H, W), or a list.
             words: names as list, comma string, text file or ``Vocabulary``; ``"sofa|couch"`` gives
                 synonyms, ``"background: wall"`` a background word.
+            on_error: of a list or folder: ``raise`` what goes wrong with a picture, or ``skip`` the
+                picture; ``failures`` of what is returned then has a line for it.
 
         Returns:
-            One result; for a list a list in its order; for a folder an iterator that segments the
-            next picture when it is asked for, so that any number of them fits into memory.
+            One result; for a list or a folder an iterator in its order, which segments the next
+            picture when it is asked for, so that any number of them fits into memory. What the
+            suite drew into a folder is not among its pictures.
 
         Raises:
             UserError: if a picture cannot be read, or the words are empty or repeated.
@@ -159,12 +178,31 @@ class Predictor:
         vocabulary = Vocabulary.parse(words)
         with self._lock:
             notes = self.notes + self._word_notes(vocabulary)
-        if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
-            found = find_pictures(pictures)
-            return (self._segment(picture, vocabulary, notes) for picture in found)
         if isinstance(pictures, (list, tuple)):
-            return [self._segment(picture, vocabulary, notes) for picture in pictures]
-        return self._segment(pictures, vocabulary, notes)
+            return ResultStream(pictures, partial(self._segment, vocabulary, notes), on_error)
+        if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
+            found = pictures_to_segment(pictures)
+            return ResultStream(found, partial(self._segment, vocabulary, notes), on_error)
+        return self._segment(vocabulary, notes, pictures)
+
+    def made_with(self, vocabulary: Vocabulary) -> dict[str, str]:
+        """Give the hashes of all that decides a result besides the picture.
+
+        Args:
+            vocabulary: the words.
+
+        Returns:
+            ``config`` (what the model was built from), ``weights`` (their values, whichever file
+            they came from) and ``words``.
+        """
+        words = json_text([asdict(entry) for entry in vocabulary], compact=True)
+        return {**self._fixed, "words": digest(words)}
+
+    @cached_property
+    def _fixed(self) -> dict[str, str]:
+        with self._lock:
+            weights = fingerprint(self.model.state_dict())
+        return {"config": digest(self._config), "weights": weights}
 
     def tensor(self, image: np.ndarray) -> torch.Tensor:
         """Bring an (H, W, 3) uint8 RGB picture to what the model encodes: (3, H', W')."""
@@ -181,8 +219,11 @@ class Predictor:
             self._encoded.clear()
 
     def _segment(
-        self, source: PictureSource, vocabulary: Vocabulary, notes: tuple[str, ...]
+        self, vocabulary: Vocabulary, notes: tuple[str, ...], source: PictureSource
     ) -> Result:
+        path = str(source) if isinstance(source, (str, Path)) else ""
+        # Before the pixels are read: what changes meanwhile is then seen as changed.
+        content = {"picture": file_digest(path)} if path and Path(path).is_file() else {}
         picture = load_picture(source)
         image = picture.rgb
         with self._lock, torch.no_grad():
@@ -197,12 +238,13 @@ class Predictor:
             _fold(join(labels, axis), background),
             vocabulary.names,
             image,
-            source=str(source) if isinstance(source, (str, Path)) else "",
+            source=path,
             background=background,
             segment_ids=ids,
             segments_info=info,
             notes=notes + picture.notes,
             rescore=partial(self._full_scores, image, vocabulary),
+            trace=lambda: {**self.made_with(vocabulary), **content},
         )
 
     def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
@@ -228,7 +270,7 @@ class Predictor:
             return join([_spread(part) for part in parts], 1 + split_axis(image))
 
     def _encode(self, image: np.ndarray) -> Encoded:
-        key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() + str(image.shape)
+        key = digest(image.tobytes()) + str(image.shape)
         if key not in self._encoded:
             self._encoded[key] = [
                 (tile.shape[:2], self.model.encode_picture(self.tensor(tile)))
@@ -238,6 +280,14 @@ class Predictor:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(key)
         return self._encoded[key]
+
+
+def _deciding(cfg: CfgNode) -> str:
+    """Write down a config less what says where, not what, is computed; weights are hashed alone."""
+    kept = cfg.clone()
+    kept.defrost()
+    kept.OUTPUT_DIR = kept.CONFIG_FILE = kept.MODEL.WEIGHTS = kept.MODEL.DEVICE = ""
+    return str(kept.dump())
 
 
 def _word_notes(model: Segmenter, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..files.digests import digest, file_digest
 from ..files.pictures import LoadedPicture, find_pictures, load_picture
+from .parts import is_own_picture
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import count_frames, read_frames
 
@@ -24,21 +26,60 @@ class Input:
         stem: begins the names of its results.
         frame: its number; None for a picture.
         image: the frame; None for a picture, which is read when its turn comes.
+        error: why a video gives no (further) frame.
     """
 
     path: Path
     stem: str
     frame: int | None = None
     image: np.ndarray | None = field(default=None, repr=False)
+    error: Exception | None = None
 
     @property
     def source(self) -> str:
         """Path, with the number of the frame behind it."""
         return str(self.path) if self.frame is None else f"{self.path}#{self.frame}"
 
+    @property
+    def identity(self) -> str:
+        """What its result calls it: the whole path."""
+        return str(Path(self.source).resolve())
+
     def load(self) -> LoadedPicture:
-        """Read the picture, with the notes on it."""
+        """Read the picture, with the notes on it.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
+        if self.error is not None:
+            raise self.error
         return load_picture(self.path if self.image is None else self.image)
+
+    def content(self) -> str:
+        """Hash of the file, or of the pixels of a frame.
+
+        Raises:
+            UserError: if the file cannot be read.
+        """
+        if self.image is not None:
+            return digest(self.image.tobytes())
+        try:
+            return file_digest(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+
+def pictures_to_segment(folder: str | Path) -> list[Path]:
+    """List a person's pictures in a folder, without those that the suite drew there.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = find_pictures(folder)
+    own = [path for path in found if not is_own_picture(path)]
+    if not own:
+        raise UserError(f"{folder}: holds no picture but results of the suite")
+    return own
 
 
 def find_files(named: Sequence[str | Path]) -> list[Path]:
@@ -50,7 +91,7 @@ def find_files(named: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, named):
         if path.is_dir():
-            found += find_pictures(path)
+            found += pictures_to_segment(path)
         elif path.is_file():
             found.append(path)
         else:
@@ -61,22 +102,35 @@ def find_files(named: Sequence[str | Path]) -> list[Path]:
 def read_inputs(files: Sequence[Path], every: int = 1) -> Iterator[Input]:
     """Go through the files; a video gives its frames in a folder of its own.
 
+    A video that cannot be read gives an input that says so when it is loaded.
+
     Args:
         files: pictures and videos.
         every: only each n-th frame of a video.
     """
     for path, stem in zip(files, _stems(files), strict=True):
-        if _is_video(path):
+        if not _is_video(path):
+            yield Input(path, stem)
+            continue
+        try:
             for number, image in read_frames(path, every):
                 yield Input(path, f"{stem}/{number:06d}", number, image)
-        else:
-            yield Input(path, stem)
+        except Exception as error:  # whatever it is, the other files are not to blame
+            yield Input(path, stem, error=error)
 
 
 def count_inputs(files: Sequence[Path], every: int = 1) -> int | None:
     """How many inputs the files give; None if a video does not say how long it is."""
-    counts = [count_frames(path, every) if _is_video(path) else 1 for path in files]
-    return sum(counts) if all(counts) else None
+    total = 0
+    for path in files:
+        try:
+            count = count_frames(path, every) if _is_video(path) else 1
+        except Exception:  # `read_inputs` says what it is
+            count = 1  # the line that says so
+        if not count:
+            return None
+        total += count
+    return total
 
 
 def _is_video(path: Path) -> bool:

@@ -5,9 +5,7 @@ Letters: K words, H x W picture.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +16,10 @@ from scipy import ndimage
 
 from ..draw import render
 from ..errors import UserError
-from ..files.writing import save_picture, write_json
+from ..files.digests import digest
+from ..files.writing import save_picture
+from .parts import MAKER, SavedResult
 
-MAKER = "ovsuite"
-PARTS = ("labels.png", "overlay.png", "segment_ids.png", "segments.json")
 MOST_WORDS = 65536  # in a 16-bit PNG
 
 
@@ -66,6 +64,7 @@ class Result:
         segments_info: Detectron2's list of these segments.
         notes: what a reader of the result should know, for example words that were cut.
         rescore: computes ``scores``.
+        trace: hashes what the result was made with, see ``made_with``.
     """
 
     labels: np.ndarray
@@ -77,6 +76,7 @@ class Result:
     segments_info: Sequence[dict[str, Any]] = ()
     notes: tuple[str, ...] = ()
     rescore: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    trace: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -91,6 +91,15 @@ class Result:
         if self.rescore is None:
             raise UserError("this result was made without a predictor, which would give scores")
         return self.rescore()
+
+    @cached_property
+    def made_with(self) -> dict[str, str]:
+        """Hashes of ``config``, ``weights``, ``words`` and ``picture`` (the file, or the pixels).
+
+        Without a predictor only that of the pixels is known.
+        """
+        known = {} if self.trace is None else self.trace()
+        return {"picture": digest(self.image.tobytes()), **known}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -132,7 +141,8 @@ class Result:
 
         The files are ``<stem>_labels.png`` (8 or 16 bit), ``<stem>_overlay.png``,
         ``<stem>_segments.json`` and, from a panoptic method, ``<stem>_segment_ids.png`` (16 bit).
-        An earlier result of the same picture is replaced.
+        An earlier result of the same picture is replaced, and its missing or damaged files are made
+        again.
 
         Args:
             folder: made if absent.
@@ -144,68 +154,44 @@ class Result:
             The folder.
 
         Raises:
-            UserError: if a file of another origin, or the result of another picture, would be
-                overwritten, or there are more words than a 16-bit PNG can number.
+            UserError: if a file of another origin, one that was changed since, or the result of
+                another picture would be overwritten; or if there are more words than a 16-bit PNG
+                can number.
         """
         if len(self.names) > MOST_WORDS:
             raise UserError(f"{len(self.names)} words do not fit a 16-bit PNG; use result.labels")
-        folder = Path(folder)
-        stem = stem or Path(self.source).stem or "picture"
+        saved = SavedResult(Path(folder), stem or Path(self.source).stem or "picture")
         if not overwrite:
-            self._refuse_to_overwrite(folder, stem)
+            saved.check_free(self.identity, self.made_with["picture"])
+        saved.clear()
         small = np.uint8 if len(self.names) <= 256 else np.uint16
-        save_picture(self.labels.astype(small), folder / f"{stem}_labels.png")
+        pictures = {"labels.png": self.labels.astype(small), "overlay.png": self.overlay(strength)}
         if self.segment_ids is not None:
-            ids = self.segment_ids.astype(np.uint16)
-            save_picture(ids, folder / f"{stem}_segment_ids.png")
-        save_picture(self.overlay(strength), folder / f"{stem}_overlay.png")
+            pictures["segment_ids.png"] = self.segment_ids.astype(np.uint16)
+        for part, picture in pictures.items():
+            save_picture(picture, saved.path(part), software=MAKER)
         content = {
-            "made_by": MAKER,
-            "picture": self._identity(),
+            "picture": self.identity,
+            "made_with": self.made_with,
             "size": list(self.labels.shape),
             "names": self.names,
             "segments": [asdict(segment) for segment in self.segments],
             "notes": list(self.notes),
         }
-        write_json(folder / f"{stem}_segments.json", content)
-        return folder
+        saved.write_record(content, list(pictures))
+        return saved.folder
+
+    @property
+    def identity(self) -> str:
+        """Tells one picture from another: its path, or its pixels' hash."""
+        if self.source:
+            return str(Path(self.source).resolve())
+        return digest(self.image.tobytes())
 
     def _segment(
         self, index: int, area: int, box: tuple[int, int, int, int], **more: Any
     ) -> Segment:
         return Segment(self.names[index], index, area, area / self.labels.size, box, **more)
-
-    def _identity(self) -> str:
-        """Tell one picture from another: its path, or its pixels' hash."""
-        if self.source:
-            return str(Path(self.source).resolve())
-        return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
-
-    def _refuse_to_overwrite(self, folder: Path, stem: str) -> None:
-        present = [p for p in (folder / f"{stem}_{part}" for part in PARTS) if p.exists()]
-        if not present:
-            return
-        earlier = earlier_result(folder, stem)
-        if earlier is None:
-            raise UserError(
-                f"{present[0]}: exists and was not made by the suite; choose another folder or "
-                "stem, or give overwrite=True"
-            )
-        if earlier["picture"] != self._identity():
-            raise UserError(
-                f"{folder / stem}_*: holds the result of another picture ({earlier['picture']}); "
-                "choose another folder or stem, or give overwrite=True"
-            )
-
-
-def earlier_result(folder: str | Path, stem: str) -> dict[str, Any] | None:
-    """Read the list of segments that ``Result.save`` wrote; None if there is no such file."""
-    try:
-        content = json.loads((Path(folder) / f"{stem}_segments.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_ours = isinstance(content, dict) and content.get("made_by") == MAKER
-    return content if is_ours and "picture" in content else None
 
 
 def _regions(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, int]]]:

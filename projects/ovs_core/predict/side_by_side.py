@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..files.pictures import load_picture
 from ..files.writing import check_output_dir, save_picture
 from ..words.vocabulary import Vocabulary
+from .parts import MAKER, SHEET
 from .predictor import Predictor
 
 CELL = 640  # pixels of a picture's longer side on the sheet
@@ -48,7 +49,7 @@ def compare_pictures(
     Raises:
         UserError: for a wrong method or picture, or if ``sheet.png`` is there already.
     """
-    path = check_output_dir(output) / "sheet.png"
+    path = check_output_dir(output) / SHEET
     if path.exists():
         raise UserError(f"{path}: exists; choose another --output")
     pictures, present = list(pictures)[:most], np.zeros(len(vocabulary), dtype=bool)
@@ -69,7 +70,7 @@ def compare_pictures(
     named = [int(i) for i in np.flatnonzero(present) if i not in vocabulary.background_index]
     colors = palette(vocabulary.names)[named]
     words = legend([vocabulary.names[i] for i in named], colors, grid.shape[1], size=16)
-    return save_picture(np.vstack([grid, words]), path)
+    return save_picture(np.vstack([grid, words]), path, software=MAKER)
 
 
 def _cell(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:

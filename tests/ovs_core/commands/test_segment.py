@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import time
@@ -9,8 +10,10 @@ from PIL import Image
 from ovs_core import Predictor
 from ovs_core.clip.text_encoder import TextEncoder
 from ovs_core.commands import main
+from ovs_core.files.locks import hold_folder
 from ovs_core.predict.folder import segment_files
 from ovs_core.predict.reading import find_files, read_inputs
+from ovs_core.predict.result import Result
 from ovs_core.words.vocabulary import Vocabulary
 
 METHOD = "cliptrase/tiny_maskclip"
@@ -26,7 +29,7 @@ def test_a_folder_and_what_is_written(user, capsys):
     assert "3 segmented" in shown and "pictures/b.jpg: " in shown
     kinds = ("labels.png", "overlay.png", "segments.json")
     expected = {f"{name}_{kind}" for name in "abc" for kind in kinds} | {"run.json"}
-    assert {path.name for path in (user / "out").iterdir()} == expected
+    assert {path.name for path in (user / "out").glob("[!.]*")} == expected
     direct = Predictor.from_config(METHOD, device="cpu")("pictures/b.jpg", "car, sky, sand")
     labels = np.asarray(Image.open(user / "out" / "b_labels.png"))
     assert np.array_equal(labels, direct.labels)
@@ -76,6 +79,85 @@ def test_other_words_or_another_method_are_refused(user, capsys):
     assert "other method" in capsys.readouterr().err
     assert segment("photo.jpg", "--output", "out", "--overwrite", words="car, sky") == 0
     assert json.loads((user / "out" / "photo_segments.json").read_text())["names"] == ["car", "sky"]
+
+
+def test_the_same_line_with_other_words_in_the_file_makes_all_anew_and_says_so(user, capsys):
+    assert segment("pictures", "--output", "out", words="words.txt") == 0
+    (user / "words.txt").write_text("car\nsky\ntree\n")
+    capsys.readouterr()
+    assert segment("pictures", "--output", "out", words="words.txt") == 0
+    assert "3 segmented" in (shown := capsys.readouterr().out)
+    assert "3 of them anew for other words" in shown
+    assert json.loads((user / "out" / "a_segments.json").read_text())["names"][-1] == "tree"
+    assert segment("pictures", "--output", "out", words="car,sky,tree") == 0  # as typed otherwise
+    assert "3 finished earlier" in capsys.readouterr().out
+
+
+def test_a_run_of_an_earlier_version_goes_on(user, capsys):
+    """Its records have no hashes, its pictures no maker."""
+    assert segment("pictures", "--output", "out") == 0
+    before = {p.name: p.read_bytes() for p in (user / "out").glob("[!.]*")}
+    run = json.loads(before["run.json"])
+    run["words"] = run.pop("entries")
+    (user / "out" / "run.json").write_text(json.dumps(run))
+    for path in (user / "out").glob("*.png"):
+        Image.open(path).copy().save(path)
+    for path in (user / "out").glob("*_segments.json"):
+        record = json.loads(path.read_text())
+        for key in ("made_with", "files", "check"):
+            del record[key]
+        path.write_text(json.dumps(record))
+    assert segment("pictures", "--output", "out") == 0
+    assert "3 segmented" in capsys.readouterr().out.splitlines()[-1]
+    assert {p.name: p.read_bytes() for p in (user / "out").glob("[!.]*")} == before
+
+
+def test_a_file_named_as_that_of_the_run_stays(user, capsys):
+    (user / "out").mkdir()
+    for mine in ("{}", "[1]", "my run"):
+        (user / "out" / "run.json").write_text(mine)
+        assert segment("pictures", "--output", "out") == 1
+        assert "run.json: " in capsys.readouterr().err
+        assert (user / "out" / "run.json").read_text() == mine
+
+
+def test_one_run_at_a_time_in_a_folder(user, capsys):
+    with hold_folder(user / "out", "a segmentation"):
+        assert segment("pictures", "--output", "out") == 1
+    assert "out: a segmentation of process" in capsys.readouterr().err
+
+
+def test_a_full_disk_stops_with_a_line_and_the_list_of_failures(user, capsys, monkeypatch):
+    (user / "pictures" / "aa.png").write_bytes(b"no picture")
+    save = Result.save
+
+    def full(result, folder, stem, **more):
+        if stem == "b":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(result, folder, stem, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Result, "save", full)
+        assert segment("pictures", "--output", "out") == 1
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert "aa.png: cannot be decoded" in lines[0] and "b.jpg: OSError" in lines[1]
+    assert "out: No space left on device; stopped here, and what is finished is kept" in lines[2]
+    assert "1 segmented" in captured.out and len(lines) == 3
+    assert segment("pictures", "--output", "out") == 1
+    assert "finished earlier and skipped, 1 failed" in capsys.readouterr().out
+
+
+def test_ctrl_c_lists_the_failures_so_far(user, capsys, monkeypatch):
+    (user / "pictures" / "aa.png").write_bytes(b"no picture")
+
+    def interrupt(task, result):
+        if task.stem == "b":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("ovs_core.commands.segment._report", interrupt)
+    assert segment("pictures", "--output", "out") == 130
+    assert "aa.png: cannot be decoded" in capsys.readouterr().err
 
 
 def test_what_a_person_made_is_not_overwritten(user, capsys):

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 import sys
@@ -15,6 +16,7 @@ from ovs_core.files.writing import (
     atomic_path,
     atomic_write,
     check_output_dir,
+    remove_unfinished,
     save_picture,
     write_json,
 )
@@ -104,6 +106,39 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
         (part / "new.txt").write_text("new")
     assert [p.name for p in folder.iterdir()] == ["new.txt"]
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_halves_of_files_are_removed_and_a_person_s_files_are_not(tmp_path):
+    with atomic_path(tmp_path / "a.png") as part:
+        (tmp_path / part.name).touch()
+        left = part.name
+    mine = [".a.part", ".mine.part", ".my.notes.part.txt", "0123456789ab.part.png", "a.part"]
+    halves = [left, ".0123456789ab.part", ".a.b.0123456789ab.part.png", ".a.x1.part.pth"]
+    for name in (*mine, *halves):
+        (tmp_path / name).touch()
+    (tmp_path / ".set.part").mkdir()
+    remove_unfinished(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {*mine, ".set.part", "a.png"}
+    remove_unfinished(tmp_path / "none")
+
+
+def test_a_name_that_fits_the_disk_can_be_written(tmp_path):
+    atomic_write(tmp_path / f"{'n' * 250}.json", "x")
+    assert (tmp_path / f"{'n' * 250}.json").read_text() == "x"
+
+
+def test_json_takes_names_that_are_no_text(tmp_path):
+    name = os.fsdecode(b"\xff.png")
+    write_json(tmp_path / "a.json", {"picture": name})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"picture": name}
+
+
+def test_a_picture_may_name_its_maker(tmp_path):
+    picture = np.zeros((2, 3, 3), np.uint8)
+    save_picture(picture, tmp_path / "a.png", software="me")
+    save_picture(picture, tmp_path / "b.png")
+    assert Image.open(tmp_path / "a.png").info["Software"] == "me"
+    assert "Software" not in Image.open(tmp_path / "b.png").info
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

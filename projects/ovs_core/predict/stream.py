@@ -1,0 +1,64 @@
+"""Many pictures one after the other, and what becomes of those that cannot be segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from ..errors import UserError, check_choice
+from .result import Result
+
+ON_ERROR = ("raise", "skip")
+
+S = TypeVar("S")
+
+
+class ResultStream(Iterator[Result], Generic[S]):
+    """Segments the next picture when it is asked for, so that any number fits into memory.
+
+    Args:
+        sources: the pictures.
+        segment: gives the result of one.
+        on_error: ``raise`` whatever goes wrong with a picture (the next call goes on with the next
+            picture), or ``skip`` the picture and list it in ``failures``.
+
+    Attributes:
+        failures: one line for each picture that was skipped so far.
+    """
+
+    def __init__(
+        self, sources: Iterable[S], segment: Callable[[S], Result], on_error: str = "raise"
+    ) -> None:
+        check_choice("on_error", on_error, ON_ERROR)
+        self.failures: list[str] = []
+        self._sources = enumerate(sources)
+        self._segment = segment
+        self._skips = on_error == "skip"
+
+    def __next__(self) -> Result:
+        """Give the next result."""
+        for number, source in self._sources:
+            try:
+                return self._segment(source)
+            except Exception as error:  # whatever it is, the other pictures are not to blame
+                if not self._skips:
+                    raise
+                is_path = hasattr(source, "__fspath__") or isinstance(source, str)
+                name = str(source) if is_path else f"picture {number + 1}"
+                self.failures.append(failure_line(name, error))
+        raise StopIteration
+
+
+def failure_line(name: str, error: BaseException) -> str:
+    """Say in one line why a picture has no result.
+
+    Args:
+        name: of the picture; put in front if the error does not name it.
+        error: what was raised.
+    """
+    text = " ".join(str(error).split()) or "no reason given"
+    name = " ".join(name.split())
+    if not isinstance(error, UserError):
+        text = f"{type(error).__name__}: {text}"
+    line = text if name in text else f"{name}: {text}"
+    return line.encode("utf-8", "backslashreplace").decode()

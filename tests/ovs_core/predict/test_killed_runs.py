@@ -1,0 +1,98 @@
+"""A folder with bad pictures whose run is killed again and again, and started by the same line.
+
+The test is a small one; ``python tests/ovs_core/predict/test_killed_runs.py 300 30 10`` is the same
+with as many pictures, bad ones and kills as it says.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PARTS = ("labels.png", "overlay.png", "segments.json")
+
+
+def draw_pictures(folder, count, bad):
+    """Pictures of which some cannot be read; the stems of the good ones and the bad files."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        blobs = Image.fromarray(rng.integers(0, 255, (4, 6, 3), dtype=np.uint8))
+        blobs.resize((96, 72), Image.Resampling.BICUBIC).save(folder / f"{number:03d}.png")
+    files = sorted(folder.iterdir())
+    broken = files[:: count // bad][:bad]
+    for number, path in enumerate(broken):
+        whole = path.read_bytes()
+        path.write_bytes([b"", b"no picture", whole[: len(whole) // 2], whole[:30]][number % 4])
+    return [path.stem for path in files if path not in broken], broken
+
+
+def start(folder, out):
+    """The line, always the same, in a process of its own."""
+    line = ["segment", "pictures", "--words", "car, sky, sand", "--device", "cpu"]
+    line += ["--method", "cliptrase/tiny_maskclip", "--output", out]
+    environment = {**os.environ, "OVSUITE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    return subprocess.Popen(
+        [sys.executable, "-m", "ovs_core", *line], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def kill_somewhere(folder, out, chance):
+    """Kill a run at any moment after it has begun to write; whether it was still running."""
+    running = start(folder, out)
+    before = set((folder / out).glob("*")) if (folder / out).exists() else set()
+    while running.poll() is None and not set((folder / out).glob("*.png")) - before:
+        time.sleep(0.01)
+    time.sleep(chance.random() * 0.5)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    return running.returncode == -signal.SIGKILL
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+def check_killed_runs(folder, count, bad, kills, seed=0):
+    """What the last of many runs leaves is what a single undisturbed one leaves; how many died."""
+    good, broken = draw_pictures(folder / "pictures", count, bad)
+    whole = start(folder, "undisturbed")
+    _, errors = whole.communicate()
+    assert whole.returncode == 1, errors
+    chance = random.Random(seed)
+    killed = sum(kill_somewhere(folder, "killed", chance) for _ in range(kills))
+    last = start(folder, "killed")
+    said, errors = last.communicate()
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == bad, errors
+    for path, line in zip(broken, lines, strict=True):
+        assert f"pictures/{path.name}: " in line
+    expected = {f"{stem}_{part}" for stem in good for part in PARTS} | {"run.json"}
+    found = contents(folder / "killed")
+    assert found.keys() == expected
+    assert found == contents(folder / "undisturbed")
+    assert not list((folder / "killed").glob(".*.part*"))
+    assert f"{bad} failed" in said
+    return killed
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
+    assert check_killed_runs(tmp_path, count=60, bad=6, kills=3) >= 1
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        begun, numbers = time.perf_counter(), [int(word) for word in sys.argv[1:]]
+        died = check_killed_runs(Path(name), *numbers)
+        print(f"{died} runs killed, {time.perf_counter() - begun:.0f} s")
