@@ -1,8 +1,8 @@
 """Label pictures, the pictures of folders, or the frames of videos with your words.
 
 Each picture gives <name>_labels.png (index of the word per pixel), <name>_overlay.png and
-<name>_segments.json. A run that was interrupted goes on where it stopped: the same line makes what is
-missing or damaged, and anew what was made with another config, other weights or words, or from a
+<name>_segments.json. A run that was interrupted goes on where it stopped: the same line makes what
+is missing or damaged, and anew what was made with another config, other weights or words, or from a
 picture that has changed since. What goes wrong with a picture is one line, and the rest goes on.
 """
 

@@ -36,7 +36,7 @@ class ResultStream(Iterator[Result], Generic[S]):
         self._skips = on_error == "skip"
 
     def __next__(self) -> Result:
-        """Give the next result."""
+        """Segment one more picture."""
         for number, source in self._sources:
             try:
                 return self._segment(source)
