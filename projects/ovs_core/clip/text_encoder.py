@@ -125,6 +125,26 @@ class TextEncoder:
         long = [text for text in texts if len(text.encode()) + around > room]
         return [text for text in long if count_tokens(tokenizer, text) + around > room]
 
+    @property
+    def is_english(self) -> bool:
+        """Whether the tower has CLIP's own tokenizer, whose towers were trained on English."""
+        return isinstance(self.clip.tokenizer, open_clip.SimpleTokenizer)
+
+    def token_sets(self, classes: Sequence[Sequence[str]], template: str) -> list[frozenset[bytes]]:
+        """What the tower is shown of classes; two classes of one set have the same features.
+
+        Args:
+            classes: texts of each of K classes.
+            template: a prompt with one ``{}``.
+
+        Returns:
+            K sets of token ids, as bytes.
+        """
+        texts = list(dict.fromkeys(text for listed in classes for text in listed))
+        tokens = self.clip.tokenizer([template.format(text) for text in texts])
+        rows = {text: row.tobytes() for text, row in zip(texts, tokens.numpy(), strict=True)}
+        return [frozenset(rows[text] for text in listed) for listed in classes]
+
     def _report_cut_prompts(self, prompts: Sequence[str], tokens: Tensor) -> None:
         full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
         room = tokens.shape[1] - 2

@@ -35,6 +35,7 @@ from ..files.writing import json_text
 from ..methods.configs import find_model
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from ..modeling.segmenter import Segmenter
+from ..words.spelling import other_scripts
 from ..words.vocabulary import Vocabulary
 from .reading import pictures_to_segment
 from .result import Result, Segment
@@ -162,8 +163,9 @@ class Predictor:
 
         Args:
             pictures: path, folder, PIL image, RGB array (H, W, 3), tensor (3, H, W), or a list.
-            words: names as list, comma string, text file or ``Vocabulary``; ``"sofa|couch"`` gives
-                synonyms, ``"background: wall"`` a background word.
+            words: names as list, comma string, text file or ``Vocabulary``, see
+                ``Vocabulary.parse``; ``"sofa|couch"`` gives synonyms, ``"background: wall"`` a
+                background word.
             on_error: of a list or folder: ``raise`` what goes wrong with a picture, or ``skip`` the
                 picture; ``failures`` of what is returned then has a line for it.
 
@@ -173,11 +175,12 @@ class Predictor:
             suite drew into a folder is not among its pictures.
 
         Raises:
-            UserError: if a picture cannot be read, or the words are empty or repeated.
+            UserError: if a picture cannot be read, or the words are empty, repeated, or one to the
+                CLIP.
         """
         vocabulary = Vocabulary.parse(words)
         with self._lock:
-            notes = self.notes + self._word_notes(vocabulary)
+            notes = self.notes + vocabulary.notes + self._word_notes(vocabulary)
         if isinstance(pictures, (list, tuple)):
             return ResultStream(pictures, partial(self._segment, vocabulary, notes), on_error)
         if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
@@ -292,14 +295,37 @@ def _deciding(cfg: CfgNode) -> str:
 
 def _word_notes(model: Segmenter, vocabulary: Vocabulary) -> tuple[str, ...]:
     """What a reader of a result should know about its words, also said to the log."""
-    cut = model.text_encoder.cut_texts(vocabulary.texts, model.templates)
-    if not cut:
-        return ()
-    shown = ", ".join(f"'{text[:60]}...'" for text in cut[:3])
-    more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-    note = f"too long for CLIP's text tower, only the beginning counts: {shown}{more}"
-    logger.warning(note)
-    return (note,)
+    _refuse_indistinct(model, vocabulary)
+    encoder, texts = model.text_encoder, vocabulary.texts
+    foreign = [text for text in texts if encoder.is_english and other_scripts(text)]
+    found = {
+        "too long for CLIP's text tower, only the beginning counts": [
+            f"{text[:60]}..." for text in encoder.cut_texts(texts, model.templates)
+        ],
+        "in another script than this CLIP was trained on; English words do better": foreign,
+    }
+    notes = tuple(f"{what}: {_first_three(named)}" for what, named in found.items() if named)
+    for note in notes:
+        logger.warning(note)
+    return notes
+
+
+def _first_three(texts: Sequence[str]) -> str:
+    shown = ", ".join(f"'{text}'" for text in texts[:3])
+    return shown + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _refuse_indistinct(model: Segmenter, vocabulary: Vocabulary) -> None:
+    shortest = min(model.templates, key=len)
+    shown = model.text_encoder.token_sets([entry.synonyms for entry in vocabulary], shortest)
+    seen: dict[frozenset[bytes], str] = {}
+    for entry, tokens in zip(vocabulary, shown, strict=True):
+        if tokens in seen:
+            raise UserError(
+                f"'{seen[tokens][:60]}' and '{entry.name[:60]}' are repeated: this CLIP's text "
+                "tower sees the same of both; remove one, or let them begin differently"
+            )
+        seen[tokens] = entry.name
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:

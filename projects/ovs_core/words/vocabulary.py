@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .parsing import Names, check_list, names_a_file, read_class_file, read_word_file, split_text
+from .spelling import is_empty, spelling, tidy
 
-SYNONYM_MARK = "|"
-BACKGROUND_MARK = "background:"
+SYNONYM_MARK = re.compile("[|｜]")  # noqa: RUF001  (full-width, as full-width commas are)
+BACKGROUND_MARK = re.compile("background *[:：]", re.IGNORECASE)  # noqa: RUF001  (likewise)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,16 @@ class Vocabulary(Sequence[Entry]):
 
     Args:
         entries: the classes.
+        notes: how the words were read, for who looks at a result; they make no two vocabularies
+            unequal.
 
     Raises:
         UserError: if there is no entry, or a name is empty.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], *, notes: Sequence[str] = ()) -> None:
         self._entries = tuple(entries)
+        self.notes = tuple(notes)
         if not self._entries:
             raise UserError("the vocabulary is empty; give at least one name")
         for position, entry in enumerate(self._entries):
@@ -53,66 +61,87 @@ class Vocabulary(Sequence[Entry]):
 
     @classmethod
     def parse(cls, words: Vocabulary | str | Path | Sequence[str]) -> Vocabulary:
-        """Read a person's words.
+        """Read a person's words, and tell the log how what can be read in two ways was read.
 
         Args:
             words: a vocabulary (given back), a list of names, text as ``from_text`` takes it, or
-                the path of a text file with one name per line (``#`` starts a comment).
+                the path of a file of such text: a string is one if it ends in ``.txt``, ``.csv`` or
+                ``.json``, or holds a separator of folders and there is such a file.
                 ``"sofa|couch"`` gives synonyms, ``"background: wall"`` a background word.
 
         Raises:
-            UserError: if a name is empty or repeated, or the file cannot be read.
+            UserError: if there is no name, or none but background words, a name is empty or
+                repeated, or the file cannot be read.
         """
         if isinstance(words, Vocabulary):
             return words
-        if isinstance(words, Path) or (isinstance(words, str) and _is_file(words)):
-            return cls.from_file(Path(words))
-        return cls.from_text(words) if isinstance(words, str) else cls.from_list(words)
+        if isinstance(words, Path) or (isinstance(words, str) and names_a_file(words)):
+            read = cls.from_file(words)
+        else:
+            read = cls.from_text(words) if isinstance(words, str) else cls.from_list(words)
+        for note in read.notes:
+            logger.warning("%s", note)
+        return read
 
     @classmethod
     def from_text(cls, text: str) -> Vocabulary:
         """Read typed names; the text is never taken for the name of a file.
 
         Args:
-            text: names separated by commas or line ends; a line may end in a comma.
+            text: see ``parsing.py``.
 
         Raises:
-            UserError: if there is no name, or one is empty or repeated.
+            UserError: as ``parse``.
         """
-        lines = (line.strip().removesuffix(",").strip() for line in text.splitlines())
-        return cls.from_list([word for line in lines if line for word in line.split(",")])
+        return cls._of_a_person(split_text(text))
 
     @classmethod
     def from_list(cls, words: Sequence[str]) -> Vocabulary:
-        """Read names as a person types them, see ``parse``.
+        """Read names as a person types them, see ``parse``; commas in them separate nothing.
 
         Raises:
-            UserError: if a name is no text, empty or repeated.
+            UserError: as ``parse``, or if a name is no text.
         """
-        entries = [_parse_entry(word) for word in words]
-        repeated = [n for n, c in Counter(e.name.casefold() for e in entries).items() if c > 1]
-        if repeated:
-            raise UserError(
-                f"the vocabulary names {repeated[0]!r} more than once; remove the repetition"
-            )
-        return cls(entries)
+        return cls._of_a_person(check_list(words))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Vocabulary:
-        """Read one name per line.
+        """Read the names of a file, see ``parsing.py``.
 
         Raises:
-            UserError: if the file cannot be read or holds no name.
+            UserError: as ``parse``; names the file.
         """
+        read = read_word_file(path)
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot read the word list ({error})") from error
-        words = [line.split("#")[0].strip() for line in lines]
-        try:
-            return cls.from_list([word for word in words if word])
+            return cls._of_a_person(read)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_class_file(cls, path: str | Path) -> Vocabulary:
+        """Read the classes of a dataset, whose places in the file are label values.
+
+        Raises:
+            UserError: as ``from_file``, and for a line whose place is unclear.
+        """
+        names = read_class_file(path)
+        try:
+            return cls._of_a_person(Names(names))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    @classmethod
+    def _of_a_person(cls, read: Names) -> Vocabulary:
+        entries = [_parse_entry(word) for word in read.names]
+        _refuse_repeated(entries)
+        if entries and all(entry.is_background for entry in entries):
+            raise UserError(
+                "the vocabulary holds background words alone; name at least one thing to find"
+            )
+        vocabulary = cls(entries)
+        shared = vocabulary.shared_synonyms().items()
+        also = [f"'{text}' stands for several classes: {', '.join(of)}" for text, of in shared]
+        return cls(entries, notes=(*read.notes, *also))
 
     @classmethod
     def from_names(
@@ -170,8 +199,8 @@ class Vocabulary(Sequence[Entry]):
         """Texts that several classes share -> the names of those classes."""
         owners: dict[str, list[str]] = {}
         for entry in self._entries:
-            for text in dict.fromkeys(entry.synonyms):
-                owners.setdefault(text.casefold(), []).append(entry.name)
+            for text in dict.fromkeys(map(spelling, entry.synonyms)):
+                owners.setdefault(text, []).append(entry.name)
         return {text: names for text, names in owners.items() if len(names) > 1}
 
     def prompts(self, templates: Sequence[str]) -> list[str]:
@@ -205,15 +234,22 @@ class Vocabulary(Sequence[Entry]):
 
 def _parse_entry(word: str) -> Entry:
     if not isinstance(word, str):
-        raise UserError(f"a vocabulary holds names, but got {word!r}")
-    text = word.strip()
-    is_background = text.casefold().startswith(BACKGROUND_MARK)
-    text = text[len(BACKGROUND_MARK) :] if is_background else text
-    synonyms = tuple(part.strip() for part in text.split(SYNONYM_MARK))
-    if not all(synonyms):
+        raise UserError(f"a vocabulary holds names, but got {word!r}; put it in quotes")
+    text = tidy(word)
+    mark = BACKGROUND_MARK.match(text)
+    synonyms = tuple(map(tidy, SYNONYM_MARK.split(text[mark.end() :] if mark else text)))
+    if any(map(is_empty, synonyms)):
         raise UserError(f"the vocabulary holds an empty name ({word!r}); remove it")
-    return Entry(synonyms[0], synonyms, is_background)
+    return Entry(synonyms[0], synonyms, mark is not None)
 
 
-def _is_file(text: str) -> bool:
-    return text.endswith(".txt") or ("," not in text and len(text) < 256 and Path(text).is_file())
+def _refuse_repeated(entries: Sequence[Entry]) -> None:
+    seen: dict[str, str] = {}
+    for entry in entries:
+        key = spelling(entry.name)
+        if key in seen:
+            also = "" if seen[key] == entry.name else f" (also as {entry.name!r})"
+            raise UserError(
+                f"the vocabulary names {seen[key]!r} more than once{also}; remove the repetition"
+            )
+        seen[key] = entry.name

@@ -13,6 +13,7 @@ from ovs_core.methods.configs import find_model
 from ovs_core.modeling.segmenter import Segmenter
 from ovs_core.predict.predictor import Predictor
 from ovs_core.reports.benchmark import STAGES, benchmark
+from ovs_core.words.vocabulary import Entry, Vocabulary
 
 
 class ValueOnly(Segmenter):
@@ -189,7 +190,7 @@ def test_background_words_are_one_and_stay_unpainted(model):
     assert set(np.unique(result.labels)) <= {0, 1}
     wall = [s for s in result.segments if s.index == 1]
     assert all(s.is_background for s in wall)
-    only = Predictor(model)(PICTURE, ["background: wall"])
+    only = Predictor(model)(PICTURE, Vocabulary([Entry("wall", ("wall",), is_background=True)]))
     image = only.overlay(legend=False)
     enlarged = Image.fromarray(PICTURE).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
     assert np.array_equal(image, np.asarray(enlarged))
@@ -233,3 +234,18 @@ def test_notes_on_the_values_of_a_picture_reach_the_result(model, tmp_path):
     assert np.array_equal(predictor(deep, "car, sky").image, PICTURE)
     result.save(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "a_segments.json").read_text())["notes"] == [note]
+
+
+def test_notes_on_the_words_reach_the_result(model):
+    predictor = Predictor(model)
+    (note,) = predictor(PICTURE, "car; sky").notes
+    assert "';' was read as a separator" in note
+    (note,) = predictor(PICTURE, "car, 猫, sky").notes
+    assert note.endswith("English words do better: '猫'")
+    assert predictor(PICTURE, "car, café, 🐶").notes == ()
+
+
+def test_names_that_are_one_to_the_tower_are_refused(model):
+    long = "a very long name " * 30
+    with pytest.raises(UserError, match="are repeated: this CLIP's text tower sees the same"):
+        Predictor(model)(PICTURE, [f"{long} cat", f"{long} dog"])

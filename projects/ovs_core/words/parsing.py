@@ -1,0 +1,188 @@
+"""From what a person types, or keeps in a file, to single names: the one parser of words.
+
+Names stand between commas (Latin, full-width, Arabic or ideographic), on lines of their own, or in
+a JSON list. A ``#`` at the beginning of a line or behind a blank starts a comment, quotes keep a
+comma inside a name, and a line may end in commas. Semicolons and tabs separate too, and a note says
+so. What a name holds (``a|b``, ``background: a``) is read by ``vocabulary.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UserError
+
+FILE_SUFFIXES = (".txt", ".csv", ".json")
+COMMAS = ",，،、﹐"  # noqa: RUF001  (these are the point)
+SOFT = ";；؛\t"  # noqa: RUF001  (separate, but are told of)
+_COMMENT = re.compile(r"(^|\s)#.*")
+_TAIL = string.whitespace + COMMAS + SOFT
+_NAME = re.compile(rf'\s*(?:"((?:[^"]|"")*)"\s*|([^{COMMAS}{SOFT}]*))(?:([{COMMAS}{SOFT}])|$)')
+_IN_ONE = ("\n", *COMMAS, *SOFT)  # hint at several names in one
+_IN_ALL = ("/", "\\n", "&", "+", " and ", *_IN_ONE)  # likewise, where there is no other name
+
+
+class Names(NamedTuple):
+    """Names as they were written.
+
+    Attributes:
+        names: each as it stood between separators.
+        notes: how what could be read in two ways was read.
+    """
+
+    names: list[str]
+    notes: tuple[str, ...] = ()
+
+
+def split_text(text: str) -> Names:
+    """Find the names in a text; see the head of this file.
+
+    Raises:
+        UserError: for a JSON list that is none, or holds more than names.
+    """
+    text = text.replace("\ufeff", "")
+    if text.strip().startswith("[") and text.strip().endswith("]"):
+        return _from_json(text)
+    names: list[str] = []
+    separators: set[str] = set()
+    for line in text.splitlines():
+        found, between = _split_line(line)
+        names += found
+        separators |= between & set(SOFT)
+    notes = [_separator_note(mark, names) for mark in sorted(separators)]
+    hints = _IN_ALL if len(names) == 1 else _IN_ONE
+    return Names(names, (*notes, *_name_notes(names, hints)))
+
+
+def check_list(words: object) -> Names:
+    """Take a list of names as it is.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if words is None:
+        raise UserError("no words were given; give names, such as 'car, tree, sky'")
+    if isinstance(words, (bytes, dict, set, frozenset)):
+        raise UserError(f"words are a {type(words).__name__}; give a list, whose order is kept")
+    try:
+        names = list(words)  # type: ignore[call-overload]
+    except TypeError as error:
+        raise UserError(f"words are {words!r}; give a list of names, a text or a file") from error
+    return Names(names, _name_notes([name for name in names if isinstance(name, str)], _IN_ONE))
+
+
+def read_word_file(path: str | Path) -> Names:
+    """Read the names of a file.
+
+    Raises:
+        UserError: names the file.
+    """
+    text = _read(path)
+    try:
+        return _from_json(text) if _is_json(path) else split_text(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def read_class_file(path: str | Path) -> list[str]:
+    """Read the names of a file whose places are label values.
+
+    One name per line, or all names on one line, or a JSON list. Nothing is left out silently, as
+    all classes behind it would move.
+
+    Raises:
+        UserError: names the file and the line: a blank or a comment in front of the last name, a
+            line of several names among others.
+    """
+    text = _read(path).replace("\ufeff", "")
+    if _is_json(path) or text.lstrip().startswith("["):
+        return read_word_file(path).names
+    lines = [_COMMENT.sub("", line).strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if len(lines) == 1:
+        return read_word_file(path).names
+    names: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        found, _ = _split_line(line)
+        if not found:
+            raise UserError(
+                f"{path}: line {number} holds no name, but each line names the class of one label "
+                "value, and those below would move; remove it, or write 'unused' there"
+            )
+        if len(found) > 1:
+            raise UserError(
+                f"{path}: line {number} holds {len(found)} names ({line}), the others one; write "
+                "synonyms as a|b, put a name with a comma in quotes, or give each a line"
+            )
+        names += found
+    return names
+
+
+def names_a_file(text: str) -> bool:
+    """Whether a person's text is the path of a word file: by its end, or by a separator in it."""
+    if text.strip().lower().endswith(FILE_SUFFIXES):
+        return os.path.isfile(text) or not any(mark in text for mark in f"\n{COMMAS}{SOFT}")
+    return any(mark and mark in text for mark in (os.sep, os.altsep)) and os.path.isfile(text)
+
+
+def _split_line(line: str) -> tuple[list[str], set[str]]:
+    """Names of a line, and the separators between them."""
+    line = _COMMENT.sub("", line).rstrip(_TAIL)
+    names: list[str] = []
+    separators: set[str] = set()
+    place: int | None = 0 if line.strip() else None
+    while place is not None and (match := _NAME.match(line, place)):
+        names.append(match[2].strip() if match[1] is None else match[1].replace('""', '"'))
+        place = match.end() if match[3] else None
+        separators |= {match[3]} - {None}
+    return names, separators
+
+
+def _from_json(text: str) -> Names:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'is no JSON list of names, such as ["car", "sky"] ({error})') from error
+    if not isinstance(content, list):
+        kind = type(content).__name__
+        raise UserError(f'holds a {kind} where a list of names is expected, ["car", "sky"]')
+    return check_list(content)
+
+
+def _is_json(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".json"
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: cannot read the word list (it is no UTF-8 text; save it as UTF-8)"
+        ) from error
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot read the word list ({what})") from error
+
+
+def _separator_note(mark: str, names: Sequence[str]) -> str:
+    shown = "a tab" if mark == "\t" else f"'{mark}'"
+    more = ", ..." if len(names) > 3 else ""
+    listed = ", ".join(names[:3])
+    return f"{shown} was read as a separator, which gives {len(names)} names: {listed}{more}"
+
+
+def _name_notes(names: Sequence[str], hints: Sequence[str]) -> tuple[str, ...]:
+    """Notes on names that look like several."""
+    return tuple(
+        f"'{' '.join(name.split())}' was read as one name; put several between commas"
+        for name in names
+        if any(hint in name.strip() for hint in hints)
+    )
