@@ -108,7 +108,8 @@ class MaskScores(Scores):
         masks, confidence = self._binary_masks(queries)
         result = Instances(self.size)
         result.pred_masks = masks[row]
-        result.pred_boxes = BitMasks(masks).get_bounding_boxes()[row]
+        # BitMasks makes its boxes on the CPU, wherever the masks are.
+        result.pred_boxes = BitMasks(masks).get_bounding_boxes().to(masks.device)[row]
         result.scores = scores * confidence[row]
         result.pred_classes = classes
         return result
