@@ -2,6 +2,8 @@
 
 import logging
 import os
+import resource
+import signal
 
 import pytest
 import torch
@@ -26,3 +28,20 @@ def logs_of_no_other_test():
         for handler in list(log.handlers):
             log.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture
+def limit_files():
+    """Set how large a file may grow, None for as large as before.
+
+    It stands for a full disk: the system refuses to write on, in the middle of a file, to root too.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
+    signal.signal(signal.SIGXFSZ, ignored)

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
-from ovs_core.files.writing import atomic_path
+from ovs_core.files.writing import save_torch
 from ovs_core.load_report import load_weights
 from ovs_core.modeling.build import build_protocol
 from ovs_core.modeling.checkpoint import read_checkpoint
@@ -100,8 +100,7 @@ def save_student(exported: ExportedStudent, cfg: CfgNode, path: str | Path) -> N
         "unseen": list(exported.unseen),
         "gamma": exported.gamma,
     }
-    with atomic_path(path) as part:
-        torch.save(content, part)
+    save_torch(path, content)
 
 
 def load_student(path: str | Path, device: str | torch.device = "cpu") -> ExportedStudent:

@@ -11,11 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ovs_core.errors import UserError, check_choice
-from ovs_core.files.writing import atomic_path
+from ovs_core.files.writing import save_safetensors
 
 from .pooling import spherical_kmeans
 
@@ -74,8 +73,7 @@ def save_queries(queries: Tensor, path: str | Path) -> None:
         queries: (1, Q, E).
         path: ``.safetensors`` file.
     """
-    with atomic_path(path) as part:
-        save_file({"query_embed": queries.contiguous()}, part)
+    save_safetensors(path, {"query_embed": queries.contiguous()})
 
 
 def _orthogonal(size: int, seed: int) -> Tensor:

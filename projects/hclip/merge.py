@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from ovs_core.clip.architectures import model_config
 from ovs_core.errors import UserError
-from ovs_core.files.writing import atomic_path
+from ovs_core.files.writing import save_safetensors
 
 from .adaptation import fold_into_clip
 from .model import CATSeg
@@ -39,8 +37,7 @@ def merge(model: CATSeg, path: Path) -> None:
         "quick_gelu": str(quick).lower(),
         "merged": model.adaptation.mode,
     }
-    with atomic_path(path) as part:
-        save_file(state, part, metadata=metadata)
+    save_safetensors(path, state, metadata)
 
 
 def check_target(path: Path) -> None:

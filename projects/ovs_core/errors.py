@@ -3,7 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
+
+_ELSEWHERE = "name a folder on another disk"
+_MENDS = {
+    errno.ENOSPC: f"make room, or {_ELSEWHERE}",
+    errno.EDQUOT: f"make room, or {_ELSEWHERE}",
+    errno.EFBIG: _ELSEWHERE,
+    errno.EROFS: _ELSEWHERE,
+    errno.EIO: f"check the disk or the network, or {_ELSEWHERE}",
+    errno.EACCES: "name a file or folder of yours",
+    errno.EPERM: "name a file or folder of yours",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ENOENT: "check the name; was the file moved or deleted meanwhile?",
+    errno.ENOTDIR: "check the name; a part of it is a file",
+    errno.EISDIR: "name a file",
+    errno.EMFILE: "`ulimit -n 8192` allows more, a smaller DATALOADER.NUM_WORKERS needs fewer",
+}
+_FREED = "use fewer or smaller pictures at a time, a smaller model, or another --device"
+_KILLED = re.compile(
+    r"killed by signal|terminated abruptly|exited unexpectedly|terminated with signal"
+)
+# How PyTorch hands on what a process that reads pictures met.
+_WORKER = re.compile(r"Caught \w+ in DataLoader worker process.*\n[\w.]+: (.*)", re.S)
 
 
 class UserError(Exception):
@@ -45,3 +69,31 @@ def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
         raise UserError(
             f"{key}: '{value}' is unknown.{nearest(str(value), names)} Choices: {', '.join(names)}"
         )
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what went wrong, and how to mend what the machine did.
+
+    Args:
+        error: whatever ended a command.
+
+    Returns:
+        The message of a ``UserError`` as it is; file, reason and mend if disk, memory or the end of
+        a process is the cause; "" for what only its trace explains.
+    """
+    text = str(error)
+    if found := _WORKER.search(text):
+        return " ".join(found[1].split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"the memory is full; {_FREED}"
+    if _KILLED.search(text):
+        return f"a process of this run was killed, maybe for want of memory; {_FREED}"
+    if isinstance(error, FloatingPointError):
+        return f"{text.splitlines()[0]}; lower SOLVER.BASE_LR, or check the labels"
+    if isinstance(error, OSError) and error.errno in _MENDS:
+        file = error.filename2 or error.filename
+        place = "" if file is None else f"{file}: "
+        return f"{place}{error.strerror}; {_MENDS[error.errno]}"
+    return ""

@@ -24,14 +24,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import PatchDropout
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, ImageEncoder, load_clip, read_weight_file
 from ovs_core.clip.architectures import EMBEDDED_DIR, model_config
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.files.cache import cache_dir
-from ovs_core.files.writing import atomic_path
+from ovs_core.files.writing import save_safetensors, save_torch
 from ovs_core.load_report import load_weights
 
 from .bank import Bank, BankSpec, ensure_bank
@@ -154,8 +153,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
-        with atomic_path(self.checkpoint) as part:
-            torch.save(state, part)
+        save_torch(self.checkpoint, state)
 
     def train_step(self, banks: Banks) -> float:
         """Take one step; its batch depends on seed and step only, so a resumed run is the same."""
@@ -223,8 +221,7 @@ class Training:
         """Write the weights as half-precision safetensors with open_clip's names."""
         quick = str(model_config(self.clip.architecture)["quick_gelu"]).lower()
         state = {name: value.half().contiguous() for name, value in self.model.state_dict().items()}
-        with atomic_path(path) as part:
-            save_file(state, part, metadata={"quick_gelu": quick})
+        save_safetensors(path, state, {"quick_gelu": quick})
 
 
 def join(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

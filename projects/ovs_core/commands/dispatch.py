@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from .. import __version__
-from ..errors import UserError
+from ..errors import UserError, explain
 from .offered import OFFERED, add_offered
 from .options import HelpFormatter, examples, read_line
 
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except UserError as error:  # a method that adds options, misspelt
         return _failed(str(error), "--verbose" in argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold what no text can
+        sys.stdout.reconfigure(errors="backslashreplace")
+    logging.raiseExceptions = args.verbose  # a log that cannot be written ends nothing
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
     )
@@ -79,17 +83,23 @@ def guarded(call: Callable[[], int], *, verbose: bool = False) -> int:
         code = call()
         sys.stdout.flush()
         return code
-    except UserError as error:
-        return _failed(str(error), verbose)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # for example `ovsuite methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # one line for whatever else; the trace is a switch away
-        hint = "" if verbose else " (--verbose shows where)"
-        return _failed(f"{type(error).__name__}: {error}{hint}", verbose)
+    except Exception as error:
+        return _failed(explain(error) or _unexpected(error, verbose), verbose)
+
+
+def _unexpected(error: Exception, verbose: bool) -> str:
+    """One line for what is no mistake of the person's; the trace is a switch away."""
+    hint = "" if verbose else " (--verbose shows where)"
+    text = str(error).strip()
+    if "Traceback (most recent call last)" in text or text.startswith("-- Process"):
+        text = text.splitlines()[-1]  # of the trace of another process
+    return f"{type(error).__name__}: {' '.join(text.split())}{hint}"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError
 from ..files.checkpoint_files import FINAL, LAST, checkpoint_files, named_checkpoint
-from ..files.writing import atomic_path, atomic_write
+from ..files.writing import atomic_write, save_torch
 from ..modeling.checkpoint import (
     check_content,
     checkpoint_content,
@@ -46,8 +45,7 @@ class OVSCheckpointer(DetectionCheckpointer):
             **extra,
         }
         path = Path(self.save_dir) / f"{name}.pth"
-        with atomic_path(path) as part:
-            torch.save(data, part)
+        save_torch(path, data)
         self.tag_last_checkpoint(path.name)
         logger.info("saved %s", path)
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
+import tempfile
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from ..errors import UserError
+from ..errors import UserError, explain
+from ..files.writing import atomic_write
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
         The result of ``main`` where it ran in this process, else None.
 
     Raises:
-        UserError: if more GPUs are asked for than this machine has.
+        UserError: if more GPUs are asked for than this machine has, or what one of the processes
+            that were started here failed of.
     """
     place = find_place(os.environ)
     if place is not None:
@@ -56,15 +64,55 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
             return main(args)
         finally:
             dist.destroy_process_group()
-    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
+    if args.num_gpus > max(torch.cuda.device_count(), 1):
         raise UserError(
             f"--num-gpus {args.num_gpus}: this machine has {torch.cuda.device_count()} GPU(s)"
         )
     if args.num_gpus * args.num_machines == 1:
         return main(args)
-    return launch(
-        main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,)
-    )
+    # Which of the others it ends when one has failed is nothing to tell.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        told = _Telling(main, folder)
+        try:
+            return launch(
+                told, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,)
+            )
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            told.tell(error)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """Runs in a process of its own; what it fails of is told by the process that started it.
+
+    Attributes:
+        main: what to run.
+        folder: where each process leaves what it failed of.
+    """
+
+    main: Callable[[Namespace], Any]
+    folder: str
+
+    def __call__(self, args: Namespace) -> None:
+        try:
+            self.main(args)
+        except Exception as error:
+            if not (message := explain(error)):
+                raise
+            text = f"{message}\n{traceback.format_exc()}"
+            atomic_write(Path(self.folder) / f"{comm.get_rank():05d}", text)
+            sys.exit(1)
+
+    def tell(self, error: Exception) -> NoReturn:
+        """Raise what ended the processes: the first of what they left, else how they ended."""
+        for path in sorted(Path(self.folder).iterdir()):
+            message, _, trace = path.read_text(encoding="utf-8").partition("\n")
+            raise UserError(message) from RuntimeError(trace)
+        code = getattr(error, "exit_code", 0)
+        if code > 0:  # one left by `sys.exit`, and has said why
+            raise SystemExit(code) from error
+        raise error
 
 
 def find_place(environment: Mapping[str, str]) -> Place | None:

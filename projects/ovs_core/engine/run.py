@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from ..errors import UserError
 from ..files.checkpoint_files import checkpoint_files
 from ..files.locks import hold_folder
+from ..files.writing import errors_name
 from ..methods.configs import find_config
 from ..modeling.contract import OpenVocabularyModel
 from .changes import check_allowed, settle_changes
@@ -45,6 +46,7 @@ def run(
 
     Raises:
         UserError: for anything that the person can mend, before work is wasted.
+        OSError: if results cannot be written, for example because the disk is full.
     """
     if not config_file:
         raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
@@ -60,11 +62,12 @@ def run(
         cfg.freeze()
         keep_config(cfg, eval_only=eval_only)
         seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
-        if eval_only:
-            return _evaluate(cfg, resume=resume)
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=resume)
-        return trainer.train()
+        with errors_name(cfg.OUTPUT_DIR):  # logs and records, which grow, do not name their files
+            if eval_only:
+                return _evaluate(cfg, resume=resume)
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=resume)
+            return trainer.train()
 
 
 def _evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -43,6 +44,7 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
             distributed_rank=comm.get_rank(),
             name=name,
         )
+        _keep_traces_from_screen(name)
     return folder
 
 
@@ -60,6 +62,13 @@ def keep_config(cfg: CfgNode, *, eval_only: bool) -> None:
         atomic_write(folder / name, cfg.dump())
         if not eval_only:
             write_json(folder / "environment.json", versions())
+
+
+def _keep_traces_from_screen(name: str) -> None:
+    """Leave the trace of what ends a run to the log file; whoever started the run says why."""
+    for handler in logging.getLogger(name).handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.addFilter(lambda record: not record.exc_info)
 
 
 def _close_log(name: str) -> None:

@@ -7,6 +7,7 @@ and what a library writes to a path. Logs and records that grow line by line are
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -17,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -25,8 +26,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import UserError
 
+if TYPE_CHECKING:  # who writes no tensor needs no torch
+    from torch import Tensor
+
 # Of zlib's ways the fastest for photographs, and for label maps as small as the slowest.
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 # The temporary names of `atomic_path`; until 0.2.0 the file's own name stood before the number.
 _UNFINISHED = re.compile(
     r"\.[0-9a-f]{12}\.part(\.[^.]*)?|\..+\.(?=[a-z]*\d)[0-9a-z]{2,12}\.part(\.[^.]*)?", re.DOTALL
@@ -44,21 +49,51 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Yields:
         Path to write to, with the same suffix.
+
+    Raises:
+        OSError: if it cannot be written, for example because the disk is full; it names ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Without the stem, so that every name that fits the disk has a temporary one that fits, too.
     part = path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
-    part.touch(exist_ok=False)
-    mode = part.stat().st_mode
+    with errors_name(path, part):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
+        mode = part.stat().st_mode
+        with _removed_unless_moved(part):
+            yield part
+            part.chmod(mode)  # some libraries, such as safetensors, let only the owner read
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _removed_unless_moved(part: Path) -> Iterator[None]:
     try:
-        yield part
-        part.chmod(mode)  # some libraries, such as safetensors, let only the owner read
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        yield
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def errors_name(path: str | Path, part: Path | None = None) -> Iterator[None]:
+    """Let what cannot be written name a place that a person knows; a full disk names none.
+
+    Args:
+        path: file or folder that is written in the block.
+        part: what it is called until it is whole.
+
+    Raises:
+        OSError: what the block raised, with ``path`` as its file.
+    """
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None and error.errno in _OF_DISKS
+        if error.errno is None or not (unnamed or error.filename in (part, str(part))):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @contextlib.contextmanager
@@ -73,15 +108,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     Yields:
         Folder to fill.
+
+    Raises:
+        OSError: if it cannot be written; what there was stays.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    if path.exists():
-        shutil.rmtree(path)
-    part.replace(path)
+    try:
+        with errors_name(path, part):
+            part.mkdir(parents=True)
+            yield part
+            if path.exists():
+                shutil.rmtree(path)
+            part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
@@ -138,6 +180,53 @@ def save_picture(picture: np.ndarray, path: str | Path, *, software: str = "") -
     with atomic_path(path) as part:
         Image.fromarray(picture).save(part, **options)
     return path
+
+
+def save_torch(path: str | Path, content: object) -> None:
+    """Write what ``torch.load(weights_only=True)`` reads, in one step.
+
+    Args:
+        path: the final file.
+        content: tensors and plain values in lists and maps.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    import torch
+
+    with atomic_path(path) as part, open(part, "wb") as file:
+        try:
+            torch.save(content, file)  # given a name, it would not say why it cannot write
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch ends the archive all the same
+                raise error.__context__ from error
+            raise
+
+
+def save_safetensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a ``.safetensors`` file in one step.
+
+    Args:
+        path: the final file.
+        tensors: name -> contiguous tensor.
+        metadata: texts that are kept beside them.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as part:
+        try:
+            save_file(dict(tensors), part, metadata=None if metadata is None else dict(metadata))
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def remove_unfinished(folder: Path) -> None:

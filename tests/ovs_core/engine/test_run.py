@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ovs_core.engine.checkpoint import OVSCheckpointer
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import build_segmenter, run
 from ovs_core.errors import UserError
@@ -229,3 +231,30 @@ def test_the_second_evaluation_embeds_no_text(world, tmp_path, monkeypatch):
     assert sum(counted) == 3
     run(config, ["OUTPUT_DIR", str(tmp_path / "b")], eval_only=True)
     assert sum(counted) == 3
+
+
+def test_a_full_disk_costs_no_checkpoint(world, tmp_path, limit_files, monkeypatch):
+    config, folder = str(world / "toy.yaml"), tmp_path / "run"
+    run(config, ["OUTPUT_DIR", str(tmp_path / "whole"), "DATASETS.TEST", "()"])
+    shutil.copytree(tmp_path / "whole", folder)
+    for later in ("model_final.pth", "model_0000005.pth"):
+        (folder / later).unlink()
+    (folder / "last_checkpoint").write_text("model_0000003.pth")
+    kept = (folder / "model_0000003.pth").read_bytes()
+
+    def save(self, name, **extra):
+        limit_files(len(kept) // 2)
+        original(self, name, **extra)
+
+    original = OVSCheckpointer.save
+    with monkeypatch.context() as patch:
+        patch.setattr(OVSCheckpointer, "save", save)
+        with pytest.raises(OSError) as caught:
+            run(config, ["DATASETS.TEST", "()"], resume=True)
+    limit_files(None)
+    assert caught.value.filename == str(folder / "model_0000005.pth")
+    assert (folder / "model_0000003.pth").read_bytes() == kept
+    assert not list(folder.glob(".*.part*"))
+    run(config, ["DATASETS.TEST", "()"], resume=True)
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(folder)[name]), name
