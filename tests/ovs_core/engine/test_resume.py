@@ -186,7 +186,8 @@ def cut_file(folder):
 def flip_a_bit_of_the_moments(folder):
     path = folder / "model_0000005.pth"
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
+    state = read_checkpoint(path)["trainer"]["_trainer"]["optimizer"]["state"]
+    content[content.index(state[2]["exp_avg"].numpy().tobytes())] ^= 4
     path.write_bytes(content)
 
 
