@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from PIL import Image
 
 from ..errors import UserError
 from ..files.pictures import LoadedPicture, load_picture, read_header
 from ..words.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a visitor may send.
-
-    Attributes:
-        megabytes: size of a picture file.
-        megapixels: millions of pixels of a picture.
-        words: number of classes.
-    """
-
-    megabytes: float = 20
-    megapixels: float = 25
-    words: int = 1000
+from .limits import MEBI, Limits
+from .sessions import Stored
 
 
 @dataclass(frozen=True)
@@ -41,26 +28,22 @@ class Upload:
     stem: str
 
 
-def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
-    """Read the picture that the page's picture field holds.
+def read_upload(stored: Stored | None, limits: Limits) -> Upload:
+    """Read a picture that a visitor has sent.
 
     Args:
-        payload: gradio's file record with ``path`` and ``orig_name``; None if the field is empty.
+        stored: the file; None if there is none.
         limits: what is accepted.
 
     Raises:
         UserError: if there is no picture, or it is too large or cannot be decoded.
     """
-    if not payload or not payload.get("path"):
+    if stored is None:
         raise UserError("add a picture first: drop a file, paste one, or pick an example")
-    path = Path(payload["path"])
-    name = PureWindowsPath(payload.get("orig_name") or path.name).name  # knows both separators
-    if not path.is_file():
-        raise UserError(f"{name} is no longer here, uploads are kept for a while; add it again")
-    megabytes = path.stat().st_size / 2**20
-    if megabytes > limits.megabytes:
+    path, name = stored.path, stored.name
+    if stored.size > limits.bytes:
         raise UserError(
-            f"{name} has {megabytes:.1f} MB; this page takes up to {limits.megabytes:g} MB"
+            f"{name} has {stored.size / MEBI:.1f} MB; this page takes up to {limits.megabytes:g} MB"
         )
     _check_pixels(path, name, limits)
     try:
@@ -69,7 +52,7 @@ def read_upload(payload: dict[str, Any] | None, limits: Limits) -> Upload:
         raise UserError(str(error).replace(str(path), name)) from error
 
 
-def read_words(text: str | None, limits: Limits) -> Vocabulary:
+def read_words(text: object, limits: Limits) -> Vocabulary:
     """Read typed words. A visitor must not read files of this machine, so none is ever opened.
 
     Args:
@@ -77,17 +60,60 @@ def read_words(text: str | None, limits: Limits) -> Vocabulary:
         limits: what is accepted.
 
     Raises:
-        UserError: if there is no word, an empty or repeated one, or too many.
+        UserError: if there is no word, an empty or repeated one, or too much of anything.
     """
-    if not (text or "").strip(" ,\n"):
+    if text is not None and not isinstance(text, str):
+        raise UserError("words are text, separated by commas")
+    text = text or ""
+    if not text.strip(" ,\n"):
         raise UserError("type at least one word, for example: cat, sofa|couch, wall")
-    words = Vocabulary.from_text(text or "")
-    if len(words) > limits.words:
+    _check_length(text, limits)
+    words = Vocabulary.from_text(text)
+    _check_count(len(words), "words", limits.words)
+    _check_count(len(words.texts), "synonyms", limits.texts)
+    longest = max(words.texts, key=len)
+    if len(longest) > limits.word_characters:
         raise UserError(
-            f"{len(words)} words are more than this page takes ({limits.words}); the command "
-            "`ovsuite segment --words FILE` takes longer lists"
+            f"'{longest[:20]}...' has {len(longest)} characters; a word may have "
+            f"{limits.word_characters}"
         )
     return words
+
+
+def read_methods(lists: Sequence[object]) -> list[str]:
+    """Read the ticked methods.
+
+    Args:
+        lists: one list of names per group on the page; None for an empty one.
+
+    Raises:
+        UserError: if it is something else.
+    """
+    groups = [names or [] for names in lists]
+    if not all(isinstance(names, list) for names in groups):
+        raise UserError("methods are names; reload the page")
+    names = [name for group in groups if isinstance(group, list) for name in group]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError("methods are names; reload the page")
+    return names
+
+
+def _check_length(text: str, limits: Limits) -> None:
+    """Refuse before any time is spent on reading."""
+    _check_count(len(text), "characters", limits.characters)
+    _check_count(sum(map(text.count, ",\n")), "words", 2 * limits.words)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError("the words hold half of a character; type them anew") from error
+
+
+def _check_count(number: int, things: str, most: int) -> None:
+    if number > most:
+        raise UserError(
+            f"{number} {things} are more than this page takes ({most}); the command "
+            "`ovsuite segment --words FILE` takes longer lists"
+        )
 
 
 def _check_pixels(path: Path, name: str, limits: Limits) -> None:

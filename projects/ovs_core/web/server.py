@@ -8,33 +8,35 @@ import socket
 import sys
 import tempfile
 import threading
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .actions import Actions
+from .answers import App
 from .choices import Choice
 from .examples import draw_examples, thumbnail_style
-from .inputs import Limits
-from .page import HERE, Actions, build_page
+from .guard import Guard
+from .limits import CONNECTIONS, UNREAD, Bounds, Limits
+from .names import Names, is_loopback
+from .page import HERE, build_page
 from .room import ModelRoom
+from .sessions import Visitors
+from .transfer import Transfer
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PORTS_TRIED = 100
 # Set before gradio is imported, which reads them once.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_SHARE": "False",
+    "GRADIO_RUN_HISTORY": "False",
 }
-# The browser itself refuses whatever the page would fetch from elsewhere.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; frame-ancestors 'self'"
-)
+GRACE = 2  # seconds that open answers have when the page ends
+SWEEP = 60.0  # seconds from one look for visitors who are gone to the next
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Settings:
         host: address to listen on.
         port: first port to try.
         limits: what a visitor may send.
+        bounds: what is kept for visitors.
+        names: under which the page may be asked for, besides the host.
+        password: asked of every visitor; empty for none.
         device: ``auto``, ``cpu`` or ``cuda``.
         open_browser: whether to open the page in the browser.
         options: KEY VALUE overrides of every method.
@@ -53,6 +58,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
+    names: Sequence[str] = ()
+    password: str = ""
     device: str = "auto"
     open_browser: bool = False
     options: Sequence[str] = ()
@@ -74,7 +82,7 @@ def serve(
     os.environ.update(QUIET)
     require_gradio()
     port = free_port(settings.host, settings.port)
-    if settings.host not in LOOPBACK:
+    if not (is_loopback(settings.host) or settings.password):
         print(
             f"warning: {settings.host} can be reached from other machines; whoever reaches it can "
             "use this page, and there is no password",
@@ -83,76 +91,125 @@ def serve(
     stop = stop or _stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="ovsuite_web_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        page = launch(choices, settings, port, Path(folder))
+        served = launch(choices, settings, port, Path(folder))
         print(f"http://{_shown(settings.host)}:{port}  (Ctrl-C stops)", flush=True)
+        if settings.open_browser:
+            webbrowser.open(f"http://{_shown(settings.host)}:{port}")
         try:
-            stop.wait()
+            while not stop.wait(SWEEP):
+                served.visitors.sweep()
         finally:
-            page.close(verbose=False)
+            served.close()
 
 
-def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Path) -> Any:
-    """Start the server in a thread of its own.
+class Served:
+    """The page while it is served, by a thread of its own.
+
+    Args:
+        app: ASGI application.
+        settings: how.
+        port: a free one.
+        visitors: who is known.
+
+    Raises:
+        UserError: if the server does not start.
+    """
+
+    def __init__(self, app: App, settings: Settings, port: int, visitors: Visitors) -> None:
+        import uvicorn
+
+        self.visitors = visitors
+        config = uvicorn.Config(
+            app, settings.host, port, log_level="error", server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.01)
+            if not self._thread.is_alive():
+                raise UserError(f"the page cannot be served at {settings.host}, port {port}")
+
+    def close(self) -> None:
+        """Stop serving; open answers are cut off."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Path) -> Served:
+    """Start the server.
 
     Args:
         choices: the methods on offer.
         settings: how.
         port: a free one.
-        folder: for downloads.
-
-    Returns:
-        The running ``gradio.Blocks``.
+        folder: of the visitors' files.
     """
-    import gradio as gr
-    from starlette.middleware import Middleware
-
     room = ModelRoom(choices, settings.device, settings.options)
-    actions = Actions(room, settings.limits, folder)
+    visitors = Visitors(folder, settings.bounds)
     examples = draw_examples()
-    page = build_page(actions, room, examples)
-    page.launch(
-        server_name=settings.host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        inbrowser=settings.open_browser,
-        ssr_mode=False,
-        pwa=False,
-        footer_links=[],
-        show_error=True,
-        max_file_size=round(settings.limits.megabytes * 2**20),
-        allowed_paths=[],
-        favicon_path=str(HERE / "icon.svg"),
-        theme=_theme(gr),
-        css=thumbnail_style(examples),
-        css_paths=[HERE / "style.css"],
+    actions = Actions(room, settings.limits, visitors)
+    page = build_page(actions, room, visitors, examples)
+    buttons = {number: len(event.inputs) for number, event in page.fns.items() if event.fn}
+    tabs = Tabs(page)
+    visitors.forget_tab = tabs.forget
+    guard = Guard(
+        _mount(page, settings, port, thumbnail_style(examples)), visitors,
+        Names(settings.host, tuple(settings.names)), settings.limits, buttons,
+        Transfer(visitors, settings.limits).doors(), running=tabs.running,
+        password=settings.password,
+    )  # fmt: skip
+    return Served(guard, settings, port, visitors)
+
+
+class Tabs:
+    """What gradio keeps of open pages.
+
+    Args:
+        page: a ``gradio.Blocks`` that is mounted by the time of the first call.
+    """
+
+    def __init__(self, page: Any) -> None:
+        self._page = page
+
+    def running(self, tab: str) -> int:
+        """How many runs wait or are under way. Of those that ended, little is left for nobody."""
+        queue = self._page._queue
+        started = queue.pending_event_ids_session.get(tab, ())
+        count = sum(run in queue.event_ids_to_events for run in tuple(started))
+        messages = queue.pending_messages_per_session.get(tab)
+        if count == 0 and messages is not None and messages.qsize() > UNREAD:
+            queue.pending_messages_per_session.pop(tab, None)
+            queue.pending_event_ids_session.pop(tab, None)
+        return count
+
+    def forget(self, tab: str) -> None:
+        """Drop what is kept of a tab and of its runs."""
+        queue, states = self._page._queue, self._page.state_holder
+        for run in tuple(queue.pending_event_ids_session.pop(tab, ())):
+            event = queue.event_ids_to_events.get(run)
+            if event is not None:
+                event.alive = False  # has no messages any more
+        queue.pending_messages_per_session.pop(tab, None)
+        states.session_data.pop(tab, None)
+        states.time_last_used.pop(tab, None)
+
+
+def _mount(page: Any, settings: Settings, port: int, css: str) -> Any:
+    """Make the application of gradio, without a server."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    page.state_session_capacity = settings.bounds.visitors * settings.bounds.tabs
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None), page, "/",
+        server_name=settings.host, server_port=port, footer_links=[],
+        ssr_mode=False, pwa=False, mcp_server=False, show_error=False, enable_monitoring=False,
+        max_file_size=settings.limits.bytes, favicon_path=str(HERE / "icon.svg"),
+        theme=_theme(gr), css=css, css_paths=[HERE / "style.css"],
         head=f"<script>{(HERE / 'viewer.js').read_text()}</script>",
-        app_kwargs={"middleware": [Middleware(SecurityHeaders)]},
-    )
-    return page
-
-
-class SecurityHeaders:
-    """ASGI middleware: adds the content policy to every answer."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        """Pass a request on, and its answer back with the headers added."""
-
-        async def send_with_headers(message: dict) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+    )  # fmt: skip
 
 
 def require_gradio() -> None:

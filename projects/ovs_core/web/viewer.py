@@ -11,7 +11,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -21,11 +21,12 @@ from ..predict.result import Result
 from .choices import Choice
 from .room import Attempt
 
+Address = Callable[[Image.Image, str], str]
 LONGEST_SIDE = 1280  # pixels shown; downloads have every pixel
 
 
 def cards(attempts: Sequence[Attempt], waiting: Sequence[Choice] = ()) -> str:
-    """Lay attempts out side by side.
+    """Lay attempts out side by side, with the pictures inside the text.
 
     Args:
         attempts: what is finished.
@@ -34,8 +35,20 @@ def cards(attempts: Sequence[Attempt], waiting: Sequence[Choice] = ()) -> str:
     Returns:
         HTML; names and messages are escaped.
     """
-    shown = [_card(attempt) for attempt in attempts]
-    shown += [_waiting(choice, running=n == 0) for n, choice in enumerate(waiting)]
+    return lay_out([card(attempt) for attempt in attempts], waiting)
+
+
+def lay_out(finished: Sequence[str], waiting: Sequence[Choice] = ()) -> str:
+    """Set cards side by side.
+
+    Args:
+        finished: what ``card`` made.
+        waiting: methods still to come; the first of them is running.
+
+    Returns:
+        HTML.
+    """
+    shown = [*finished, *(_waiting(choice, running=n == 0) for n, choice in enumerate(waiting))]
     return f'<div class="ovs-cards">{"".join(shown)}</div>'
 
 
@@ -51,14 +64,23 @@ def escape(text: str) -> str:
     return escaped.replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
 
 
-def _card(attempt: Attempt) -> str:
+def card(attempt: Attempt, address: Address | None = None) -> str:
+    """Show what one method made of a picture.
+
+    Args:
+        attempt: the result, or the error.
+        address: gives the address of a picture that is laid into the card; default ``data_uri``.
+
+    Returns:
+        HTML; names and messages are escaped.
+    """
     if attempt.result is None:
         return _frame(attempt.choice, "", notice(attempt.error))
     time = f"{attempt.seconds:.2f} s"
     if attempt.loading >= 0.05:
         time += f" <small>+ {attempt.loading:.1f} s loading</small>"
     notes = "".join(notice(note, "info") for note in attempt.result.notes)
-    body = _result(attempt.result) + notes
+    body = _result(attempt.result, address or data_uri) + notes
     return _frame(attempt.choice, f'<span class="ovs-time">{time}</span>', body)
 
 
@@ -75,7 +97,7 @@ def _frame(choice: Choice, aside: str, body: str) -> str:
     )
 
 
-def _result(result: Result) -> str:
+def _result(result: Result, address: Address) -> str:
     colors = palette(result.names)
     regions = regions_to_paint(
         result.labels, colors, background=result.background, segment_ids=result.segment_ids,
@@ -86,10 +108,10 @@ def _result(result: Result) -> str:
         for index, number, share in regions.by_name()
     ]
     summary = ", ".join(f"{name} {share}" for _, name, share in words)
-    return _stage(result, regions, summary) + _legend(words, colors)
+    return _stage(result, regions, summary, address) + _legend(words, colors)
 
 
-def _stage(result: Result, regions: PaintedRegions, summary: str) -> str:
+def _stage(result: Result, regions: PaintedRegions, summary: str, address: Address) -> str:
     step = max(1.0, max(result.labels.shape) / LONGEST_SIDE)
     height, width = (max(1, round(side / step)) for side in result.labels.shape)
     photo = Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX)
@@ -103,9 +125,9 @@ def _stage(result: Result, regions: PaintedRegions, summary: str) -> str:
         f'<div class="ovs-stage" role="img" aria-label="{escape(summary)}" '
         f'data-names="{names}" data-owners="{owners}" '
         f'style="aspect-ratio: {width} / {height}; max-width: calc(80vh * {width / height:.4f})">'
-        f'<img class="ovs-photo" alt="" src="{data_uri(photo, "JPEG")}">'
-        f'<img class="ovs-paint" alt="" src="{data_uri(Image.fromarray(paint), "PNG")}">'
-        f'<img class="ovs-map" alt="" src="{data_uri(_number_map(shown), "PNG")}">'
+        f'<img class="ovs-photo" alt="" src="{address(photo, "JPEG")}">'
+        f'<img class="ovs-paint" alt="" src="{address(Image.fromarray(paint), "PNG")}">'
+        f'<img class="ovs-map" alt="" src="{address(_number_map(shown), "PNG")}">'
         '<i class="ovs-dot"></i><span class="ovs-tip" aria-hidden="true"></span></div>'
     )
 
@@ -130,7 +152,12 @@ def _number_map(regions: np.ndarray) -> Image.Image:
 
 def data_uri(image: Image.Image, kind: str) -> str:
     """Write a picture as the text of a ``data:`` address; ``kind`` is ``JPEG`` or ``PNG``."""
+    content = base64.b64encode(encode(image, kind)).decode()
+    return f"data:image/{kind.lower()};base64,{content}"
+
+
+def encode(image: Image.Image, kind: str) -> bytes:
+    """Write a picture as a file; ``kind`` is ``JPEG`` or ``PNG``."""
     packed = io.BytesIO()
     image.save(packed, kind, **({"quality": 92} if kind == "JPEG" else {"compress_level": 6}))
-    content = base64.b64encode(packed.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{content}"
+    return packed.getvalue()

@@ -1,8 +1,10 @@
 """The models behind the page, and what the page makes of their results."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 import zipfile
 
@@ -14,11 +16,12 @@ from ovs_core.draw import overlay, palette
 from ovs_core.errors import UserError
 from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
+from ovs_core.web.actions import Actions
 from ovs_core.web.archive import zip_attempts
 from ovs_core.web.choices import Choice
-from ovs_core.web.inputs import Limits
-from ovs_core.web.page import Actions
+from ovs_core.web.limits import Limits
 from ovs_core.web.room import Attempt, ModelRoom
+from ovs_core.web.sessions import Visitors
 from ovs_core.web.viewer import cards, escape, notice
 from ovs_core.words.vocabulary import Vocabulary
 
@@ -57,15 +60,31 @@ def room(monkeypatch):
     return ModelRoom(CHOICES)
 
 
-@pytest.fixture
-def actions(room, tmp_path):
-    return Actions(room, Limits(), tmp_path)
+class Tab:
+    """An open page, whose buttons are pressed."""
+
+    def __init__(self, actions, visitors):
+        self.actions, self.visitors = actions, visitors
+        self.visitor = visitors.enter()
+        visitors.claim(self.visitor, "tab")
+        content = io.BytesIO()
+        Image.fromarray(IMAGE).save(content, "PNG")
+        self.picture = visitors.store(self.visitor, "cat.png", content.getvalue())
+
+    def segment(self, words, *methods):
+        return list(self.actions.segment(self.visitor, "tab", self.picture, words, *methods))
+
+    def download(self, strength=0.5):
+        return self.actions.download(self.visitor, "tab", strength)
+
+    def file(self, record):
+        return self.visitors.file(self.visitor, record["path"]).path
 
 
 @pytest.fixture
-def picture(tmp_path):
-    Image.fromarray(IMAGE).save(tmp_path / "stored.png")
-    return {"path": str(tmp_path / "stored.png"), "orig_name": "cat.png"}
+def tab(room, tmp_path):
+    visitors = Visitors(tmp_path)
+    return Tab(Actions(room, Limits(), visitors), visitors)
 
 
 def images_of(html):
@@ -147,32 +166,44 @@ def test_methods_still_to_come_wait_visibly():
     assert "no weights" in html and "running" in html and "two/tiny" in html
 
 
-def test_segmenting_shows_each_method_as_it_finishes(actions, picture):
-    shown = list(actions.segment(picture, "a, b", ["one/tiny"], ["two/tiny"]))
-    assert [html.count("ovs-stage") for _, html, _ in shown] == [0, 1, 2]
-    assert [html.count("ovs-wait") for _, html, _ in shown] == [2, 1, 0]
-    assert all(message == "" for message, _, _ in shown)
-    # Each message has its own list: one that was sent does not grow with the next method.
-    assert [made and (made[0], [a.choice for a in made[1]]) for *_, made in shown] == [
-        None, ("cat", CHOICES[:1]), ("cat", CHOICES)
-    ]  # fmt: skip
+def test_segmenting_shows_each_method_as_it_finishes(tab):
+    shown = tab.segment("a, b", ["one/tiny"], ["two/tiny"])
+    assert [html.count("ovs-stage") for _, html in shown] == [0, 1, 2]
+    assert [html.count("ovs-wait") for _, html in shown] == [2, 1, 0]
+    assert all(message == "" for message, _ in shown)
+    stem, attempts = tab.visitors.recall(tab.visitor, "tab")
+    assert stem == "cat" and [attempt.choice for attempt in attempts] == CHOICES
+
+
+def test_the_layers_of_a_card_are_files_of_the_visitor(tab):
+    *_, (_, html) = tab.segment("a, b", ["one/tiny"])
+    tickets = re.findall(r'src="gradio_api/file=([^"]+)"', html)
+    files = [tab.visitors.file(tab.visitor, ticket).path for ticket in tickets]
+    assert [path.suffix for path in files] == [".jpeg", ".png", ".png"]
+    assert np.array_equal(read_back(np.asarray(Image.open(files[2]))), LABELS)
 
 
 @pytest.mark.parametrize(
     ("words", "methods", "said"),
     [("", ["one/tiny"], "at least one word"), ("a", [], "at least one method")],
 )
-def test_wrong_input_gives_one_message_and_builds_no_model(actions, picture, words, methods, said):
-    ((message, _, made),) = actions.segment(picture, words, methods)
-    assert said in message and 'role="alert"' in message and made is None
-    assert FakePredictor.built == 0
+def test_wrong_input_gives_one_message_and_builds_no_model(tab, words, methods, said):
+    ((message, _),) = tab.segment(words, methods)
+    assert said in message and 'role="alert"' in message
+    assert FakePredictor.built == 0 and tab.visitors.recall(tab.visitor, "tab") is None
 
 
-def test_the_download_holds_every_pixel_of_every_method(actions, picture):
-    *_, (_, _, made) = actions.segment(picture, "a, b", ["one/tiny", "two/tiny"])
-    message, path = actions.download(made, 1.0)
-    assert message == "" and path.endswith("cat_masks.zip")
-    with zipfile.ZipFile(path) as archive:
+def test_an_upload_that_is_not_here_any_more(tab):
+    tab.file({"path": tab.picture}).unlink()
+    ((message, _),) = tab.segment("a", ["one/tiny"])
+    assert "not here any more; add it again" in message
+
+
+def test_the_download_holds_every_pixel_of_every_method(tab):
+    tab.segment("a, b", ["one/tiny", "two/tiny"])
+    message, record = tab.download(1.0)
+    assert message == "" and record["orig_name"] == "cat_masks.zip"
+    with zipfile.ZipFile(tab.file(record)) as archive:
         assert sorted(archive.namelist()) == [
             f"{folder}/cat_{part}"
             for folder in ("one_tiny", "two_tiny")
@@ -184,10 +215,36 @@ def test_the_download_holds_every_pixel_of_every_method(actions, picture):
     assert about["method"] == "one/tiny" and about["trained"] is True
 
 
-def test_visitors_with_pictures_of_one_name_get_their_own_masks(actions, picture):
-    *_, (_, _, made) = actions.segment(picture, "a, b", ["one/tiny"])
-    paths = {actions.download(made, 1.0)[1] for _ in range(2)}
-    assert len(paths) == 2 and all(path.endswith("/cat_masks.zip") for path in paths)
+def test_each_download_is_a_file_of_its_own(tab):
+    tab.segment("a, b", ["one/tiny"])
+    assert len({tab.download()[1]["path"] for _ in range(2)}) == 2
+
+
+@pytest.mark.parametrize("strength", [None, "1", -0.1, 1.1, float("nan"), [1]])
+def test_a_strength_that_the_slider_does_not_have(tab, strength):
+    tab.segment("a, b", ["one/tiny"])
+    message, record = tab.download(strength)
+    assert "between 0 and 1" in message and record is None
+
+
+def test_a_disk_that_fills_while_results_come(tab, monkeypatch):
+    def full(visitor, name, content):
+        raise UserError(f"{name} cannot be kept (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tab.visitors, "store", full)
+        *_, (_, html) = tab.segment("a, b", ["one/tiny"])
+        assert "layer.jpeg cannot be kept (No space left on device)" in html
+        message, record = tab.download()
+        assert "cat_masks.zip cannot be kept" in message and record is None
+    assert tab.download()[1] is not None  # the result was not lost
+    monkeypatch.setattr("ovs_core.web.actions.zip_attempts", raise_full)
+    message, record = tab.download()
+    assert "folder for temporary files (No space left on device)" in message and record is None
+
+
+def raise_full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_strength_of_the_download_is_that_of_the_page():
@@ -202,6 +259,6 @@ def test_the_strength_of_the_download_is_that_of_the_page():
     assert not np.array_equal(*pictures)
 
 
-def test_nothing_to_download_yet(actions):
-    message, path = actions.download(None, 0.5)
-    assert "segment a picture first" in message and path is None
+def test_nothing_to_download_yet(tab):
+    message, record = tab.download()
+    assert "segment a picture first" in message and record is None
