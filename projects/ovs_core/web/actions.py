@@ -17,7 +17,7 @@ from .inputs import Upload, read_methods, read_upload, read_words
 from .limits import Limits
 from .room import Attempt, ModelRoom
 from .sessions import Visitor, Visitors
-from .viewer import card, encode, lay_out, notice
+from .viewer import card, encode_picture, lay_out, notice
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Actions:
         Returns:
             The picture, the words and a message; None leaves a field as it is.
         """
-        content = encode(Image.fromarray(example.image), "PNG")
+        content = encode_picture(Image.fromarray(example.image), "PNG")
         try:
             ticket = self._visitors.store(visitor, "example.png", content)
         except UserError as error:
@@ -129,7 +129,7 @@ class Actions:
 
     def _layer(self, visitor: Visitor, image: Image.Image, kind: str) -> str:
         name = f"layer.{kind.lower()}"
-        return _address(self._visitors.store(visitor, name, encode(image, kind)))
+        return _address(self._visitors.store(visitor, name, encode_picture(image, kind)))
 
 
 def for_visitor(

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode
 
 from .answers import Answer, App, Receive, Refused, Scope, Send
 from .limits import Limits
-from .names import Names
+from .names import KnownNames
 from .requests import (
     cookie_of,
     headers_of,
@@ -57,7 +57,7 @@ class Guard:
         self,
         app: App,
         visitors: Visitors,
-        names: Names,
+        names: KnownNames,
         limits: Limits,
         buttons: Mapping[int, int],
         doors: Mapping[tuple[str, str], App],

@@ -14,7 +14,7 @@ _NETLOC = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCI
 
 
 @dataclass(frozen=True)
-class Names:
+class KnownNames:
     """The allow-list against DNS rebinding.
 
     A foreign site can point its own name at this machine, but it cannot make a browser send

@@ -21,7 +21,7 @@ from .choices import Choice
 from .examples import draw_examples, thumbnail_style
 from .guard import Guard
 from .limits import CONNECTIONS, UNREAD, Bounds, Limits
-from .names import Names, is_loopback
+from .names import KnownNames, is_loopback
 from .page import HERE, build_page
 from .room import ModelRoom
 from .sessions import Visitors
@@ -156,7 +156,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
     visitors.forget_tab = tabs.forget
     guard = Guard(
         _mount(page, settings, port, thumbnail_style(examples)), visitors,
-        Names(settings.host, tuple(settings.names)), settings.limits, buttons,
+        KnownNames(settings.host, tuple(settings.names)), settings.limits, buttons,
         Transfer(visitors, settings.limits).doors(), running=tabs.running,
         password=settings.password,
     )  # fmt: skip

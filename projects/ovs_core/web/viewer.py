@@ -152,11 +152,11 @@ def _number_map(regions: np.ndarray) -> Image.Image:
 
 def data_uri(image: Image.Image, kind: str) -> str:
     """Write a picture as the text of a ``data:`` address; ``kind`` is ``JPEG`` or ``PNG``."""
-    content = base64.b64encode(encode(image, kind)).decode()
+    content = base64.b64encode(encode_picture(image, kind)).decode()
     return f"data:image/{kind.lower()};base64,{content}"
 
 
-def encode(image: Image.Image, kind: str) -> bytes:
+def encode_picture(image: Image.Image, kind: str) -> bytes:
     """Write a picture as a file; ``kind`` is ``JPEG`` or ``PNG``."""
     packed = io.BytesIO()
     image.save(packed, kind, **({"quality": 92} if kind == "JPEG" else {"compress_level": 6}))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ovs_core.web.answers import LINES
 from ovs_core.web.guard import Guard
 from ovs_core.web.limits import Bounds, Limits
-from ovs_core.web.names import Names, is_loopback
+from ovs_core.web.names import KnownNames, is_loopback
 from ovs_core.web.sessions import Visitors
 
 BUTTONS = {5: 3, 7: 1}
@@ -57,7 +57,7 @@ def visitors(tmp_path_factory):
 
 
 def guard_of(visitors, inner, **more):
-    return Guard(inner, visitors, Names(), Limits(characters=100), BUTTONS, {}, **more)
+    return Guard(inner, visitors, KnownNames(), Limits(characters=100), BUTTONS, {}, **more)
 
 
 def test_every_answer_keeps_the_browser_to_the_page(visitors):
@@ -197,7 +197,7 @@ def test_no_address_leads_further_than_those_that_the_page_needs(visitors, path,
     ],
 )
 def test_names_of_the_server(host, allowed, netloc, known):
-    assert Names(host, allowed).knows(netloc) is known
+    assert KnownNames(host, allowed).knows(netloc) is known
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_names_of_the_server(host, allowed, netloc, known):
     ],
 )
 def test_origins_of_the_page(origin, own):
-    names = Names(allowed=("page.example.org",))
+    names = KnownNames(allowed=("page.example.org",))
     assert names.is_own_origin(origin, "localhost:7860") is own
 
 
