@@ -66,7 +66,10 @@ def semantic_records(source: Source, *, dataset_name: str) -> list[Record]:
     ):
         if not found:
             raise UserError(f"{where}: holds no {what} file (*{' or '.join(suffixes)})")
-    keys = read_listing(source.listing) if source.listing else list(labels)
+    keys = list(labels)
+    if source.listing:
+        ends = (*source.image_suffix, source.label_suffix)
+        keys = read_listing(source.listing, images.keys() | labels.keys(), ends)
     wanted = set(keys)
     need_label = wanted if source.listing or source.subset else set(images)
     _refuse(

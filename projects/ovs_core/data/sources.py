@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,22 +113,39 @@ def files_of_keys(folder: Path, suffix: str, keys: Iterable[str]) -> dict[str, s
     return {key: found[key] for key in wanted}
 
 
-def read_listing(path: Path) -> list[str]:
-    """Read the keys of a split file, one per line (a second column is ignored).
+def read_listing(path: Path, known: Container[str] = (), suffixes: Sequence[str] = ()) -> list[str]:
+    """Read the keys of a split file, one per line.
+
+    Args:
+        path: the file.
+        known: keys that there are. A line is one of them as a whole, blanks included, or without
+            the end of a file's name; else its first column is, as other columns say nothing.
+        suffixes: ends of file names that a line may have.
 
     Raises:
         UserError: if it cannot be read, is empty or names a picture twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the list of pictures ({error})") from error
-    keys = [line.split()[0] for line in lines if line.strip()]
+    keys = [_key_of_line(line.strip(), known, suffixes) for line in lines if line.strip()]
     repeated = [key for key, count in Counter(keys).items() if count > 1]
     if not keys or repeated:
         what = f"names {first_ten(repeated)} more than once" if repeated else "names no picture"
         raise UserError(f"{path}: {what}")
     return keys
+
+
+def _key_of_line(line: str, known: Container[str], suffixes: Sequence[str]) -> str:
+    first = line.split()[0]
+    ends = sorted((suffix.lower() for suffix in suffixes if suffix), key=len, reverse=True)
+    for text in (line, first):
+        cut = next((text[: -len(end)] for end in ends if text.lower().endswith(end)), text)
+        for key in (text, cut):
+            if key in known:
+                return key
+    return first
 
 
 def read_json(path: Path) -> dict[str, Any]:

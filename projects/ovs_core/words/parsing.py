@@ -108,21 +108,25 @@ def read_class_file(path: str | Path) -> list[str]:
         lines.pop()
     if len(lines) == 1:
         return read_word_file(path).names
-    names: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        found, _ = _split_line(line)
-        if not found:
-            raise UserError(
-                f"{path}: line {number} holds no name, but each line names the class of one label "
-                "value, and those below would move; remove it, or write 'unused' there"
-            )
-        if len(found) > 1:
-            raise UserError(
-                f"{path}: line {number} holds {len(found)} names ({line}), the others one; write "
-                "synonyms as a|b, put a name with a comma in quotes, or give each a line"
-            )
-        names += found
-    return names
+    return [_only_name(f"{path}: line {number}", line) for number, line in enumerate(lines, 1)]
+
+
+def _only_name(where: str, line: str) -> str:
+    try:
+        names, _ = _split_line(line)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if not names:
+        raise UserError(
+            f"{where} holds no name, but each line names the class of one label value, and those "
+            "below would move; remove it, or write 'unused' there"
+        )
+    if len(names) > 1:
+        raise UserError(
+            f"{where} holds {len(names)} names ({line}), the others one; write synonyms as a|b, "
+            "put a name with a comma in quotes, or give each a line"
+        )
+    return names[0]
 
 
 def names_a_file(text: str) -> bool:
@@ -139,10 +143,18 @@ def _split_line(line: str) -> tuple[list[str], set[str]]:
     separators: set[str] = set()
     place: int | None = 0 if line.strip() else None
     while place is not None and (match := _NAME.match(line, place)):
-        names.append(match[2].strip() if match[1] is None else match[1].replace('""', '"'))
+        names.append(_bare(match[2]) if match[1] is None else match[1].replace('""', '"'))
         place = match.end() if match[3] else None
         separators |= {match[3]} - {None}
     return names, separators
+
+
+def _bare(name: str) -> str:
+    """A name without quotes around it."""
+    name = name.strip()
+    if name.startswith('"'):
+        raise UserError(f"a quote opens the name '{name[:60]}' but does not end it; remove it")
+    return name
 
 
 def _from_json(text: str) -> Names:

@@ -128,6 +128,8 @@ def test_a_synonym_of_two_classes_is_a_note():
         ([False], "got False; put it in quotes"),
         ("\u200b", "empty name"),
         ("[cat, dog]", "is no JSON list of names"),
+        ('"cat, dog', 'a quote opens the name ."cat. but'),
+        ('"cat" dog, sea', 'a quote opens the name ."cat" dog. but'),
         ('["cat", 3]', "holds names, but got 3"),
         ("none.txt", "none.txt: cannot read the word list"),
         ("no,such.txt", ""),
@@ -160,4 +162,5 @@ def test_files_with_mistakes(tmp_path, name, content, message):
 def test_long_lines_take_no_longer_than_their_length():
     blanks = " " * 100_000
     assert Vocabulary.from_text(f"a{blanks}b,{blanks}c{blanks}").names == ["a b", "c"]
-    assert len(Vocabulary.from_text('"' * 50_001)) == 1
+    with pytest.raises(UserError, match="a quote opens the name"):
+        Vocabulary.from_text('"' * 50_001)

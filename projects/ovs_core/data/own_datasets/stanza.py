@@ -10,6 +10,7 @@ from ...errors import UserError, check_choice, nearest
 from ...files.pictures import SUFFIXES
 from ...files.yaml_files import read_yaml
 from ...words.class_lists import class_list_names, load_class_list, voc_color
+from ...words.spelling import tidy
 from ...words.vocabulary import Vocabulary
 from ..label_rules import rule_names
 from ..sources import Source
@@ -20,7 +21,7 @@ KEYS = {
     "labels": "folder of one-channel label files with a class index per pixel",
     "annotations": "COCO instance JSON, or panoptic JSON together with 'segments'",
     "segments": "folder of panoptic PNGs",
-    "names": "text file, list, or name of a shipped class list (required)",
+    "names": "file, list, or name of a shipped class list (required)",
     "things": "names of the countable classes (panoptic); default: 'isthing' of the JSON",
     "ignore": "label value of pixels that do not count (default 255, or 65535 beyond 255 classes)",
     "seen": "names of the classes that training may see",
@@ -92,7 +93,7 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
     seen, unseen = _split(stanza, classes.names, where)
     things = stanza.get("things")
     if things is not None:
-        _indices(things, classes.names, "things", where)
+        things = [classes.names[i] for i in _indices(things, classes.names, "things", where)]
     return OwnDataset(
         name=name,
         source=_source(stanza, path, where),
@@ -138,7 +139,7 @@ def _classes(stated: object, path: Path, where: str) -> Classes:
         return Classes(tuple(listed.names), colors, class_list=stated)
     try:
         if isinstance(stated, str):
-            words = Vocabulary.from_file(path.parent / stated)
+            words = Vocabulary.from_class_file(path.parent / Path(stated).expanduser())
         elif isinstance(stated, Sequence):
             words = Vocabulary.from_list(stated)
         else:
@@ -182,10 +183,11 @@ def _split(
 def _indices(stated: Any, names: Sequence[str], key: str, where: str) -> tuple[int, ...]:
     if not isinstance(stated, list):
         raise UserError(f"{where}: {key} is {stated!r}; expected a list of names")
+    stated = [tidy(str(name)) for name in stated]
     for name in stated:
         if name not in names:
             raise UserError(
-                f"{where}: {key} holds '{name}', which is no name.{nearest(str(name), names)}"
+                f"{where}: {key} holds '{name}', which is no name.{nearest(name, names)}"
             )
     return tuple(sorted(names.index(name) for name in stated))
 
