@@ -193,6 +193,11 @@ def add_workers(parser: ArgumentParser) -> None:
     )
 
 
+def comma_list(text: str) -> list[str]:
+    """Read names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def natural(text: str) -> int:
     """Read a whole number from 0."""
     if not text.isdecimal():

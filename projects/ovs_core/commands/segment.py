@@ -4,10 +4,12 @@ Each picture gives <name>_labels.png (index of the word per pixel), <name>_overl
 <name>_segments.json. A run that was interrupted goes on where it stopped: the same line makes what
 is missing or damaged, and anew what was made with another config, other weights or words, or from a
 picture that has changed since. What goes wrong with a picture is one line, and the rest goes on.
+--format writes the results of all pictures as annotations of the usual kinds, too.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -29,7 +31,7 @@ EXAMPLES = (
     'ovsuite segment clip.avi --every 5 --words "car, background: sky" --method cliptrase/tiny '
     "--output frames",
     'ovsuite segment photo.jpg --words "sofa|couch, wall" --method cliptrase/tiny '
-    "--output sofas --opts MODEL.CLIPTRASE.IMAGE_SIZE 96",
+    "--output sofas --format coco,panoptic,csv --opts MODEL.CLIPTRASE.IMAGE_SIZE 96",
 )
 
 
@@ -41,6 +43,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_output(parser, "output/segment")
     parser.add_argument(
         "--every", type=options.positive, default=1, help="each n-th frame of a video"
+    )
+    parser.add_argument(
+        "--format", type=options.comma_list, default=[], metavar="A,B",
+        help="write annotations of all pictures, too: coco (RLE), polygons, panoptic, csv",
+    )  # fmt: skip
+    parser.add_argument(
+        "--merge", action="store_true", help="add to annotation files that are there"
     )
     options.add_max_pixels(parser)
     options.add_overwrite(parser)
@@ -57,7 +66,12 @@ def run(args: Namespace) -> int:
 
     if args.max_pixels is not None:
         limit_pixels(args.max_pixels)
-    vocabulary = Vocabulary.parse(args.words)  # mistakes in words show before anything is loaded
+    vocabulary = Vocabulary.parse(args.words)  # mistakes show before anything is loaded
+    from ..predict.annotation_files import check_annotations
+
+    if args.merge and not args.format:
+        raise UserError("--merge adds to annotation files; name them with --format")
+    check_annotations(args.output, args.format, merge=args.merge)
     from ..predict.reading import count_inputs, find_files, read_inputs
 
     files = find_files(args.inputs)
@@ -81,6 +95,8 @@ def run(args: Namespace) -> int:
         finally:  # also where Ctrl-C ends it
             for failed in tally.failed:
                 print(f"error: {failed}", file=sys.stderr)
+        if args.format and tally.finished and not tally.stopped:
+            _annotate(args, files, folder, tally.finished)
     print(f"{_summary(tally, time.perf_counter() - started)}; results in {folder}")
     if tally.stopped:
         raise UserError(
@@ -88,6 +104,21 @@ def run(args: Namespace) -> int:
             "same line again"
         )
     return 1 if tally.failed else 0
+
+
+def _annotate(args: Namespace, files: list[Path], folder: Path, stems: list[str]) -> None:
+    """Write the annotations of all finished pictures, from their results on disk."""
+    from ..predict.annotation_files import save_annotations
+    from ..predict.annotations import read_labelled
+    from ..predict.parts import SavedResult
+
+    labelled = (read_labelled(SavedResult(folder, stem)) for stem in sorted(stems))
+    root = os.path.commonpath([file.resolve().parent for file in files])
+    written = save_annotations(
+        labelled, folder, args.format, merge=args.merge, about={"method": args.method}, root=root
+    )
+    for path in written:
+        print(f"annotations  {path}")
 
 
 def _summary(tally: Tally, seconds: float) -> str:

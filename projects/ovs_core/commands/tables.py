@@ -24,11 +24,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as those that are listed")
     parser.add_argument(
-        "--only", type=_names, default=[], metavar="A,B", help="groups of rows; else the usual ones"
+        "--only",
+        type=options.comma_list,
+        default=[],
+        metavar="A,B",
+        help="groups of rows; else the usual ones",
     )
     # As the scripts of single tables spelled it.
     parser.add_argument(
-        "--modes", "--tables", dest="only", type=_names, default=SUPPRESS, help=SUPPRESS
+        "--modes", "--tables", dest="only", type=options.comma_list, default=SUPPRESS, help=SUPPRESS
     )
     parser.add_argument(
         "--seeds", type=_seeds, default=[], metavar="0,1,2", help="train each row with these"
@@ -76,10 +80,6 @@ def _listed() -> str:
     return str(
         tabulate(rows, headers=("table", "what it compares", "groups"), maxcolwidths=[None, 50, 40])
     )
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 def _seeds(text: str) -> list[int]:

@@ -18,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from PIL import Image
@@ -94,6 +94,21 @@ def errors_name(path: str | Path, part: Path | None = None) -> Iterator[None]:
         if error.errno is None or not (unnamed or error.filename in (part, str(part))):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextlib.contextmanager
+def atomic_text(path: str | Path) -> Iterator[TextIO]:
+    """Lend a text file, UTF-8, that takes the place of ``path`` when the block ends well.
+
+    Args:
+        path: the final file.
+
+    Yields:
+        File to write to, piece by piece.
+    """
+    with atomic_path(path) as part:
+        with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            yield file
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Tally:
         anew: why those that had a result before were segmented again -> how many.
         skipped: finished in an earlier run, with the same config, weights, words and picture.
         failed: one line each.
+        finished: stems of the results that are whole now, segmented or skipped.
         stopped: why the run ended before its end; "" if it did not.
     """
 
@@ -45,6 +46,7 @@ class Tally:
     anew: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     stopped: str = ""
 
 
@@ -105,6 +107,7 @@ def segment_files(
                     break
                 continue
             tally.done += 1
+            tally.finished.append(one.stem)
             if reason != "new":
                 tally.anew[reason] += 1
             bar.update()
@@ -133,6 +136,7 @@ class _Run:
                 task = prepared.result()
                 if task is None:
                     self.tally.skipped += 1
+                    self.tally.finished.append(one.stem)
                     self.bar.update()
                     continue
                 result = self.predictor(task.picture, self.vocabulary)

@@ -26,12 +26,17 @@ RECORD = "segments.json"
 PICTURES = ("labels.png", "segment_ids.png", "overlay.png")
 PARTS = (*PICTURES, RECORD)
 SHEET = "sheet.png"  # of a comparison
-_OWN_ENDS = (*(f"_{part}" for part in PICTURES), "_panoptic.png", SHEET)
+_OWN_ENDS = (*(f"_{part}" for part in PICTURES), SHEET)
 
 
 def is_own_picture(path: str | Path) -> bool:
-    """Whether a file is a picture that the suite drew, by its name and its header."""
-    return str(path).endswith(_OWN_ENDS) and _kind(Path(path)) == "ours"
+    """Whether a file is a picture that the suite drew, as its header says."""
+    return _kind(Path(path)) == "ours"
+
+
+def looks_like_result(path: str | Path) -> bool:
+    """Whether a file is a picture that the suite drew and nobody renamed."""
+    return str(path).endswith(_OWN_ENDS) and is_own_picture(path)
 
 
 @dataclass(frozen=True)

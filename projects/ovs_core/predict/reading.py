@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..files.digests import digest, file_digest
 from ..files.pictures import LoadedPicture, find_pictures, load_picture
-from .parts import is_own_picture
+from .parts import looks_like_result
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import count_frames, read_frames
 
@@ -76,7 +76,7 @@ def pictures_to_segment(folder: str | Path) -> list[Path]:
         UserError: if there is none.
     """
     found = find_pictures(folder)
-    own = [path for path in found if not is_own_picture(path)]
+    own = [path for path in found if not looks_like_result(path)]
     if not own:
         raise UserError(f"{folder}: holds no picture but results of the suite")
     return own

@@ -18,6 +18,8 @@ from ..draw import render
 from ..errors import UserError
 from ..files.digests import digest
 from ..files.writing import save_picture
+from .annotation_files import save_annotations
+from .annotations import FORMATS, Labelled
 from .parts import MAKER, SavedResult
 
 MOST_WORDS = 65536  # in a 16-bit PNG
@@ -180,6 +182,32 @@ class Result:
         }
         saved.write_record(content, list(pictures))
         return saved.folder
+
+    def save_annotations(
+        self, folder: str | Path, formats: Sequence[str] = FORMATS, *, merge: bool = False
+    ) -> list[Path]:
+        """Write the segments as annotations; ``annotation_files`` writes those of many pictures.
+
+        Args:
+            folder: made if absent.
+            formats: ``coco`` (RLE), ``polygons``, ``panoptic``, ``csv``.
+            merge: add to files that are there.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: if a file holds what would be lost.
+        """
+        return save_annotations([self.labelled], folder, formats, merge=merge)
+
+    @property
+    def labelled(self) -> Labelled:
+        """What annotations are made of."""
+        numbers = self.labels if self.segment_ids is None else self.segment_ids
+        segments = [asdict(segment) for segment in self.segments]
+        stem = Path(self.source).stem or "picture"
+        return Labelled(self.identity, stem, self.names, numbers, segments, self.made_with)
 
     @property
     def identity(self) -> str:

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from ovs_core import Predictor
 from ovs_core.clip.text_encoder import TextEncoder
@@ -213,6 +214,72 @@ def test_texts_are_embedded_once(user, monkeypatch):
     work = read_inputs(find_files(["pictures"]))
     assert segment_files(predictor, words, work, user / "out").done == 3
     assert sum(embedded) == 150 * len(predictor.model.templates)
+
+
+FORMAT = ("--format", "coco,polygons,panoptic,csv")
+
+
+def test_annotations_of_all_pictures(user, capsys):
+    (user / "pictures" / "aa.png").write_bytes(b"no picture")
+    assert segment("pictures", "clip.avi", "--every", "5", "--output", "out", *FORMAT) == 1
+    assert capsys.readouterr().out.count("annotations  out/annotations") == 4
+    for kind in ("coco", "polygons"):
+        coco = COCO(str(user / "out" / f"annotations_{kind}.json"))
+        files = [image["file_name"] for image in coco.imgs.values()]
+        frames = [f"clip.avi#{number}" for number in (0, 5, 10)]
+        assert files == ["pictures/a.jpg", "pictures/b.jpg", "pictures/c.jpg", *frames]
+        names = {category["id"]: category["name"] for category in coco.cats.values()}
+        for image, stem in zip(coco.imgs, ["a", "b", "c", *sorted_frames(user)], strict=True):
+            labels = np.asarray(Image.open(user / "out" / f"{stem}_labels.png"))
+            drawn = np.full(labels.shape, -1)
+            for annotation in coco.loadAnns(coco.getAnnIds([image])):
+                word = names[annotation["category_id"]]
+                drawn[coco.annToMask(annotation) > 0] = ["car", "sky", "sand"].index(word)
+                assert annotation["provenance"]["method"] == METHOD
+            assert np.array_equal(drawn, labels)
+    panoptic = json.loads((user / "out" / "annotations_panoptic.json").read_text())
+    assert all((user / "out" / "annotations_panoptic" / a["file_name"]).is_file()
+               for a in panoptic["annotations"])  # fmt: skip
+
+
+def sorted_frames(user):
+    found = (user / "out" / "clip").glob("*_labels.png")
+    return sorted(f"clip/{path.name.removesuffix('_labels.png')}" for path in found)
+
+
+def test_annotations_follow_from_finished_results(user, capsys):
+    """They need no second look at the pictures, and are the same after a run that was cut."""
+    assert segment("pictures", "--output", "out", *FORMAT) == 0
+    before = {p.name: p.read_bytes() for p in (user / "out").glob("annotations*.*")}
+    assert len(before) == 4
+    assert segment("pictures", "--output", "two") == 0
+    (user / "two" / "b_segments.json").unlink()
+    capsys.readouterr()
+    assert segment("pictures", "--output", "two", *FORMAT) == 0
+    assert "1 segmented" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in (user / "two").glob("annotations*.*")} == before
+    (user / "words.txt").write_text("tree\nsky\n")
+    assert segment("pictures", "--output", "three", *FORMAT, words="words.txt") == 0
+    (user / "words.txt").write_text("car\nsky\nsand\n")
+    assert segment("pictures", "--output", "three", *FORMAT, words="words.txt") == 0
+    assert {p.name: p.read_bytes() for p in (user / "three").glob("annotations*.*")} == before
+
+
+def test_annotation_files_of_a_person_are_seen_before_any_work(user, capsys, monkeypatch):
+    (user / "out").mkdir()
+    mine = '{"images": [], "annotations": [], "categories": []}'
+    (user / "out" / "annotations_coco.json").write_text(mine)
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "from_config", lambda *a, **k: pytest.fail("a model is built"))
+        assert segment("pictures", "--output", "out", *FORMAT) == 1
+        assert "annotations_coco.json: exists, and holds" in capsys.readouterr().err
+        assert segment("pictures", "--output", "out", "--merge") == 1
+        assert "name them with --format" in capsys.readouterr().err
+        assert segment("pictures", "--output", "out", "--format", "coco,voc") == 1
+        assert "format: 'voc' is unknown" in capsys.readouterr().err
+    assert (user / "out" / "annotations_coco.json").read_text() == mine
+    assert segment("pictures", "--output", "out", "--format", "coco", "--merge") == 0
+    assert len(json.loads((user / "out" / "annotations_coco.json").read_text())["images"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def check_killed_runs(folder, count, bad, kills, seed=0):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
-    assert check_killed_runs(tmp_path, count=60, bad=6, kills=3) >= 1
+    assert check_killed_runs(tmp_path, count=40, bad=4, kills=2) >= 1
 
 
 if __name__ == "__main__":
