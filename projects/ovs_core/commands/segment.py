@@ -138,5 +138,4 @@ def _report(one: Input, result: Result) -> None:
 
     largest = ", ".join(f"{s.name} {percent(s.share)}" for s in result.segments[:4])
     more = len(result.segments) - 4
-    line = f"{one.source}: {largest}{f' and {more} more' if more > 0 else ''}"
-    tqdm.write(line.encode("utf-8", "backslashreplace").decode())  # a name may be no UTF-8
+    tqdm.write(f"{one.source}: {largest}{f' and {more} more' if more > 0 else ''}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from ..errors import UserError, check_choice
+from ..errors import check_choice, explain
 from .result import Result
 
 ON_ERROR = ("raise", "skip")
@@ -56,9 +56,7 @@ def failure_line(name: str, error: BaseException) -> str:
         name: of the picture; put in front if the error does not name it.
         error: what was raised.
     """
-    text = " ".join(str(error).split()) or "no reason given"
+    text = " ".join((explain(error) or f"{type(error).__name__}: {error}").split())
     name = " ".join(name.split())
-    if not isinstance(error, UserError):
-        text = f"{type(error).__name__}: {text}"
     line = text if name in text else f"{name}: {text}"
     return line.encode("utf-8", "backslashreplace").decode()

@@ -142,7 +142,7 @@ def test_a_full_disk_stops_with_a_line_and_the_list_of_failures(user, capsys, mo
         assert segment("pictures", "--output", "out") == 1
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert "aa.png: cannot be decoded" in lines[0] and "b.jpg: OSError" in lines[1]
+    assert "aa.png: cannot be decoded" in lines[0] and "b.jpg: No space left" in lines[1]
     assert "out: No space left on device; stopped here, and what is finished is kept" in lines[2]
     assert "1 segmented" in captured.out and len(lines) == 3
     assert segment("pictures", "--output", "out") == 1
