@@ -5,7 +5,6 @@ from argparse import Namespace
 
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
@@ -16,7 +15,6 @@ from hclip.commands.visualize import write_detections
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
 from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
-from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
@@ -38,8 +36,6 @@ def small_world(tmp_path, monkeypatch):
         monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
         for split, count, seed in (("train", train, 0), ("val", val, 1_000_000)):
             monkeypatch.setitem(SPLITS, split, SplitSpec(count, seed, SIZES))
-            metadata = MetadataCatalog.get(f"embedded_detection_{split}")
-            monkeypatch.setitem(vars(metadata), "json_file", str(instances_file(split)))
 
     return make
 

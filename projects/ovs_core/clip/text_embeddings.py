@@ -33,6 +33,15 @@ class _Known:
     store: TextStore | None
     rows: dict[str, Tensor] = field(default_factory=dict)
 
+    def misses(self, texts: Sequence[str]) -> list[str]:
+        """Texts that are not known, each once."""
+        return [text for text in dict.fromkeys(texts) if text not in self.rows]
+
+    def read(self, texts: Sequence[str]) -> list[str]:
+        """Take what the disk has, and give the texts that are not known then."""
+        self.rows.update(self.store.load() if self.store else {})
+        return self.misses(texts)
+
 
 class TextEmbedder:
     """Embed vocabularies with a frozen text tower, never twice.
@@ -61,11 +70,9 @@ class TextEmbedder:
             (E, D) unit vectors on the encoder's device.
         """
         known = self._known(templates)
-        if any(text not in known.rows for text in texts):
+        if known.misses(texts) and known.read(texts):
             with known.store.lock() if known.store else contextlib.nullcontext():
-                known.rows.update(known.store.load() if known.store else {})
-                missing = [t for t in dict.fromkeys(texts) if t not in known.rows]
-                self._compute(known, missing, templates)
+                self._compute(known, known.read(texts), templates)  # some may have come meanwhile
         return torch.stack([known.rows[t] for t in texts]).to(self.encoder.clip.pixel_mean.device)
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
@@ -89,7 +96,8 @@ class TextEmbedder:
     def _known(self, templates: Sequence[str]) -> _Known:
         key = (self.encoder.clip.identity.text_fingerprint, tuple(templates))
         if key not in self._memory:
-            store = None if self.folder is None else TextStore(self.folder, key)
+            width = self.encoder.clip.embed_dim
+            store = None if self.folder is None else TextStore(self.folder, key, width)
             self._memory[key] = _Known(store)
         return self._memory[key]
 

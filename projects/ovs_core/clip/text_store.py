@@ -1,61 +1,108 @@
-"""Text embeddings on disk: small files of some texts each, added as they are computed."""
+"""Text embeddings on disk: small files of some texts each, added as they are computed.
+
+What is read is checked; what is not what was written is removed and computed again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iopath.common.file_io import file_lock
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files.writing import atomic_path
+from ..files.cache import cannot_be_kept
+from ..files.locks import wait_for_folder
+from ..files.writing import save_safetensors
+from .identity import fingerprint
 
 logger = logging.getLogger(__name__)
 
-TENSOR, TEXTS = "embeddings", "texts"
+TENSOR, TEXTS, DIGEST = "embeddings", "texts", "digest"
+_UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 
 class TextStore:
     """The embeddings that one text tower gave with one set of templates.
 
+    A folder that cannot be written costs a warning and the time to compute again.
+
     Args:
         root: folder of all stores.
         key: what the embeddings depend on besides the text.
+        width: length D of an embedding.
     """
 
-    def __init__(self, root: Path, key: Sequence[object]) -> None:
+    def __init__(self, root: Path, key: Sequence[object], width: int) -> None:
         digest = hashlib.blake2b(json.dumps(list(key)).encode(), digest_size=16)
         self.folder = root / digest.hexdigest()
+        self.width = width
         self._read: set[Path] = set()
+        self._writes = True
 
-    def lock(self) -> file_lock:
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
         """Let one process at a time compute; the others wait and then find its results."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return file_lock(str(self.folder / "texts"))
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(wait_for_folder(self.folder, "an encoding of texts"))
+            except OSError as error:
+                self._give_up(error)
+            yield
 
     def load(self) -> dict[str, Tensor]:
         """Read the files that have come since the last call: text -> (D,)."""
         found: dict[str, Tensor] = {}
         for path in sorted(set(self.folder.glob("[!.]*.safetensors")) - self._read):
             try:
-                with safe_open(path, "pt") as file:
-                    texts = json.loads(file.metadata()[TEXTS])
-                    found.update(zip(texts, file.get_tensor(TENSOR), strict=True))
-                self._read.add(path)
+                found.update(self._rows(path))
             except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
                 logger.warning("%s: damaged text cache, computing again (%s)", path, error)
+                self._remove(path)
+            self._read.add(path)
         return found
 
     def add(self, texts: Sequence[str], rows: Tensor) -> None:
         """Write the (E, D) embeddings of E texts into a file of their own."""
-        listed = json.dumps(list(texts))
+        if not self._writes:
+            return
+        listed, rows = json.dumps(list(texts)), rows.contiguous()
         name = hashlib.blake2b(listed.encode(), digest_size=16).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        with atomic_path(path) as part:
-            save_file({TENSOR: rows.contiguous()}, part, metadata={TEXTS: listed})
+        stated = {TEXTS: listed, DIGEST: fingerprint({listed: rows})}
+        try:
+            save_safetensors(path, {TENSOR: rows}, stated)
+        except OSError as error:
+            self._give_up(error)
+            return
         self._read.add(path)
+
+    def _rows(self, path: Path) -> dict[str, Tensor]:
+        """Read a file whose content is what `add` wrote."""
+        with safe_open(path, "pt") as file:
+            stated = file.metadata() or {}
+            rows = file.get_tensor(TENSOR)
+        texts = json.loads(stated[TEXTS])
+        if rows.shape != (len(texts), self.width) or rows.dtype != torch.float32:
+            raise ValueError(f"holds {rows.dtype} {tuple(rows.shape)} for {len(texts)} texts")
+        if not ((rows.norm(dim=-1) - 1).abs() < _UNIT).all():  # NaN is not either
+            raise ValueError("an embedding is no unit vector")
+        if stated.get(DIGEST) != fingerprint({stated[TEXTS]: rows}):
+            raise ValueError("is not what was written, or of an earlier version")
+        return dict(zip(texts, rows, strict=True))
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if self._writes:
+            logger.warning(cannot_be_kept(self.folder, error, "keeping text embeddings in memory"))
+        self._writes = False

@@ -1,6 +1,7 @@
 """Boxes: the embedded world's, the mapper, pictures without any, base/novel splits."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 
 from ovs_core.data.build import build_mapper
 from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
-from ovs_core.data.embedded.detection import instances_file
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import get_ovs_cfg
 from ovs_core.engine.train_loader import build_train_loader
@@ -126,7 +126,9 @@ def test_boxes_of_the_embedded_world_are_tight(tmp_path, monkeypatch):
     monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path))
     monkeypatch.setitem(SPLITS, "val", SplitSpec(4, 1_000_000, ((96, 128),)))
     records = DatasetCatalog.get("embedded_detection_val")
-    content = json.loads(instances_file("val").read_text())
+    path = Path(MetadataCatalog.get("embedded_detection_val").json_file)
+    content = json.loads(path.read_text())
+    assert tmp_path in path.parents
     assert len(records) == len(content["images"]) == 4
     assert [c["name"] for c in content["categories"]] == list(THINGS)
     assert len(content["annotations"]) == sum(len(r["annotations"]) for r in records) > 4

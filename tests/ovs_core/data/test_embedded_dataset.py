@@ -1,8 +1,10 @@
+import errno
 import json
 import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from ovs_core.data.embedded.dataset import (
 )
 from ovs_core.data.embedded.vocabulary import LARGE_NAMES, SEMANTIC_NAMES
 from ovs_core.errors import UserError
+from ovs_core.files.cache import stand_in_cache
 
 TINY = SplitSpec(6, 1_000_000, ((64, 96), (80, 64)))
 
@@ -141,10 +144,77 @@ def test_unknown_split_names_the_nearest():
         ensure_embedded_dataset("vall")
 
 
-def test_a_cache_that_is_a_file_is_one_clear_error(tmp_path):
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Where temporary files go, and nothing is there yet."""
+    (tmp_path / "stand_in").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "stand_in"))
+    stand_in_cache.cache_clear()
+    yield tmp_path / "stand_in"
+    stand_in_cache.cache_clear()
+
+
+def refuse(*_, **__):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(folder, tmp_path, stand_in, caplog):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="OVSUITE_CACHE"):
-        ensure_embedded_dataset("val", tmp_path / "file", spec=TINY)
+    made = ensure_embedded_dataset("val", tmp_path / "file", spec=TINY)
+    assert stand_in in made.parents and content_hash(made) == content_hash(folder)
+    assert "OVSUITE_CACHE" in caplog.text and str(tmp_path / "file") in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_full_disk(folder, tmp_path, stand_in, monkeypatch, caplog):
+    original = dataset._write_pictures
+
+    def write(part, *arguments):
+        if stand_in not in part.parents and len(list((part / "images").iterdir())) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(part, *arguments)
+
+    monkeypatch.setattr(dataset, "_write_pictures", write)
+    made = ensure_embedded_dataset("val", tmp_path / "cache", spec=TINY)
+    assert stand_in in made.parents and content_hash(made) == content_hash(folder)
+    assert "No space left on device" in caplog.text
+    left = {p.name for p in (tmp_path / "cache" / "embedded").iterdir()}
+    assert left <= {".ovsuite.lock"}
+
+
+def test_a_cache_that_can_only_be_read_is_used(tmp_path, stand_in, monkeypatch):
+    made = ensure_embedded_dataset("val", tmp_path, spec=TINY)
+    monkeypatch.setattr(dataset, "wait_for_folder", refuse)
+    assert ensure_embedded_dataset("val", tmp_path, spec=TINY) == made
+
+
+def test_metadata_lead_to_where_the_files_are(tmp_path, stand_in, monkeypatch):
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from ovs_core.data.embedded import register
+
+    register.register_embedded()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setitem(SPLITS, "val", TINY)
+    for kind, keys in (
+        ("panoptic", ("panoptic_root", "panoptic_json")), ("detection", ("json_file",)),
+    ):  # fmt: skip
+        DatasetCatalog.get(f"embedded_{kind}_val")
+        metadata = MetadataCatalog.get(f"embedded_{kind}_val")
+        for key in (*keys, "image_root"):
+            path = Path(metadata.get(key))
+            assert path.exists() and stand_in in path.parents
+
+
+def test_no_room_anywhere_is_one_clear_error(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(dataset, "wait_for_folder", refuse)
+    with pytest.raises(UserError, match="Read-only file system.*set OVSUITE_CACHE"):
+        ensure_embedded_dataset("val", tmp_path, spec=TINY)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    stand_in_cache.cache_clear()
+    with pytest.raises(UserError, match="cannot be written either.*set OVSUITE_CACHE"):
+        ensure_embedded_dataset("val", tmp_path, spec=TINY)
 
 
 def test_registered_sets(tmp_path, monkeypatch):

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
 from ...errors import UserError, check_choice
-from ...files.cache import cache_dir
+from ...files.cache import cache_dir, cannot_be_kept, stand_in_cache
+from ...files.locks import wait_for_folder
 from ...files.writing import atomic_folder, write_json
 from .scenes import Scene, render_scene
 from .vocabulary import SEMANTIC_NAMES, THINGS
@@ -73,7 +73,8 @@ def ensure_embedded_dataset(
 ) -> Path:
     """Give the folder of a split, making it if it is absent, half made, damaged or outdated.
 
-    Several processes may ask at once; one makes the data and the others wait for it.
+    Several processes may ask at once; one makes the data and the others wait for it. Where the
+    cache folder cannot be written, they are made in a temporary one.
 
     Args:
         split: ``"train"`` or ``"val"``.
@@ -84,23 +85,31 @@ def ensure_embedded_dataset(
         The folder, with the layout described in this module.
 
     Raises:
-        UserError: for an unknown split or a cache folder that cannot be written.
+        UserError: for an unknown split, or if there is room for it nowhere.
     """
     check_choice("split of the embedded dataset", split, SPLITS)
-    folder = embedded_root(split, root)
     spec = spec or SPLITS[split]
+    folder = embedded_root(split, root)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(str(folder)):
-            fault = _find_fault(folder, spec)
-            if fault:
-                if folder.exists():
-                    logger.warning("%s: %s; making it anew", folder, fault)
-                _make(folder, split, spec)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error}); set OVSUITE_CACHE to a folder of yours"
-        ) from error
+        return _ensure(folder, split, spec)
+    except OSError as error:
+        instead = embedded_root(split, stand_in_cache())
+        logger.warning(cannot_be_kept(folder, error, f"making the pictures in {instead}"))
+    try:
+        return _ensure(instead, split, spec)
+    except OSError as error:
+        raise UserError(cannot_be_kept(instead, error, "there is room nowhere")) from error
+
+
+def _ensure(folder: Path, split: str, spec: SplitSpec) -> Path:
+    if _find_fault(folder, spec) is None:  # also where nothing can be written, not even a lock
+        return folder
+    with wait_for_folder(folder.parent, "the making of a dataset"):
+        fault = _find_fault(folder, spec)
+        if fault:
+            if folder.exists():
+                logger.warning("%s: %s; making it anew", folder, fault)
+            _make(folder, split, spec)
     return folder
 
 
@@ -158,9 +167,13 @@ def _find_fault(folder: Path, spec: SplitSpec) -> str | None:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "has no readable manifest (half made?)"
-    if manifest.get("origin") != _origin(spec):
+    if not isinstance(manifest, dict) or manifest.get("origin") != _origin(spec):
         return "was made by another version of the generator"
-    if manifest.get("content") != content_hash(folder):
+    try:
+        content = content_hash(folder)
+    except OSError:
+        content = ""
+    if manifest.get("content") != content:
         return "does not match its hash (a file was changed, added or lost)"
     return None
 

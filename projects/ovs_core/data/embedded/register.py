@@ -16,12 +16,13 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .dataset import SPLITS, embedded_root, ensure_embedded_dataset, split_records
-from .detection import instances_file, load_detection
+from .detection import detection_places, load_detection
 from .vocabulary import (
     COLOURS,
     IGNORE_LABEL,
@@ -47,13 +48,26 @@ def load_semantic(split: str, label_key: str) -> list[dict[str, Any]]:
     ]
 
 
-def load_panoptic(split: str) -> list[dict[str, Any]]:
-    """Dicts of a split with semantic and panoptic labels, making the files on first use."""
+def load_panoptic(split: str, name: str) -> list[dict[str, Any]]:
+    """Dicts of a split with semantic and panoptic labels, making the files on first use.
+
+    Args:
+        split: ``"train"`` or ``"val"``.
+        name: registered dataset, whose metadata are led to the files.
+    """
     keys = (*_SHARED_KEYS, "sem_seg_file_name", "pan_seg_file_name", "segments_info")
-    return [
-        {key: record[key] for key in keys}
-        for record in split_records(ensure_embedded_dataset(split))
-    ]
+    folder = ensure_embedded_dataset(split)
+    vars(MetadataCatalog.get(name)).update(_panoptic_places(folder))
+    return [{key: record[key] for key in keys} for record in split_records(folder)]
+
+
+def _panoptic_places(folder: Path) -> dict[str, str]:
+    """What metadata say of a split's files, whether they exist or not."""
+    return {
+        "panoptic_root": str(folder / "panoptic"),
+        "panoptic_json": str(folder / "panoptic.json"),
+        "image_root": str(folder / "images"),
+    }
 
 
 def _palette() -> list[Colour]:
@@ -95,8 +109,7 @@ def _register_semantic(name: str, split: str, label_key: str, **metadata: Any) -
 
 
 def _register_panoptic(name: str, split: str, **metadata: Any) -> None:
-    folder = embedded_root(split)
-    DatasetCatalog.register(name, partial(load_panoptic, split))
+    DatasetCatalog.register(name, partial(load_panoptic, split, name))
     MetadataCatalog.get(name).set(
         evaluator_type="coco_panoptic_seg",
         ignore_label=IGNORE_LABEL,
@@ -104,23 +117,20 @@ def _register_panoptic(name: str, split: str, **metadata: Any) -> None:
         thing_colors=_palette()[: len(THINGS)],
         thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
         stuff_dataset_id_to_contiguous_id={i: i for i in range(len(SEMANTIC_NAMES))},
-        panoptic_root=str(folder / "panoptic"),
-        panoptic_json=str(folder / "panoptic.json"),
-        image_root=str(folder / "images"),
         label_divisor=1000,
+        **_panoptic_places(embedded_root(split)),
         **metadata,
     )
 
 
 def _register_detection(name: str, split: str) -> None:
-    DatasetCatalog.register(name, partial(load_detection, split))
+    DatasetCatalog.register(name, partial(load_detection, split, name))
     MetadataCatalog.get(name).set(
         evaluator_type="coco",
         thing_classes=list(THINGS),
         thing_colors=_palette()[: len(THINGS)],
         thing_dataset_id_to_contiguous_id={i: i for i in range(len(THINGS))},
-        json_file=str(instances_file(split)),
-        image_root=str(embedded_root(split) / "images"),
+        **detection_places(embedded_root(split)),
         **_split_of(THINGS, [i for i in unseen_classes() if i < len(THINGS)]),
     )
 
