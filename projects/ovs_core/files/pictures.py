@@ -24,9 +24,11 @@ from .raster import (
     open_raster,
     read_orientation,
     stored_size,
+    tiff_orientation,
     turn,
     turn_back,
     turned_size,
+    unmapped,
 )
 
 if TYPE_CHECKING:  # who has no tensor needs no torch
@@ -174,14 +176,15 @@ def _from_tensor(tensor: Tensor) -> NDArray[Any]:
 def _from_image(image: Image.Image, exif: bool) -> LoadedPicture:
     if image.tell():
         image.seek(0)
-    stated, broken = read_orientation(image)
+    image = unmapped(image)
+    turned = tiff_orientation(image)
     values, bits = _stored_values(image)
     rgb, notes = to_rgb(values, bits=bits)
-    left, _ = read_orientation(image)  # a TIFF is turned by Pillow, which then takes the tag out
+    orientation, broken = read_orientation(image)  # of a TIFF none is left, as Pillow has turned it
     if exif:
-        rgb = turn(rgb, left)
-    elif left != stated:
-        rgb = turn_back(rgb, stated)
+        rgb = turn(rgb, orientation)
+    elif orientation != turned:
+        rgb = turn_back(rgb, turned)
     return LoadedPicture(rgb, broken + notes)
 
 

@@ -37,7 +37,7 @@ def to_rgb(values: NDArray[Any], *, bits: int | None = None) -> tuple[NDArray[np
         bits: bit depth that the file states, for 16-bit values.
 
     Returns:
-        (H, W, 3) uint8, and notes on what was decided.
+        (H, W, 3) uint8 of its own, and notes on what was decided.
 
     Raises:
         UserError: for values or a shape that no picture has.
@@ -52,7 +52,7 @@ def to_rgb(values: NDArray[Any], *, bits: int | None = None) -> tuple[NDArray[np
         seen = np.repeat(seen, 3, axis=-1)
     if alpha is not None:
         seen = _on_white(np.concatenate([seen, _to_uint8(alpha, bits)[0]], axis=-1))
-    return np.ascontiguousarray(seen), notes
+    return seen.copy(), notes
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

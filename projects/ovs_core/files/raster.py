@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def open_raster(
     try:
         if not os.path.isfile(path):  # False, too, where a name can be none
             raise FileNotFoundError("no such file")
-        with Image.open(path, formats=_formats()) as image:
+        with open(path, "rb") as file, _open(file) as image:
             yield image
     except UserError:
         raise
@@ -83,7 +84,7 @@ def open_raster(
 
 
 def read_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
-    """Read how a picture is to be turned.
+    """Read how a picture is to be turned; decodes a PNG.
 
     Returns:
         The value of its EXIF tag, 1 (as it is) where there is none, and a note if the block is
@@ -96,6 +97,22 @@ def read_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
     if value in range(2, 9):
         return value, ()
     return _AS_STORED, () if _is_sound(image.info.get("exif")) else (BROKEN_EXIF,)
+
+
+def tiff_orientation(image: Image.Image) -> int:
+    """How Pillow will turn a TIFF as it decodes it; 1 for one that is decoded, and all else."""
+    return int(getattr(image, "tag_v2", {}).get(_ORIENTATION, _AS_STORED))
+
+
+def unmapped(image: Image.Image) -> Image.Image:
+    """Open a TIFF that is not decoded yet once more, so that Pillow does not map it into memory.
+
+    It would map one that is turned by a quarter in the wrong size; of an open file it maps none.
+    """
+    if image.format == "TIFF" and isinstance(image, ImageFile.ImageFile):
+        if image.tile and image.filename and image.fp is not None and not image.tell():
+            return _open(image.fp)
+    return image
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
@@ -113,12 +130,15 @@ def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 def turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn (H, W, ...) pixels as an EXIF value says."""
+    if orientation == _AS_STORED:
+        return pixels
     if orientation in _QUARTER_TURNS:
         pixels = pixels.swapaxes(0, 1)
     upside = orientation in (3, 4, 7, 8)
     mirrored = orientation in (2, 3, 6, 7)
     pixels = pixels[::-1] if upside else pixels
-    return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
+    pixels = pixels[:, ::-1] if mirrored else pixels
+    return pixels.copy()  # also where one pixel is high or wide, which NumPy calls contiguous
 
 
 def turn_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -144,7 +164,7 @@ def deep_colours(image: Image.Image) -> NDArray[np.uint16] | None:
     found = _DEEP.fullmatch(mode)
     if found is None and mode != "LA;16B":
         return None
-    with Image.open(image.fp, formats=_formats()) as again:
+    with _open(image.fp) as again:
         _redirect(again, f"{found[1]};16{_other_order(found[2])}" if found else "RGBA")
         other = np.asarray(again)
     if found is None:  # grey and alpha take four bytes per pixel, as RGBA does
@@ -188,6 +208,10 @@ def _is_sound(block: bytes | None) -> bool:
         return False
     (count,) = struct.unpack(f"{order}H", block[start : start + 2])
     return bool(start + 2 + 12 * count <= len(block))
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    return Image.open(file, formats=_formats())
 
 
 @functools.cache
