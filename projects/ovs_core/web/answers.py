@@ -21,6 +21,7 @@ LINES = {
     403: "this request comes from another site",
     404: "nothing here, or no longer; reload the page",
     405: _NOT_OURS,
+    408: "this took too long",
     413: "this is more than the page takes",
     421: "the page is not known by this name; `ovsuite web --allow-host NAME` makes it known",
     422: _NOT_OURS,

@@ -29,9 +29,7 @@ API = "/gradio_api"
 READING = ("GET", "HEAD")
 # What is the same for everybody.
 SHOWN = re.compile(
-    r"/|/(assets|static)(/[\w@-][\w.@-]*)+|/(favicon\.ico|theme\.css|manifest\.json|config)"
-    rf"|{API}/(theme\.css|info|app_id|startup-events)",
-    re.ASCII,
+    r"/|/(assets|static)(/[\w@-][\w.@-]*)+|/(favicon\.ico|theme\.css|config)", re.ASCII
 )
 HEARTBEAT = re.compile(rf"{API}/heartbeat/(\w+)", re.ASCII)
 TAB = re.compile(r"[0-9a-z]{1,32}")  # the name that an open page gives itself
@@ -95,11 +93,10 @@ class Guard:
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self._names.knows(hosts[0]):
             raise Refused(421)
-        if method in READING:
-            return
         if not all(self._names.is_own_origin(o, hosts[0]) for o in headers.get("origin", [])):
             raise Refused(403)
-        if not set(headers.get("sec-fetch-site", [])) <= {"same-origin", "none"}:
+        sites = set(headers.get("sec-fetch-site", []))
+        if method not in READING and not sites <= {"same-origin", "none"}:
             raise Refused(403)
 
     async def _check_password(self, headers: dict[str, list[str]]) -> None:

@@ -60,4 +60,5 @@ QUEUED = 16  # runs of all visitors that may wait for a model
 REQUEST_BYTES = MEBI  # a request that is no picture
 UNREAD = 64  # messages about runs that ended, kept for a tab that may still come to read them
 CONNECTIONS = 256  # open at the same time
-UPLOADS = 2  # pictures that are taken in at the same time; the others wait
+UPLOADS = 2  # pictures of one visitor on their way; and of all, that are written at a time
+UPLOAD_SECONDS = 600  # that a picture may be on its way

@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from .answers import Message, Receive, Refused, Scope
 from .limits import REQUEST_BYTES
 
-# By these gradio would take another address for its own, or read something else than it is given.
-_DROPPED = (b"x-forwarded-host", b"x-gradio-server", b"content-length", b"content-type", b"range")
+# By these gradio would take another address for its own, let other sites of this machine read its
+# answers, or read something else than it is given.
+_DROPPED = (
+    b"x-forwarded-host", b"x-gradio-server", b"origin", b"range", b"content-length",
+    b"content-type",
+)  # fmt: skip
 
 
 class Press(NamedTuple):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import mimetypes
+from collections import Counter
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files.pictures import SUFFIXES
 from .answers import App, Message, Receive, Refused, Scope, Send
 from .guard import API, READING
-from .limits import MEBI, UPLOADS, Limits
+from .limits import MEBI, UPLOAD_SECONDS, UPLOADS, Limits
 from .sessions import Visitor, Visitors
 
 if TYPE_CHECKING:
-    from starlette.datastructures import UploadFile
+    from starlette.datastructures import FormData, UploadFile
 
+logger = logging.getLogger(__name__)
+
+NO_ROOM = (
+    "the folder for temporary files is full on the machine that serves this page; try again when "
+    "there is room"
+)
 FORM_BYTES = MEBI // 16  # what a form has around its file
 
 
@@ -31,6 +40,7 @@ class Transfer:
         self._visitors = visitors
         self._limits = limits
         self._turns = asyncio.Semaphore(UPLOADS)
+        self._arriving: Counter[str] = Counter()  # uploads by the visitor's token
 
     def doors(self) -> dict[tuple[str, str], App]:
         """What the guard asks for, by method and address."""
@@ -45,12 +55,15 @@ class Transfer:
         """Keep one picture file, and answer with its ticket."""
         from starlette.responses import JSONResponse
 
-        async with self._turns:
-            name, content = await self._read_form(scope, receive)
-            try:
-                ticket = await asyncio.to_thread(self._visitors.store, visitor, name, content)
-            except UserError as error:
-                raise Refused(507, str(error)) from error
+        if self._arriving[visitor.token] >= UPLOADS:
+            raise Refused(429, "wait until the other pictures have arrived")
+        self._arriving[visitor.token] += 1
+        try:
+            ticket = await asyncio.wait_for(self._take(scope, receive, visitor), UPLOAD_SECONDS)
+        except asyncio.TimeoutError as error:
+            raise Refused(408) from error
+        finally:
+            self._arriving -= Counter([visitor.token])  # those at 0 are dropped
         await JSONResponse([ticket])(scope, receive, send)
 
     async def fetch(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> None:
@@ -77,28 +90,37 @@ class Transfer:
         done = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         await done(scope, receive, send)
 
-    async def _read_form(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
-        """Read name and content of the one file of a form."""
+    async def _take(self, scope: Scope, receive: Receive, visitor: Visitor) -> str:
+        """Store the one file of a form.
+
+        Returns:
+            Its ticket.
+        """
         from starlette.formparsers import MultiPartException
         from starlette.requests import ClientDisconnect, Request
 
         request = Request(scope, _bounded(receive, self._limits.bytes + FORM_BYTES))
         try:
             async with request.form(max_files=1, max_fields=1, max_part_size=1024) as form:
-                files = form.getlist("files")
-                if len(files) != 1 or isinstance(files[0], str):
-                    raise Refused(400)
-                return await self._read_file(files[0])
+                file = self._only_file(form)
+                async with self._turns:
+                    name, content = file.filename or "picture", await file.read()
+                    return await asyncio.to_thread(self._visitors.store, visitor, name, content)
+        except UserError as error:
+            raise Refused(507, str(error)) from error
         except (MultiPartException, ClientDisconnect) as error:
             raise Refused(400) from error
         except OSError as error:  # large files pass through the folder for temporary ones
-            raise Refused(507, "the folder for temporary files is full on the machine that serves "
-                          "this page; try again when there is room") from error  # fmt: skip
+            logger.warning("%s: %s; make room there, or set TMPDIR", gettempdir(), error.strerror)
+            raise Refused(507, NO_ROOM) from error
 
-    async def _read_file(self, file: UploadFile) -> tuple[str, bytes]:
-        if (file.size or 0) > self._limits.bytes:
+    def _only_file(self, form: FormData) -> UploadFile:
+        files = form.getlist("files")
+        if len(files) != 1 or isinstance(files[0], str):
+            raise Refused(400)
+        if (files[0].size or 0) > self._limits.bytes:
             raise Refused(413, f"this page takes files up to {self._limits.megabytes:g} MB")
-        return file.filename or "picture", await file.read()
+        return files[0]
 
 
 def _bounded(receive: Receive, most: int) -> Receive:

@@ -1,6 +1,7 @@
 """The guard alone, in front of an application that takes note of what reaches it."""
 
 import asyncio
+import base64
 import json
 from urllib.parse import parse_qs
 
@@ -92,6 +93,27 @@ def test_a_cookie_is_given_once(visitors):
     assert b"set-cookie" not in ask(guard, headers={"cookie": f"a=b; {cookie}"})[1]
     assert b"set-cookie" in ask(guard, headers={"cookie": cookie[:-1]})[1]
     assert b"set-cookie" in ask(guard, headers={"cookie": "=;;\x01=x"})[1]
+
+
+def basic(text):
+    return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+
+def test_without_the_password_nothing_is_served(visitors, monkeypatch):
+    monkeypatch.setattr("ovs_core.web.guard.PASSWORD_PAUSE", 0)
+    inner = Inner()
+    guard = guard_of(visitors, inner, password="open sesame ä")
+    wrong = ({}, basic(""), basic("any:"), basic("any:open"), basic("open sesame ä"),
+             {"authorization": "Basic ???"}, {"authorization": "Basic"},
+             {"authorization": "Bearer open sesame"}, {"authorization": "Basic /w=="})  # fmt: skip
+    for headers in wrong:
+        for way in ("/", "/config", "/assets/x.js", "/gradio_api/file=x", "/nowhere"):
+            status, answered, body = ask(guard, way, headers=headers)
+            assert status == 401 and json.loads(body) == {"detail": LINES[401]}
+            assert answered[b"www-authenticate"].startswith(b"Basic ")
+            assert b"set-cookie" not in answered
+    assert not inner.scopes
+    assert ask(guard, headers=basic("any:open sesame ä"))[0] == 200
 
 
 def test_two_hosts_are_no_host(visitors):

@@ -188,6 +188,9 @@ def test_what_other_sites_would_have_the_page_do(page, visit, png):
     body = {"data": [0.5], "fn_index": visit.events[1, 2], "session_hash": visit.tab}
     before = page.files()
     for headers in foreign:
+        if "sec-fetch-site" not in headers:
+            assert visit.http.get("/", headers=headers).status_code == 403
+    for headers in foreign:
         answers = [
             visit.http.post("/gradio_api/upload", files={"files": ("a", png())}, headers=headers),
             visit.http.post("/gradio_api/queue/join", json=body, headers=headers),
@@ -198,7 +201,8 @@ def test_what_other_sites_would_have_the_page_do(page, visit, png):
         assert not [a for a in answers if "access-control-allow-origin" in a.headers]
     assert page.files() == before
     same = {"origin": own, "sec-fetch-site": "same-origin"}
-    assert visit.http.post("/gradio_api/queue/join", json=body, headers=same).status_code == 200
+    answer = visit.http.post("/gradio_api/queue/join", json=body, headers=same)
+    assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
     visit.listen()
 
 
@@ -313,8 +317,8 @@ def test_what_gradio_offers_besides_is_closed(visit):
     ways = ("api/segment", "run/segment", "call/segment", "call/v2/segment", "component_server",
             "process_recording", "vibe-edit", "undo-vibe-edit", "cancel", "reset",
             "run-history/connect", "stream/x", "deep_link", "monitoring", "queue/status",
-            "openapi.json", "dev/reload", "mcp", "runs", "token", "user", "login",
-            "upload_progress/x")  # fmt: skip
+            "openapi.json", "dev/reload", "mcp", "runs", "token", "user", "login", "info",
+            "app_id", "startup-events", "upload_progress/x")  # fmt: skip
     for way, method in itertools.product(ways, ("GET", "POST", "PUT", "DELETE", "TRACE")):
         for prefix in ("/gradio_api/", "/"):
             answer = visit.http.request(method, prefix + way)
@@ -354,6 +358,7 @@ def test_a_visitor_cannot_start_more_and_more_runs(page, png, monkeypatch):
     visit.listen()
 
 
+@pytest.mark.slow
 def test_with_a_password_nothing_is_shown_without(serve_page, png, monkeypatch):
     import httpx
 
