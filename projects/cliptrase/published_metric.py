@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ovs_core.data.labels import stored_labels
+from ovs_core.data.labels import label_path, stored_labels
 from ovs_core.errors import UserError
 from ovs_core.evaluation.build import register_evaluator
 from ovs_core.evaluation.confusion import SemSegFigures, smoothed_figures
@@ -52,12 +52,12 @@ class CLIPtraseEvaluator(OVSSemSegEvaluator):
 
     def read_truth(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray | None:
         """Read, crop and remap the ground truth; see ``published_truth``."""
-        labels = stored_labels(record)
+        labels = stored_labels(record, _UNLABELLED)
         height, width = prediction.shape
         if labels.shape != (height, width):
             if height != width:
                 raise UserError(
-                    f"{record['sem_seg_file_name']}: the labels are {size_text(labels.shape)}, the "
+                    f"{label_path(record)}: the labels are {size_text(labels.shape)}, the "
                     f"prediction is {size_text((height, width))} (height x width); it must have "
                     "that size or be the square crop of the stand-alone protocol"
                 )

@@ -13,6 +13,7 @@ EXAMPLES = (
     "ovsuite check-dataset embedded_sem_seg_val",
     "ovsuite check-dataset --yaml my_data.yaml",
     "ovsuite check-dataset --yaml my_data.yaml street_val --decode",
+    "ovsuite check-dataset --yaml my_data.yaml --json report.json",
 )
 
 
@@ -22,6 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--yaml", action="append", type=Path, default=[], help="file of own datasets"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
     parser.add_argument("--decode", action="store_true", help="decode every picture completely")
     options.add_workers(parser)
 
@@ -34,6 +36,7 @@ def run(args: Namespace) -> int:
     """
     from ..data.checks import check_dataset
     from ..data.own_datasets import register_yaml_datasets
+    from ..files.writing import write_json
 
     names = args.names or register_yaml_datasets(*args.yaml)
     if not names:
@@ -41,4 +44,6 @@ def run(args: Namespace) -> int:
     register_yaml_datasets(*args.yaml)
     reports = [check_dataset(n, decode=args.decode, workers=args.workers) for n in names]
     print("\n\n".join(map(str, reports)))
+    if args.json:
+        write_json(args.json, [report.as_dict() for report in reports])
     return 0 if all(report.passed for report in reports) else 1

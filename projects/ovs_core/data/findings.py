@@ -1,10 +1,14 @@
-"""Looking one record of a dataset over: does the picture decode, do labels and segments fit it?"""
+"""Looking one record of a dataset over: does the picture decode, do labels and segments fit it?
+
+Whether something can be used is asked of the functions that training and evaluation read with.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +17,13 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files.pictures import load_picture, read_header
 from ..words.label_space import LabelSpace
-from .labels import stored_labels
-from .panoptic_png import read_panoptic_png
+from .labels import canonical_labels, stored_labels
+from .mapper import check_label_size, check_stated_size
+from .segments import read_segment_ids
 from .sources import first_ten
 
-_BITS = {"L": 8, "P": 8, "I": 32}  # per pixel of a label file, by Pillow's mode; the others have 16
+# Per pixel of a label file, by Pillow's mode; the others have 16.
+_BITS = {"1": 1, "L": 8, "P": 8, "I": 32}
 
 
 @dataclass
@@ -55,15 +61,17 @@ def inspect_record(
         space: what its label values mean; None if it has no semantic labels.
         decode: decode the picture completely.
     """
-    found = Finding()
-    try:
-        _inspect_picture(record, found, decode)
-        if space is not None and "sem_seg_file_name" in record:
-            _inspect_labels(record, found, space)
-        if "pan_seg_file_name" in record:
-            _inspect_segments(record, found)
-    except UserError as error:
-        found.errors.append(str(error))
+    found = Finding(warnings=list(record.get("notes", ())))
+    steps: list[Callable[[], None]] = [partial(_inspect_picture, record, found, decode)]
+    if space is not None and "sem_seg_file_name" in record:
+        steps.append(partial(_inspect_labels, record, found, space))
+    if "pan_seg_file_name" in record:
+        steps.append(partial(_inspect_segments, record, found))
+    for step in steps:
+        try:
+            step()
+        except UserError as error:
+            found.errors.append(str(error))
     for box in record.get("annotations", ()):
         found.classes[box["category_id"]] += 1
     return found
@@ -75,36 +83,21 @@ def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) ->
     found.size, found.mode = header.upright, header.mode
     if decode:
         found.warnings += [f"{path}: {note}" for note in load_picture(path).notes]
-    stated = (record.get("height", found.size[0]), record.get("width", found.size[1]))
-    if stated != found.size:
-        found.errors.append(
-            f"{path}: is {found.size[0]} x {found.size[1]}, the annotation says {stated}"
-        )
+    check_stated_size(record, *found.size)
 
 
 def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace) -> None:
     path = record["sem_seg_file_name"]
-    labels = stored_labels(record)
+    labels = stored_labels(record, space.ignore_label)
     mode = read_header(path).mode
-    bits = _BITS.get(mode, 16)
-    found.label_format = f"{mode} {bits} bit"
-    if bits == 8 and space.num_classes > 256:
-        found.errors.append(f"{path}: 8-bit labels cannot hold {space.num_classes} classes")
-    if labels.shape != found.size:
-        found.errors.append(
-            f"{path}: is {labels.shape[0]} x {labels.shape[1]}, its picture "
-            f"{found.size[0]} x {found.size[1]}"
-        )
-    _inspect_turns(record, found)
+    found.label_format = f"{mode} {_BITS.get(mode, 16)} bit"
     found.values, found.counts = np.unique(labels, return_counts=True)
-    inside = (found.values >= 0) & (found.values < space.num_classes)
-    if wrong := space.strangers(found.values):
-        found.errors.append(
-            f"{path}: values {first_ten(wrong)} are neither in 0..{space.num_classes - 1} "
-            f"nor the ignore value {space.ignore_label}"
-        )
-    if not inside.any():
+    if not ((found.values >= 0) & (found.values < space.num_classes)).any():
         found.warnings.append(f"{path}: no pixel is labelled")
+    if any(found.size):  # else the picture cannot be read
+        _inspect_turns(record, found)
+        check_label_size(path, record, labels.shape, found.size)
+    canonical_labels(record, labels, space)
 
 
 def _inspect_turns(record: Mapping[str, Any], found: Finding) -> None:
@@ -119,17 +112,13 @@ def _inspect_turns(record: Mapping[str, Any], found: Finding) -> None:
 
 
 def _inspect_segments(record: Mapping[str, Any], found: Finding) -> None:
-    path = record["pan_seg_file_name"]
-    ids = read_panoptic_png(path)
-    if ids.shape != found.size:
-        found.errors.append(f"{path}: is {ids.shape}, its picture {found.size}")
-    drawn = set(np.unique(ids).tolist()) - {0}
-    stated = [segment["id"] for segment in record["segments_info"]]
-    if len(set(stated)) < len(stated):
-        found.errors.append(f"{path}: a segment id occurs twice in the JSON")
-    if drawn - set(stated):
-        found.errors.append(f"{path}: segments not in the JSON: {first_ten(drawn - set(stated))}")
-    if set(stated) - drawn:
-        hidden = first_ten(set(stated) - drawn)
-        found.warnings.append(f"{path}: segments of the JSON without a pixel: {hidden}")
-    found.classes.update(segment["category_id"] for segment in record["segments_info"])
+    path, segments = record["pan_seg_file_name"], record["segments_info"]
+    found.classes.update(segment["category_id"] for segment in segments)
+    ids, drawn = read_segment_ids(path, segments)
+    if hidden := {segment["id"] for segment in segments} - drawn.keys():
+        found.warnings.append(
+            f"{path}: segments of the JSON without a pixel: {first_ten(hidden)}; each counts as "
+            "missed in panoptic quality"
+        )
+    if any(found.size):
+        check_label_size(path, record, ids.shape, found.size)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import UserError, check_choice
 from ..files.pictures import read_header, read_picture
 from ..words.label_space import IGNORE, UNSEEN, ClassSplit, LabelSpace, label_space
-from .labels import load_labels
+from .labels import label_path, load_labels
 
 PADDING_GREY = 128
 HIDDEN_VALUES = {"ignore": IGNORE, "mark": UNSEEN}  # of DATASETS.UNSEEN_LABELS
@@ -154,15 +154,16 @@ class SemanticDatasetMapper:
 
     def _labels(self, record: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
         """Labels for augmentations, (H, W) float64: Detectron2 resizes wide ones as floats only."""
-        if "sem_seg_file_name" not in record:
+        if label_path(record) is None:
             return None
         if not self.is_train:
-            _check_size(record, read_header(record["sem_seg_file_name"]).stored, size)
+            for path in label_files(record):
+                check_label_size(path, record, read_header(path).stored, size)
             return None
         dataset = record.get("dataset_name") or self.dataset_name
         space = label_space(dataset)
         labels = load_labels(record, space)
-        _check_size(record, labels.shape, size)
+        check_label_size(str(label_path(record)), record, labels.shape, size)
         if self.unseen == "keep":
             return labels.astype(np.float64)
         changed = _require_split(dataset, space).relabel(
@@ -212,7 +213,25 @@ def check_stated_size(record: Mapping[str, Any], height: int, width: int) -> Non
         )
 
 
-def _check_size(record: Mapping[str, Any], labels: Sequence[int], image: tuple[int, int]) -> None:
+def label_files(record: Mapping[str, Any]) -> list[str]:
+    """Give all label files of a record: the semantic one, the panoptic one."""
+    return [record[k] for k in ("sem_seg_file_name", "pan_seg_file_name") if k in record]
+
+
+def check_label_size(
+    path: str, record: Mapping[str, Any], labels: Sequence[int], image: tuple[int, int]
+) -> None:
+    """Refuse a label file of another size than its picture.
+
+    Args:
+        path: of the label file.
+        record: names the picture.
+        labels: height and width of the labels.
+        image: likewise of the picture.
+
+    Raises:
+        UserError: names both files and sizes.
+    """
     if tuple(labels) == image:
         return
     hint = ""
@@ -221,6 +240,6 @@ def _check_size(record: Mapping[str, Any], labels: Sequence[int], image: tuple[i
             "; if an EXIF tag turns the picture and the labels are unturned, set INPUT.EXIF False"
         )
     raise UserError(
-        f"{record['sem_seg_file_name']}: is {labels[0]} x {labels[1]} pixels high and wide, but "
+        f"{path}: is {labels[0]} x {labels[1]} pixels high and wide, but "
         f"its picture {record['file_name']} is {image[0]} x {image[1]}{hint}"
     )

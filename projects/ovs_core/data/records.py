@@ -6,14 +6,21 @@ over is an error: a silent shift by one picture would look like a bad model.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .sources import Source, files_by_key, first_ten, read_json, read_listing
+from .annotations import (
+    ListedPicture,
+    ListedSegment,
+    PanopticAnnotation,
+    PanopticSchema,
+    read_annotations,
+    refuse_faults,
+)
+from .sources import Source, files_by_key, first_ten, read_listing
 
 Record = dict[str, Any]
 
@@ -31,16 +38,6 @@ class CategoryIds:
     index: Mapping[int, int]
     things: frozenset[int] = frozenset()
     drop: frozenset[int] = field(default_factory=frozenset)
-
-    def of(self, category: int, path: Path) -> int:
-        """Class index of an id.
-
-        Raises:
-            UserError: for an id that is not in the class list.
-        """
-        if category not in self.index:
-            raise UserError(f"{path}: category_id {category} is not in the class list")
-        return self.index[category]
 
 
 def semantic_records(source: Source, *, dataset_name: str) -> list[Record]:
@@ -101,111 +98,62 @@ def panoptic_records(source: Source, *, dataset_name: str, categories: CategoryI
         known.
 
     Raises:
-        UserError: if JSON and folders disagree or an image id occurs twice.
+        UserError: if a field of the JSON is wrong, or JSON and folders disagree.
     """
     path, folder = source.path_of("annotations"), source.path_of("segments")
-    content = read_json(path)
-    annotations = _list_of(content, "annotations", path)
-    _refuse_repeated((a["image_id"] for a in annotations), path)
-    keys = [a["file_name"].removesuffix(source.segment_suffix) for a in annotations]
+    content = read_annotations(path, PanopticSchema)
+    annotations = content.annotations
+    keys = [a.file_name.removesuffix(source.segment_suffix) for a in annotations]
     segments = _by_base(folder, (source.segment_suffix,), source.recursive)
     images = _by_base(source.images, source.image_suffix, source.recursive)
     labels = _labels_by_base(source)
     stated = set(keys)
     unknown = set() if source.subset else segments.keys() - stated
     _refuse(
-        _missing("panoptic PNG", folder, stated - segments.keys()),
-        _missing("picture", source.images, stated - images.keys()),
-        "" if labels is None else _missing("label", source.labels, stated - labels.keys()),
+        _missing("panoptic PNG", folder, stated - segments.keys(), path),
+        _missing("picture", source.images, stated - images.keys(), path),
+        "" if labels is None else _missing("label", source.labels, stated - labels.keys(), path),
         f"{path}: has no annotation for {len(unknown)} files of {folder}: {first_ten(unknown)}"
         if unknown
         else "",
     )
-    sizes = {i["id"]: i for i in content.get("images", ()) if "height" in i}
-    records = []
-    for key, annotation in zip(keys, annotations, strict=True):
-        size = sizes.get(annotation["image_id"])
-        records.append(
-            {
-                "file_name": images[key],
-                "image_id": annotation["image_id"],
-                "pan_seg_file_name": segments[key],
-                "segments_info": _segments(annotation, categories, path),
-                "dataset_name": dataset_name,
-                **({} if labels is None else _label_entries(source, labels[key])),
-                **({} if size is None else {k: int(size[k]) for k in ("height", "width")}),
-            }
-        )
-    return records
-
-
-def instance_records(
-    source: Source,
-    *,
-    dataset_name: str,
-    categories: CategoryIds,
-    hide: frozenset[int] = frozenset(),
-) -> list[Record]:
-    """Read a COCO instance JSON.
-
-    Args:
-        source: with ``images`` and ``annotations``.
-        dataset_name: written into each record.
-        categories: ids of the JSON; boxes of ``drop`` ids are left out.
-        hide: class indices whose boxes are left out (unseen classes in training).
-
-    Returns:
-        One dict per picture of the JSON, with ``annotations`` in Detectron2's form.
-
-    Raises:
-        UserError: if an image id occurs twice, a picture is missing or a category is unknown.
-    """
-    path = source.path_of("annotations")
-    content = read_json(path)
-    pictures = _list_of(content, "images", path)
-    _refuse_repeated((p["id"] for p in pictures), path)
-    files = files_by_key(source.images, ("",), recursive=source.recursive)
-    _refuse(_missing("picture", source.images, {p["file_name"] for p in pictures} - files.keys()))
-    boxes: dict[Any, list[Record]] = {p["id"]: [] for p in pictures}
-    for annotation in content.get("annotations", ()):
-        image_id = annotation["image_id"]
-        if image_id not in boxes:
-            raise UserError(
-                f"{path}: annotation {annotation.get('id')} belongs to image {image_id}, which "
-                "the file does not list"
-            )
-        if annotation["category_id"] in categories.drop:
-            continue
-        index = categories.of(annotation["category_id"], path)
-        if index not in hide:
-            boxes[image_id].append(_box(annotation, index))
+    refuse_faults(path, _unknown_categories(annotations, categories))
+    sizes = {picture.id: picture for picture in content.images}
     return [
         {
-            "file_name": files[p["file_name"]],
-            "image_id": p["id"],
-            "height": int(p["height"]),
-            "width": int(p["width"]),
-            "annotations": boxes[p["id"]],
+            "file_name": images[key],
+            "image_id": annotation.image_id,
+            "pan_seg_file_name": segments[key],
+            "segments_info": [_segment(s, categories) for s in annotation.segments_info],
             "dataset_name": dataset_name,
+            **({} if labels is None else _label_entries(source, labels[key])),
+            **_stated_size(sizes.get(annotation.image_id)),
         }
-        for p in pictures
+        for key, annotation in zip(keys, annotations, strict=True)
     ]
 
 
-def _box(annotation: Mapping[str, Any], index: int) -> Record:
-    from detectron2.structures import BoxMode  # preparing datasets needs no Detectron2
+def _unknown_categories(
+    annotations: Sequence[PanopticAnnotation], categories: CategoryIds
+) -> Iterator[str]:
+    for place, annotation in enumerate(annotations):
+        for number, segment in enumerate(annotation.segments_info):
+            if segment.category_id not in categories.index:
+                yield (
+                    f"annotations[{place}].segments_info[{number}].category_id: "
+                    f"{segment.category_id} is not in the class list"
+                )
 
-    kept = {k: annotation[k] for k in ("bbox", "area", "segmentation") if k in annotation}
-    crowd = annotation.get("iscrowd", 0)
-    return {**kept, "bbox_mode": BoxMode.XYWH_ABS, "iscrowd": crowd, "category_id": index}
+
+def _segment(segment: ListedSegment, categories: CategoryIds) -> Record:
+    index = categories.index[segment.category_id]
+    return {**segment.as_dict(), "category_id": index, "isthing": index in categories.things}
 
 
-def _segments(annotation: Mapping[str, Any], categories: CategoryIds, path: Path) -> list[Record]:
-    segments = []
-    for segment in annotation["segments_info"]:
-        index = categories.of(segment["category_id"], path)
-        segments.append({**segment, "category_id": index, "isthing": index in categories.things})
-    return segments
+def _stated_size(picture: ListedPicture | None) -> dict[str, int]:
+    if picture is None or picture.height is None or picture.width is None:
+        return {}
+    return {"height": picture.height, "width": picture.width}
 
 
 def _label_entries(source: Source, path: str) -> Record:
@@ -213,8 +161,24 @@ def _label_entries(source: Source, path: str) -> Record:
     return {"sem_seg_file_name": path, **rule}
 
 
-def _missing(kind: str, folder: Path | None, keys: set[str]) -> str:
-    return f"{folder}: no {kind} file for {len(keys)} names: {first_ten(keys)}" if keys else ""
+def _missing(kind: str, folder: Path | None, keys: set[str], stated: Path | None = None) -> str:
+    by = f", which {stated} names" if stated else ""
+    what = f"{folder}: no {kind} file for {len(keys)} names: {first_ten(keys)}{by}"
+    return what if keys else ""
+
+
+def refuse_missing(folder: Path, keys: set[str], stated: Path) -> None:
+    """Refuse pictures that an annotation file names and a folder lacks.
+
+    Args:
+        folder: of the pictures.
+        keys: names that it lacks.
+        stated: the annotation file.
+
+    Raises:
+        UserError: if there are any; quotes the first ten.
+    """
+    _refuse(_missing("picture", folder, keys, stated))
 
 
 def _refuse(*problems: str) -> None:
@@ -232,16 +196,3 @@ def _labels_by_base(source: Source) -> dict[str, str] | None:
     if source.labels is None or (source.labels_optional and not source.labels.is_dir()):
         return None
     return _by_base(source.labels, (source.label_suffix,), source.recursive)
-
-
-def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Record]:
-    listed = content.get(key)
-    if not isinstance(listed, list) or not listed:
-        raise UserError(f"{path}: has no list '{key}'; is it the annotation file of this dataset?")
-    return listed
-
-
-def _refuse_repeated(ids: Iterable[object], path: Path) -> None:
-    repeated = [i for i, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise UserError(f"{path}: image ids occur more than once: {first_ten(repeated)}")

@@ -16,13 +16,8 @@ from detectron2.data.catalog import Metadata
 
 from ..words.class_lists import Split, load_split
 from .benchmarks import Benchmark, load_benchmarks, locate
-from .records import (
-    CategoryIds,
-    Record,
-    instance_records,
-    panoptic_records,
-    semantic_records,
-)
+from .instance_records import instance_records
+from .records import CategoryIds, Record, panoptic_records, semantic_records
 from .sources import Source
 
 # Detectron2's name of a path -> ours, per kind of dataset.

@@ -155,8 +155,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: if it is missing, broken, or no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, ...
         raise UserError(f"{path}: cannot read the annotation file ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not an annotation file; expected a JSON object")

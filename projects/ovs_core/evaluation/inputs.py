@@ -9,6 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
+from ..data.labels import by_picture
 from ..errors import UserError
 
 
@@ -110,13 +111,7 @@ def records_by_picture(dataset_name: str) -> dict[str, Mapping[str, Any]]:
     Raises:
         UserError: if a record has no label file, or a picture is listed twice.
     """
-    records = DatasetCatalog.get(dataset_name)
-    found = {record["file_name"]: record for record in records if "sem_seg_file_name" in record}
-    if len(found) < len(records):
-        lacking = [r["file_name"] for r in records if "sem_seg_file_name" not in r]
-        what = f"{lacking[0]} has no label file" if lacking else "a picture is listed twice"
-        raise UserError(f"{dataset_name}: {what}; check the dataset before evaluating on it")
-    return found
+    return by_picture(dataset_name, DatasetCatalog.get(dataset_name))
 
 
 def size_text(shape: Sequence[int]) -> str:

@@ -24,6 +24,7 @@ from ..errors import UserError
 from .confusion import mean_of_known
 from .contract import Evaluator
 from .distributed import sum_over_processes
+from .instance_truth import instance_truth
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
     """Detectron2's COCO evaluator with AP50 of base and novel categories.
 
     Base and novel categories are the metadata's ``seen_classes`` and ``unseen_classes`` (indices
-    into ``thing_classes``) unless given. Detections are gathered on the main process; pictures are
-    not.
+    into ``thing_classes``) unless given. Masks are scored where the truth has some. Detections are
+    gathered on the main process; pictures are not.
 
     Args:
         dataset_name: registered dataset with ``json_file``.
@@ -105,11 +106,16 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
         metadata = MetadataCatalog.get(dataset_name)
         if not Path(metadata.json_file).is_file():
             raise UserError(f"{metadata.json_file}: annotation file of {dataset_name} is missing")
+        truth = instance_truth(dataset_name, metadata)
         Evaluator.__init__(self, dataset_name, output_dir, distributed=distributed, config=config)
         folder = None if self.output_dir is None else str(self.output_dir)
         COCOEvaluator.__init__(
             self, dataset_name, distributed=distributed, output_dir=folder, use_fast_impl=False
         )
+        if truth is not None:
+            self._coco_api = truth
+        if not any("segmentation" in one for one in self._coco_api.anns.values()):
+            self._tasks = ("bbox",)
         self._check_categories()
         self.base = list(metadata.get("seen_classes", ()) if base is None else base)
         self.novel = list(metadata.get("unseen_classes", ()) if novel is None else novel)
@@ -183,6 +189,15 @@ class OVSInstanceEvaluator(COCOEvaluator, Evaluator):
                 pictures=len(predictions),
                 stem=f"instances_{key}",
             )
+
+    def _derive_coco_results(
+        self, coco_eval: Any, iou_type: str, class_names: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Name the classes in the order of the dataset's ids, in which pycocotools scores them."""
+        if class_names is not None:
+            indices = self._metadata.thing_dataset_id_to_contiguous_id
+            class_names = [class_names[indices[id_]] for id_ in sorted(indices)]
+        return super()._derive_coco_results(coco_eval, iou_type, class_names)
 
     def _split(self, predictions: list[dict[str, Any]], kind: str) -> dict[str, float]:
         back = {v: k for k, v in self._metadata.thing_dataset_id_to_contiguous_id.items()}

@@ -83,7 +83,7 @@ class OVSMaskAPEvaluator(Evaluator):
         for given, output in zip(inputs, outputs, strict=True):
             annotation = self.truth.annotation(given)
             found = self.answer_of(output, "instances")
-            ids = self.truth.ids(annotation)
+            ids = self.truth.ids(annotation, given)
             if found.image_size != ids.shape:
                 raise UserError(
                     f"{annotation['file_name']}: the ground truth is {ids.shape}, the prediction "

@@ -99,7 +99,7 @@ class OVSPanopticEvaluator(Evaluator):
         for given, output in zip(inputs, outputs, strict=True):
             annotation = self.truth.annotation(given)
             ids, segments = self._prediction(*self.answer_of(output, "panoptic_seg"))
-            truth = self.truth.ids(annotation)
+            truth = self.truth.ids(annotation, given)
             name = annotation["file_name"]
             self._matcher.add(truth, annotation["segments_info"], ids, segments, name=name)
             self._pictures += 1

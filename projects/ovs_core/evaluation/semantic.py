@@ -17,7 +17,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import Tensor
 
-from ..data.labels import load_labels
+from ..data.labels import label_path, load_labels
 from ..errors import UserError
 from ..words.label_space import IGNORE, label_space
 from .background import check_rule, fold_last_class
@@ -46,7 +46,7 @@ class OVSSemSegEvaluator(Evaluator):
     (H, W), at the size of the label file. Only counts are kept, on the device of the prediction.
 
     Args:
-        dataset_name: registered dataset with ``sem_seg_file_name`` records.
+        dataset_name: registered dataset whose records have label files or panoptic PNGs.
         output_dir: where results are written; None writes nothing.
         background_rule: ``none``, ``last_class`` or ``first_class``; None takes the metadata's.
         seen: indices of seen classes; None takes the metadata's ``seen_classes``.
@@ -156,7 +156,7 @@ class OVSSemSegEvaluator(Evaluator):
         Raises:
             UserError: if the label file is broken, of another size, or holds other values.
         """
-        path = record["sem_seg_file_name"]
+        path = label_path(record)
         truth = load_labels(record, self.space)
         if truth.shape != tuple(prediction.shape):
             raise UserError(

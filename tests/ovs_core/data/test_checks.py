@@ -59,14 +59,14 @@ def test_good_report(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "kwargs", "message"),
     [
-        ([flat(3)], {}, "values 3 are neither in 0..2 nor the ignore value 255"),
+        ([flat(3)], {}, "label value 3 is outside 0..2 and is not the ignore value 255"),
         (
             [flat(0)],
             {"ignore": 2},
             "ignore_label 2 lies inside the class range 0..2",
         ),
         ([flat(0)], {"names": 847, "ignore": 65535}, "8-bit labels cannot hold 847 classes"),
-        ([np.zeros((4, 5), np.uint8)], {}, "is 4 x 5, its picture 4 x 4"),
+        ([np.zeros((4, 5), np.uint8)], {}, "is 4 x 5 pixels high and wide, but its picture"),
         ([np.zeros((4, 4, 3), np.uint8)], {}, "holds RGB colours where one class id"),
     ],
 )
@@ -115,6 +115,8 @@ def test_panoptic(root):
     Image.new("RGB", (16, 12), (9, 0, 0)).save(path)
     report = check_dataset("coco_133_panoptic_val")
     assert not report.passed and "segments not in the JSON: 9" in str(report)
+    Image.new("RGB", (16, 12)).save(path)
+    report = check_dataset("coco_133_panoptic_val")
     assert "segments of the JSON without a pixel: 439, 5, 70000" in str(report)
 
 

@@ -115,7 +115,7 @@ def test_ade20k_needs_no_instance_file(tmp_path, monkeypatch):
     evaluator = OVSMaskAPEvaluator("ade20k_150_panoptic_val")
     for picture in {record["image_id"] for record in stated}:
         annotation = evaluator.truth.annotation({"image_id": picture})
-        found = list(evaluator._truth_of(annotation, evaluator.truth.ids(annotation)))
+        found = list(evaluator._truth_of(annotation, evaluator.truth.ids(annotation, {})))
         expected = [record for record in stated if record["image_id"] == picture]
         assert [f["category_id"] for f in found] == [e["category_id"] for e in expected]
         for one, other in zip(found, expected, strict=True):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...errors import UserError, nearest
-from ..records import (
-    CategoryIds,
-    Record,
-    instance_records,
-    panoptic_records,
-    semantic_records,
+from ..annotations import (
+    AnnotationSchema,
+    Category,
+    InstanceSchema,
+    PanopticSchema,
+    read_annotations,
+    refuse_faults,
 )
-from ..sources import Source, read_json
+from ..instance_records import instance_records
+from ..records import CategoryIds, Record, panoptic_records, semantic_records
+from ..sources import Source
 
 Kind = Literal["semantic", "panoptic", "instances"]
 EVALUATOR_TYPES = {"semantic": "sem_seg", "panoptic": "coco_panoptic_seg", "instances": "coco"}
@@ -53,6 +57,7 @@ class OwnDataset:
         seen: indices, empty without a split.
         unseen: indices.
         things: names of countable classes, or None to read them from the JSON.
+        drop: names or ids of categories of the JSON that are no classes.
     """
 
     name: str
@@ -63,6 +68,7 @@ class OwnDataset:
     seen: tuple[int, ...] = ()
     unseen: tuple[int, ...] = ()
     things: tuple[str, ...] | None = None
+    drop: tuple[str | int, ...] = ()
 
     def records(self) -> list[Record]:
         """Read the records.
@@ -80,22 +86,58 @@ class OwnDataset:
     def category_ids(self) -> CategoryIds:
         """Match the categories of the JSON with the names, by name.
 
+        A name that the JSON does not list gets an id of its own, so that it can be predicted.
+
         Raises:
-            UserError: if a category has no such name.
+            UserError: names the categories that have no such name, one name twice, or no
+                ``isthing`` where that decides.
         """
         path, names = self.source.path_of("annotations"), self.classes.names
-        index: dict[int, int] = {}
-        things: set[int] = set()
-        for category in read_json(path).get("categories", []):
-            name = category["name"]
-            if name not in names:
-                hint = nearest(name, names)
-                raise UserError(f"{path}: category '{name}' is not among the names.{hint}")
-            place = index[category["id"]] = names.index(name)
-            stated = self.things
-            if category.get("isthing", 1) if stated is None else name in stated:
-                things.add(place)
+        categories = self._categories(path)
+        refuse_faults(path, self._category_faults(categories))
+        kept = [category for category in categories if not self._dropped(category)]
+        index = {category.id: names.index(str(category.name)) for category in kept}
+        absent = [place for place in range(len(names)) if place not in index.values()]
+        fresh = max((c.id for c in categories), default=0) + 1
+        index |= {fresh + i: place for i, place in enumerate(absent)}
+        if self.things is None:
+            things = {index[c.id] for c in kept if c.isthing or self.kind == "instances"}
+        else:
+            things = {names.index(name) for name in self.things}
         return CategoryIds(index, frozenset(things))
+
+    def _categories(self, path: Path) -> list[Category]:
+        try:
+            return read_annotations(path, AnnotationSchema).categories
+        except UserError:  # tell of the annotations' faults in the same line
+            read_annotations(path, PanopticSchema if self.kind == "panoptic" else InstanceSchema)
+            raise
+
+    def _dropped(self, category: Category) -> bool:
+        return category.name in self.drop or category.id in self.drop
+
+    def _category_faults(self, categories: Sequence[Category]) -> Iterator[str]:
+        first: dict[str, int] = {}
+        for place, category in enumerate(categories):
+            name, where = category.name, f"categories[{place}]"
+            if self._dropped(category):
+                continue
+            if name is None:
+                yield f"{where}.name: is missing; classes are found by their names"
+                continue
+            if name not in self.classes.names:
+                yield (
+                    f"{where}.name: category '{name}' is not among the names."
+                    f"{nearest(name, self.classes.names)} If nothing is annotated with it (the "
+                    f"root that Roboflow writes), leave it out: drop_categories: [{name}]"
+                )
+            if first.setdefault(name, place) != place:
+                yield f"{where}.name: '{name}' stands in categories[{first[name]}] already"
+            if self.kind == "panoptic" and self.things is None and category.isthing is None:
+                yield (
+                    f"{where}.isthing: is missing; write 1 for what is counted and 0 for what is "
+                    "not, or list the counted classes in the dataset's 'things'"
+                )
 
     def register(self) -> None:
         """Put the dataset into Detectron2's catalogs.

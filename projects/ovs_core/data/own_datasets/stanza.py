@@ -23,6 +23,7 @@ KEYS = {
     "segments": "folder of panoptic PNGs",
     "names": "file, list, or name of a shipped class list (required)",
     "things": "names of the countable classes (panoptic); default: 'isthing' of the JSON",
+    "drop_categories": "names or ids of categories of the JSON that are no classes",
     "ignore": "label value of pixels that do not count (default 255, or 65535 beyond 255 classes)",
     "seen": "names of the classes that training may see",
     "unseen": "names of the classes that it may not see",
@@ -103,6 +104,7 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
         seen=seen,
         unseen=unseen,
         things=None if things is None else tuple(things),
+        drop=_drop(stanza, kind, classes.names, where),
     )
 
 
@@ -157,6 +159,19 @@ def _classes(stated: object, path: Path, where: str) -> Classes:
     colors = tuple(tuple(voc_color(i + 1)) for i in range(len(words)))
     synonyms = tuple(entry.synonyms for entry in words)
     return Classes(tuple(words.names), colors, synonyms)
+
+
+def _drop(
+    stanza: Mapping[str, Any], kind: Kind, names: Sequence[str], where: str
+) -> tuple[str | int, ...]:
+    drop = stanza.get("drop_categories", [])
+    if not isinstance(drop, list) or not all(type(one) in (str, int) for one in drop):
+        raise UserError(f"{where}: drop_categories is {drop!r}; expected a list of names or ids")
+    if drop and kind == "semantic":
+        raise UserError(f"{where}: drop_categories is of 'annotations'; label files have none")
+    if both := sorted(set(map(str, drop)) & set(names)):
+        raise UserError(f"{where}: '{both[0]}' is both a name and one of drop_categories")
+    return tuple(drop)
 
 
 def _split(
