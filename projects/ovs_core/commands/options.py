@@ -22,7 +22,7 @@ METHOD = (
     "folder of a training"
 )
 WEIGHTS = "checkpoint of the method; else that of the training folder or of the config"
-WORDS = 'names, as "sofa|couch, black cat, background: wall", or a file with one per line'
+WORDS = 'names, as "sofa|couch, black cat, background: wall", or a .txt, .csv or .json file'
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
 
 

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ovs_core.data.findings import inspect_record
 from ovs_core.data.mapper import SemanticDatasetMapper
+from ovs_core.errors import UserError
 from ovs_core.files.pictures import load_picture, read_header, read_picture
 from ovs_core.predict.reading import find_files, read_inputs
 from ovs_core.web.inputs import Limits, read_upload
 from ovs_core.web.sessions import Stored
 
+CASES = Path(__file__).parents[2] / "data" / "cases"
 BITS = (8, 10, 12, 14, 16)
 CHANNELS = {"grey": 1, "grey and alpha": 2, "RGB": 3, "RGBA": 4}
 # Format -> what it can hold here: kinds of channels, largest number of bits, an EXIF block.
@@ -166,6 +170,46 @@ def entrances(case, path):
     if case.bits == 8:
         yield read_picture(values.astype(np.int64))
         yield read_picture(values / 255)
+
+
+def readers(path):
+    """The entrances that take a file: of the command, the page, training and the checker."""
+    sent = Stored(path, path.name, path.stat().st_size)
+    mapper = SemanticDatasetMapper(False, augmentations=[])
+    return [
+        lambda: next(iter(read_inputs([path]))).load().rgb,
+        lambda: read_upload(sent, Limits()).picture.rgb,
+        lambda: mapper({"file_name": str(path)})["image"].permute(1, 2, 0).numpy(),
+        lambda: inspected(path),
+    ]
+
+
+def inspected(path):
+    """Raise what the checker says; gives the pixels, which it keeps to itself."""
+    found = inspect_record({"file_name": str(path)}, decode=True)
+    if found.errors:
+        raise UserError(found.errors[0])
+    assert [line.removeprefix(f"{path}: ") for line in found.warnings] == list(
+        load_picture(path).notes
+    )
+    return read_picture(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CASES.glob("*pictures/*")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_files_that_people_have_are_the_same_to_every_entrance(path):
+    try:
+        expected = read_picture(path)
+    except UserError:
+        expected = None
+    for read in readers(path):
+        if expected is None:
+            with pytest.raises(UserError) as caught:
+                read()
+            assert path.name in str(caught.value) and "\n" not in str(caught.value)
+        else:
+            assert np.array_equal(read(), expected)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ovs_core.errors import UserError
 from ovs_core.files.pictures import load_picture, read_picture
@@ -98,3 +99,21 @@ def test_opaque_16_bit_alpha_does_not_hide_that_the_colours_have_12_bits():
     opaque = np.full(RAMP.shape, 65535, np.uint16)
     picture = load_picture(np.dstack([RGB.astype(np.uint16) * 16, opaque]))
     assert np.array_equal(picture.rgb, RGB) and len(picture.notes) == 1
+
+
+def test_a_file_that_states_its_depth_is_believed(tmp_path):
+    dark = RAMP.astype(np.uint16) * 16  # would be taken for 12 bits
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 16 16 65535\n" + dark.astype(">u2").tobytes())
+    picture = load_picture(path)
+    assert np.array_equal(picture.rgb[..., 0], dark >> 8) and picture.notes == ()
+    path.write_bytes(b"P5 16 16 4095\n" + dark.astype(">u2").tobytes())
+    picture = load_picture(path)
+    assert abs(picture.rgb[..., 0].astype(int) - RAMP).max() <= 1 and picture.notes == ()
+
+
+def test_the_one_clear_value_of_a_deep_png_is_clear(tmp_path):
+    deep = RAMP.astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "a.png", transparency=100 * 257)
+    expected = np.where(RAMP == 100, 255, RAMP)
+    assert np.array_equal(read_picture(tmp_path / "a.png")[..., 0], expected)

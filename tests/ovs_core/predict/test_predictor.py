@@ -1,4 +1,7 @@
+import contextlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from torch.nn import functional as F
 from ovs_core.clip import ImageEncoder, load_clip
 from ovs_core.clip.attention import value_block
 from ovs_core.errors import UserError
+from ovs_core.files.pictures import find_pictures, read_picture
 from ovs_core.methods.configs import find_model
 from ovs_core.modeling.segmenter import Segmenter
 from ovs_core.predict.predictor import Predictor
@@ -249,3 +253,22 @@ def test_names_that_are_one_to_the_tower_are_refused(model):
     long = "a very long name " * 30
     with pytest.raises(UserError, match="are repeated: this CLIP's text tower sees the same"):
         Predictor(model)(PICTURE, [f"{long} cat", f"{long} dog"])
+
+
+def test_a_folder_of_broken_pictures_gives_a_line_for_each(model, tmp_path):
+    cases = Path(__file__).parents[2] / "data" / "cases" / "broken_pictures"
+    readable = set()
+    for path in find_pictures(cases):
+        if path.stat().st_size and path.name != "flip1_f.gif":  # which is 60,000 pixels wide
+            shutil.copy(path, tmp_path)
+    for path in find_pictures(tmp_path):
+        if path.name == "tall.png":
+            continue  # is a picture, and too narrow to be segmented
+        with contextlib.suppress(UserError):
+            read_picture(path)
+            readable.add(path.name)
+    stream = Predictor(model)(tmp_path, "car, sky", on_error="skip")
+    assert {Path(result.source).name for result in stream} == readable
+    broken = {path.name for path in find_pictures(tmp_path)} - readable
+    assert len(stream.failures) == len(broken) > 20
+    assert all(sum(name in line for line in stream.failures) == 1 for name in broken)
