@@ -7,6 +7,7 @@ a table (table.md, table.json) and a sheet with the truth.
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -48,12 +49,14 @@ def run(args: Namespace) -> int:
 
     vocabulary = Vocabulary.parse(args.words)
     pictures = find_files(args.inputs)
-    sheet = compare_pictures(
+    sheet, failures = compare_pictures(
         args.methods, pictures, vocabulary, args.output, weights=_weights(args),
         device=args.device, options=args.opts, most=args.samples,
     )  # fmt: skip
+    for failed in failures:
+        print(f"error: {failed}", file=sys.stderr)
     print(f"pictures  {sheet}")
-    return 0
+    return int(bool(failures))
 
 
 def _on_dataset(args: Namespace) -> int:

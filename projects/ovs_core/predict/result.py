@@ -100,8 +100,8 @@ class Result:
 
         Without a predictor only that of the pixels is known.
         """
-        known = {} if self.trace is None else self.trace()
-        return {"picture": digest(self.image.tobytes()), **known}
+        known = {} if self.trace is None else dict(self.trace())
+        return known if "picture" in known else {**known, "picture": digest(self.image.tobytes())}
 
     @cached_property
     def segments(self) -> list[Segment]:

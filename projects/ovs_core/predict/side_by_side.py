@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from ..files.writing import check_output_dir, save_picture
 from ..words.vocabulary import Vocabulary
 from .parts import MAKER, SHEET
 from .predictor import Predictor
+from .result import Result
+from .stream import failure_line
 
 CELL = 640  # pixels of a picture's longer side on the sheet
 
@@ -30,7 +33,7 @@ def compare_pictures(
     device: str = "auto",
     options: Sequence[str] = (),
     most: int = 6,
-) -> Path:
+) -> tuple[Path, list[str]]:
     """Segment the same pictures with the same words by every method, one model at a time.
 
     Args:
@@ -44,33 +47,52 @@ def compare_pictures(
         most: pictures on the sheet at most, the first ones.
 
     Returns:
-        ``<output>/sheet.png``: a row per picture, a column per method, the words that occur below.
+        ``<output>/sheet.png``: a row per picture, a column per method, the words that occur below;
+        and a line for each picture that cannot be segmented and is not on it.
 
     Raises:
-        UserError: for a wrong method or picture, or if ``sheet.png`` is there already.
+        UserError: for a wrong method, if no picture can be segmented, or if ``sheet.png`` is there
+            already.
     """
     path = check_output_dir(output) / SHEET
     if path.exists():
         raise UserError(f"{path}: exists; choose another --output")
-    pictures, present = list(pictures)[:most], np.zeros(len(vocabulary), dtype=bool)
-    columns: list[list[np.ndarray]] = []
-    with tqdm(total=len(methods) * len(pictures), unit="picture", disable=None) as bar:
+    rows = {picture: _Row() for picture in list(pictures)[:most]}
+    failures: list[str] = []
+    with tqdm(total=len(methods) * len(rows), unit="picture", disable=None) as bar:
         for method, file in zip(methods, weights or [""] * len(methods), strict=True):
             predictor = Predictor.from_config(method, weights=file, device=device, options=options)
-            column: list[tuple[np.ndarray, np.ndarray]] = []
-            for picture in pictures:
-                result = predictor(load_picture(picture), vocabulary)
-                present[np.unique(result.labels)] = True
-                shown = result.overlay(legend=False)
-                column.append((_cell(result.image, shown.shape), _cell(shown, shown.shape)))
+            for picture, row in list(rows.items()):
+                try:
+                    row.add(predictor(load_picture(picture), vocabulary))
+                except Exception as error:  # whatever it is, the other pictures are not to blame
+                    failures.append(failure_line(str(picture), error))
+                    del rows[picture]
                 bar.update()
-            columns = columns or [[image for image, _ in column]]
-            columns.append([shown for _, shown in column])
-    grid = sheet(list(zip(*columns, strict=True)), ["picture", *methods])
-    named = [int(i) for i in np.flatnonzero(present) if i not in vocabulary.background_index]
+    if not rows:
+        raise UserError(f"none of the pictures can be segmented; {failures[0]}")
+    present = set[int]().union(*(row.present for row in rows.values()))
+    grid = sheet([row.cells for row in rows.values()], ["picture", *methods])
+    named = sorted(present - set(vocabulary.background_index))
     colors = palette(vocabulary.names)[named]
     words = legend([vocabulary.names[i] for i in named], colors, grid.shape[1], size=16)
-    return save_picture(np.vstack([grid, words]), path, software=MAKER)
+    return save_picture(np.vstack([grid, words]), path, software=MAKER), failures
+
+
+@dataclass
+class _Row:
+    """A picture on the sheet: its cells, and the indices of the words that occur in it."""
+
+    cells: list[np.ndarray] = field(default_factory=list)
+    present: set[int] = field(default_factory=set)
+
+    def add(self, result: Result) -> None:
+        """Add the cell of one more method, behind that of the picture."""
+        shown = result.overlay(legend=False)
+        if not self.cells:
+            self.cells.append(_cell(result.image, shown.shape))
+        self.cells.append(_cell(shown, shown.shape))
+        self.present |= {int(index) for index in np.unique(result.labels)}
 
 
 def _cell(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -14,8 +14,8 @@ from ..data.build import dataset_dicts
 from ..engine.run import build_segmenter
 from ..engine.trainer import set_test_words
 from ..errors import UserError
-from ..files.pictures import find_pictures
 from ..modeling.contract import OpenVocabularyModel
+from ..predict.reading import pictures_to_segment
 
 Model = TypeVar("Model", bound=OpenVocabularyModel)
 Item = TypeVar("Item")
@@ -92,7 +92,7 @@ def records_to_show(cfg: CfgNode, pictures: Sequence[Path], samples: int) -> lis
         return evenly(dataset_dicts([first_test_set(cfg)]), samples)
     files: list[Path] = []
     for path in pictures:
-        files += find_pictures(path) if path.is_dir() else [path]
+        files += pictures_to_segment(path) if path.is_dir() else [path]
     return [{"file_name": str(path)} for path in files]
 
 
