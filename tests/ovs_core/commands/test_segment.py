@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -245,6 +246,23 @@ def test_annotations_of_all_pictures(user, capsys):
 def sorted_frames(user):
     found = (user / "out" / "clip").glob("*_labels.png")
     return sorted(f"clip/{path.name.removesuffix('_labels.png')}" for path in found)
+
+
+def test_annotations_that_are_written_are_datasets_of_the_suite(user, capsys):
+    assert segment("pictures", "--output", "out", *FORMAT) == 0
+    own = {
+        f"made_{kind}": {
+            "images": "pictures", "names": ["car", "sky", "sand"],
+            "annotations": f"out/annotations_{kind}.json",
+        }
+        for kind in ("coco", "polygons", "panoptic")
+    }  # fmt: skip
+    own["made_panoptic"]["segments"] = "out/annotations_panoptic"
+    (user / "made.yaml").write_text(yaml.safe_dump(own))
+    capsys.readouterr()
+    assert main(["check-dataset", "--yaml", "made.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{name}: good" in shown for name in own)
 
 
 def test_annotations_follow_from_finished_results(user, capsys):
