@@ -3,8 +3,8 @@
 * 8-bit values are taken as they are; of a mask, True is white.
 * 16-bit values (``uint16``): the bit depth is what the file states, or else what the data shows: 16
   where all values are multiples of 257, which 8-bit values become in 16 bits, else the smallest of
-  10, 12, 14 and 16 that holds the largest value. The eight highest bits of that depth are kept. A
-  depth below 16 that was not stated is said in a note.
+  8, 10, 12, 14 and 16 that holds the largest value. The eight highest bits of that depth are kept.
+  A depth below 16 that was not stated is said in a note.
 * Other whole numbers are 8-bit values in a wider type; beyond 0..255 they are refused.
 * Floats up to 1.5 are 0..1, and what is above 1 is white; those up to 255 are 0..255; all others
   are refused. Overshoot that shows is said in a note.
@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..errors import UserError
 
-DEPTHS = (10, 12, 14, 16)  # bits of a value in a 16-bit picture
+DEPTHS = (8, 10, 12, 14, 16)  # bits of a value in a 16-bit picture
 OVERSHOOT = 1.5  # the largest value of a float picture in 0..1, as resizing leaves it
 _NAMES = "a picture array must be (H, W, 3), (H, W) or a tensor (3, H, W)"
 
@@ -91,8 +91,7 @@ def _from_16_bits(values: NDArray[Any], stated: int | None) -> tuple[NDArray[np.
     bits = stated or shown
     notes: Notes = ()
     if bits < 16 and stated is None:
-        eight = "; store 8-bit values in 8 bits" if highest < 256 else ""
-        notes = (f"its 16-bit values fill {bits} bits only and were read as {bits}-bit{eight}",)
+        notes = (f"its 16-bit values fill {bits} bits only and were read as {bits}-bit",)
     return np.minimum(values >> (bits - 8), 255).astype(np.uint8), notes
 
 
