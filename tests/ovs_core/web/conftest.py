@@ -137,6 +137,11 @@ def page(serve_page):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def visit(page):
+    return page.visit()
+
+
 @pytest.fixture(scope="session")
 def watch():
     """What this process opens and where it connects to while it is watched."""
