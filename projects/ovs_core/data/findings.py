@@ -79,10 +79,10 @@ def inspect_record(
 
 def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) -> None:
     path = record["file_name"]
+    if decode:  # first, as a run does, so that both say the same of a broken file
+        found.warnings += [f"{path}: {note}" for note in load_picture(path).notes]
     header = read_header(path)
     found.size, found.mode = header.upright, header.mode
-    if decode:
-        found.warnings += [f"{path}: {note}" for note in load_picture(path).notes]
     check_stated_size(record, *found.size)
 
 
@@ -96,8 +96,9 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
         found.warnings.append(f"{path}: no pixel is labelled")
     if any(found.size):  # else the picture cannot be read
         _inspect_turns(record, found)
-        check_label_size(path, record, labels.shape, found.size)
     canonical_labels(record, labels, space)
+    if any(found.size):
+        check_label_size(path, record, labels.shape, found.size)
 
 
 def _inspect_turns(record: Mapping[str, Any], found: Finding) -> None:

@@ -1,6 +1,7 @@
 """The dataset check: a good report, and every fault found."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,47 @@ def test_a_picture_that_is_turned_and_labels_that_are_not(tmp_path, value, warne
     report = check_dataset(name)
     assert report.passed
     assert ["EXIF tag turns it" in line for line in report.warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("labels", "kwargs", "warning"),
+    [
+        ([[0, 0, 255, 255]], {"names": 2}, "if 255 means 'w1', store its class index instead"),
+        ([[0, 1, 255, 255]], {"names": 2}, ""),
+        ([[0, 1, 2, 2]], {}, ""),
+        ([[1, 2, 3, 3]], {}, "and 0 never occurs: they look offset by one"),
+        ([[0, 1, 2, 3]], {}, "0 stands for what is not labelled: they look offset by one"),
+        ([[1, 2, 2, 7]], {}, ""),
+    ],
+)
+def test_labels_of_other_programs(tmp_path, labels, kwargs, warning):
+    name, _ = register(tmp_path, [np.array(labels * 4, np.uint8)], **kwargs)
+    warnings = check_dataset(name).warnings
+    assert [warning in line for line in warnings] == [True] if warning else not warnings
+
+
+@pytest.mark.parametrize(
+    ("mode", "warning"),
+    [("1", "have one bit per pixel: 0 is 'w0', 1 is 'w1'"), ("P", "have a palette")],
+)
+def test_one_bit_and_palette_labels(tmp_path, mode, warning):
+    name, records = register(tmp_path, [flat(0)])
+    picture = Image.new(mode, (4, 4), 1)
+    if mode == "P":
+        picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    picture.save(records[0]["sem_seg_file_name"])
+    report = check_dataset(name)
+    assert report.passed and report.histogram.tolist() == [0, 16, 0]
+    assert [warning in line for line in report.warnings] == [True]
+
+
+def test_report_as_json(tmp_path):
+    name, _ = register(tmp_path, [np.array([[0, 0, 1, 255]] * 4, np.uint8), flat(7)])
+    assert run_tool(name, "--json", tmp_path / "report.json") == 1
+    (report,) = json.loads((tmp_path / "report.json").read_text())
+    assert (report["dataset"], report["good"], report["ignored"]) == (name, False, 4)
+    assert report["classes"] == {"w0": 8, "w1": 4, "w2": 0} and report["unit"] == "pixels"
+    assert "label value 7" in report["errors"][0] and report["facts"]["pictures"] == "2"
 
 
 def test_notes_on_pictures_are_warnings(tmp_path):
