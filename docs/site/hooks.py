@@ -18,6 +18,12 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = "reference/"
+KEYS = "config_keys.md"
+INTRODUCTION = (
+    "Numbers and lists of the suite's configs, and what they may be. A value outside is refused "
+    "when the config is loaded. [Getting started](GETTING_STARTED.md) says what the keys mean that "
+    "all methods share; those of a method are explained in `projects/<method>/config.py`."
+)
 _LINK = re.compile(r"(!?)\[((?:[^\]\[]|\[[^\]]*\])*)\]\((?!https?://|#)([^)\s]+)\)")
 
 
@@ -36,12 +42,39 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     assert config.nav
     listed = list(pages(config.nav))
     for name in listed:
-        text = reference(name) if name.startswith(REFERENCE) else document(name, listed)
-        files.append(File.generated(config, name, content=text))
+        files.append(File.generated(config, name, content=page(name, listed)))
     for path in sorted((ROOT / "docs").iterdir()):
         if path.suffix in (".png", ".jpg"):
             files.append(File.generated(config, f"docs/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def page(name: str, listed: list[str]) -> str:
+    """The text of a page of the navigation."""
+    if name == KEYS:
+        return config_keys()
+    return reference(name) if name.startswith(REFERENCE) else document(name, listed)
+
+
+def config_keys() -> str:
+    """The page of all keys whose range the packages state, with their defaults."""
+    from ovs_core.engine.config import dotted_keys, get_ovs_cfg
+    from ovs_core.methods.ranges import declared_ranges
+
+    defaults = dict(dotted_keys(get_ovs_cfg()))
+    rows = [
+        f"| `{key}` | `{defaults[key]!r}` | {allowed} |"
+        for key, allowed in declared_ranges().items()
+    ]
+    head = [
+        "# Config keys",
+        "",
+        INTRODUCTION,
+        "",
+        "| key | default | range |",
+        "| --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def reference(name: str) -> str:
