@@ -258,3 +258,14 @@ def test_a_full_disk_costs_no_checkpoint(world, tmp_path, limit_files, monkeypat
     run(config, ["DATASETS.TEST", "()"], resume=True)
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(folder)[name]), name
+
+
+@pytest.mark.slow
+def test_of_two_trainings_in_one_folder_one_runs(world, tmp_path):
+    long = ["SOLVER.MAX_ITER", "40", "DATASETS.TEST", "()"]
+    both = [start(world, *long, stderr=subprocess.PIPE) for _ in range(2)]
+    errors = [process.communicate(timeout=600)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    (refused,) = (text for process, text in zip(both, errors, strict=True) if process.returncode)
+    assert "a training of process" in refused and "is at work here" in refused
+    assert read_checkpoint(tmp_path / "run" / "model_final.pth")["iteration"] == 39
