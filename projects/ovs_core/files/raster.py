@@ -138,7 +138,8 @@ def turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     mirrored = orientation in (2, 3, 6, 7)
     pixels = pixels[::-1] if upside else pixels
     pixels = pixels[:, ::-1] if mirrored else pixels
-    return pixels.copy()  # also where one pixel is high or wide, which NumPy calls contiguous
+    # A copy also where one pixel is high or wide, which NumPy calls contiguous.
+    return np.array(pixels, np.uint8, order="C")
 
 
 def turn_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
