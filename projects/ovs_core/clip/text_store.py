@@ -6,7 +6,6 @@ What is read is checked; what is not what was written is removed and computed ag
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..files.cache import cannot_be_kept
+from ..files.digests import digest
 from ..files.locks import wait_for_folder
 from ..files.writing import save_safetensors
 from .identity import fingerprint
@@ -39,8 +39,7 @@ class TextStore:
     """
 
     def __init__(self, root: Path, key: Sequence[object], width: int) -> None:
-        digest = hashlib.blake2b(json.dumps(list(key)).encode(), digest_size=16)
-        self.folder = root / digest.hexdigest()
+        self.folder = root / digest(json.dumps(list(key)))
         self.width = width
         self._read: set[Path] = set()
         self._writes = True
@@ -72,8 +71,7 @@ class TextStore:
         if not self._writes:
             return
         listed, rows = json.dumps(list(texts)), rows.contiguous()
-        name = hashlib.blake2b(listed.encode(), digest_size=16).hexdigest()
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{digest(listed)}.safetensors"
         stated = {TEXTS: listed, DIGEST: fingerprint({listed: rows})}
         try:
             save_safetensors(path, {TENSOR: rows}, stated)

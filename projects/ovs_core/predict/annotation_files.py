@@ -13,11 +13,10 @@ from pathlib import Path
 
 from ..errors import check_choice
 from ..files.writing import check_output_dir
+from .annotation_contract import AnnotationFile
 from .annotations import FORMATS, Labelled
-from .coco_files import CocoFile, InstanceFile, PanopticFile
+from .coco_files import InstanceFile, PanopticFile
 from .csv_files import TableFile
-
-File = CocoFile | TableFile
 
 
 def save_annotations(
@@ -75,10 +74,10 @@ def check_annotations(folder: str | Path, formats: Sequence[str], *, merge: bool
 
 def _files(
     folder: Path, formats: Sequence[str], merge: bool, about: Mapping[str, object]
-) -> list[File]:
+) -> list[AnnotationFile]:
     for name in formats:
         check_choice("format", name, FORMATS)
-    made: dict[str, File] = {
+    made: dict[str, AnnotationFile] = {
         "coco": InstanceFile(folder / "annotations_coco.json", merge, about),
         "polygons": InstanceFile(folder / "annotations_polygons.json", merge, about, polygons=True),
         "panoptic": PanopticFile(folder / "annotations_panoptic.json", merge, about),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 from ..data.panoptic_png import color_from_segment_ids
 from ..errors import UserError
 from ..files.writing import atomic_text, json_text, save_picture
+from .annotation_contract import AnnotationFile
 from .annotations import Annotation, Labelled, instances, is_untouched, panoptic_ids, signed
 from .parts import MAKER, is_own_picture
 
@@ -21,22 +23,21 @@ logger = logging.getLogger(__name__)
 _EMPTY: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
 
 
-class CocoFile:
+class CocoFile(AnnotationFile):
     """What instance and panoptic files share: images, categories, and what was there before.
 
     Args:
-        path: the file.
-        merge: keep what is there.
-        about: see ``signed``.
+        path: see ``AnnotationFile``.
+        merge: see ``AnnotationFile``.
+        about: see ``AnnotationFile``.
     """
 
     def __init__(self, path: Path, merge: bool, about: Mapping[str, object]) -> None:
-        self.path, self.merge, self.about = path, merge, about
-        self.names: set[str] = set()  # of the pictures of this run
+        super().__init__(path, merge, about)
         self._count = 0
 
     def open(self, stack: ExitStack) -> CocoFile:
-        """Begin to write; the file appears when the stack is left without an error."""
+        """See ``AnnotationFile.open``."""
         self.check_earlier()
         start = self._earlier if self.merge else _EMPTY
         self.images = {image["file_name"]: dict(image) for image in start["images"]}
@@ -49,15 +50,7 @@ class CocoFile:
         return self
 
     def add(self, one: Labelled, name: str) -> None:
-        """Write the annotations of a picture.
-
-        Args:
-            one: the picture.
-            name: its file name.
-
-        Raises:
-            UserError: if it has annotations that nobody may replace, see ``merge``.
-        """
+        """See ``AnnotationFile.add``; two pictures of one name are refused."""
         if name in self.names:
             raise UserError(f"{self.path}: two pictures are called {name}")
         self.names.add(name)
@@ -76,11 +69,7 @@ class CocoFile:
             self._put(signed(content, self.about, one.made_with))
 
     def finish(self) -> None:
-        """Write what is kept of the earlier file, the images and the categories.
-
-        Raises:
-            UserError: if there is something to keep, and merging was not asked for.
-        """
+        """See ``AnnotationFile.finish``; the images and the categories stand last."""
         kept = list(self._kept())
         listed = [image["file_name"] for image in self._earlier["images"]]
         others = [name for name in listed if name not in self.names]
@@ -106,11 +95,7 @@ class CocoFile:
         self._file.write(f"\n],\n{text[1:]}")
 
     def check_earlier(self) -> None:
-        """Refuse a file that nobody may replace, or that cannot be merged with.
-
-        Raises:
-            UserError: names the file.
-        """
+        """See ``AnnotationFile.check_earlier``; each annotation carries its own check."""
         if not self.path.exists():
             return
         earlier = self._earlier
@@ -125,8 +110,9 @@ class CocoFile:
                 "were changed since; add to it with --merge, or choose another --output"
             )
 
+    @abstractmethod
     def _contents(self, one: Labelled, name: str, image_id: int) -> Iterator[Annotation]:
-        raise NotImplementedError
+        """Annotations of a picture, without their provenance."""
 
     def _kept(self) -> Iterator[Annotation]:
         """Earlier annotations, but what this run makes anew."""

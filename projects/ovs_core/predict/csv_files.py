@@ -8,31 +8,21 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 
 from ..errors import UserError
 from ..files.writing import atomic_text, json_text
+from .annotation_contract import AnnotationFile
 from .annotations import ROW, Labelled, is_untouched, rows, signed
 
 PROVENANCE = "provenance"
 HEADER = [*ROW, PROVENANCE]
 
 
-class TableFile:
-    """CSV with a row for each segment.
-
-    Args:
-        path: the file.
-        merge: keep what is there.
-        about: see ``signed``.
-    """
-
-    def __init__(self, path: Path, merge: bool, about: Mapping[str, object]) -> None:
-        self.path, self.merge, self.about = path, merge, about
-        self.names: set[str] = set()  # of the pictures of this run
+class TableFile(AnnotationFile):
+    """CSV with a row for each segment."""
 
     def open(self, stack: ExitStack) -> TableFile:
-        """Begin to write; the file appears when the stack is left without an error."""
+        """See ``AnnotationFile.open``."""
         self.check_earlier()
         self._table = csv.DictWriter(
             stack.enter_context(atomic_text(self.path)), HEADER, lineterminator="\n"
@@ -41,7 +31,7 @@ class TableFile:
         return self
 
     def add(self, one: Labelled, name: str) -> None:
-        """Write the rows of a picture; each says how many there are, so that none is missed."""
+        """See ``AnnotationFile.add``; a row says how many there are, so that none is missed."""
         self.names.add(name)
         found = list(rows(one, name))
         for row in found:
@@ -50,11 +40,7 @@ class TableFile:
             self._table.writerow({**row, PROVENANCE: origin})
 
     def finish(self) -> None:
-        """Write what is kept of the earlier file.
-
-        Raises:
-            UserError: if there is something to keep, and merging was not asked for.
-        """
+        """See ``AnnotationFile.finish``."""
         kept = [row for row in self._earlier if row["picture"] not in self.names or
                 not is_untouched(_read(row))]  # fmt: skip
         if kept and not self.merge:
@@ -65,11 +51,7 @@ class TableFile:
         self._table.writerows(kept)
 
     def check_earlier(self) -> None:
-        """Refuse a file that nobody may replace, or that cannot be merged with.
-
-        Raises:
-            UserError: names the file.
-        """
+        """See ``AnnotationFile.check_earlier``; the rows of a picture are counted too."""
         if not self._earlier or self.merge:
             return
         counted = Counter(row["picture"] for row in self._earlier)
