@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -228,21 +229,26 @@ def expected_quality(folder, content):
     return np.mean([c[0] / (c[1] + c[2] / 2 + c[3] / 2) for c in known]) if known else math.nan
 
 
-def mutate(world, check, content, count):
-    """Run ``count`` mutations; both verdicts must occur."""
-    logging.disable(logging.CRITICAL)
+def both_verdicts(check, examples, count):
+    """Check ``count`` examples, which gives whether each is good; both verdicts must occur."""
     seen = set()
 
     @settings(QUIET, max_examples=count)
-    @given(mutations(content))
-    def body(changed):
-        seen.add(check(world, changed))
+    @given(examples)
+    def body(example):
+        seen.add(check(example))
 
+    logging.disable(logging.CRITICAL)
     try:
         body()
     finally:
         logging.disable(logging.NOTSET)
     assert seen == {True, False}
+
+
+def mutate(world, check, content, count):
+    """Run ``count`` mutations; both verdicts must occur."""
+    both_verdicts(partial(check, world), mutations(content), count)
 
 
 def test_some_mutated_instance_files(instances):
@@ -337,23 +343,14 @@ def constant(record, metadata):
 
 
 def check_label_worlds(tmp_path, count):
-    logging.disable(logging.CRITICAL)
-    seen = set()
-
-    @settings(QUIET, max_examples=count)
-    @given(label_worlds())
-    def body(world):
+    def check(world):
         stanza = write_labels(tmp_path / str(next(_numbers)), world)
         error, results = held_together(stanza, constant)
-        seen.add(error is None)
         if results is not None:
             assert results["sem_seg"]["pACC"] == pytest.approx(share_of_first(world), nan_ok=True)
+        return error is None
 
-    try:
-        body()
-    finally:
-        logging.disable(logging.NOTSET)
-    assert seen == {True, False}
+    both_verdicts(check, label_worlds(), count)
 
 
 def share_of_first(world):
