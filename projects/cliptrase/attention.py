@@ -8,6 +8,7 @@ Letters: B pictures, H heads, L tokens (CLS first), d head width, C = H * d.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
@@ -16,13 +17,18 @@ from torch.nn import functional as F
 
 from ovs_core.clip.attention import merge_heads
 from ovs_core.errors import check_choice
+from ovs_core.modeling.scores import Size
 
 from .correlation import correlation
 
 # Which of queries, keys and values attend to themselves; the results are added.
-SELF_STREAMS = {"softmax_sum": "qkv", "softmax_mean": "qkv", "csa": "qk", "vv": "v"}
+SELF_STREAMS = {
+    "softmax_sum": "qkv", "softmax_mean": "qkv", "csa": "qk", "qq": "q", "kk": "k", "vv": "v"
+}  # fmt: skip
 MODES = (*SELF_STREAMS, "identity", "vanilla", "cos_shared", "inner_shared")
 KEY = "MODEL.CLIPTRASE.SCR.ATTENTION"
+# queries, keys and values (B, H, L, d) and the grid of the patches -> (B, L, C) mixed values
+AttentionRule = Callable[[Tensor, Tensor, Tensor, Size], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None = None) -> Tensor:
@@ -33,10 +39,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mode: str, *, allowed: Tensor | None
         k: (B, H, L, d) keys.
         v: (B, H, L, d) values.
         mode: ``softmax_sum`` adds the softmax maps of q, k and v with themselves, rows sum to 3
-            (the released code); ``softmax_mean`` divides by 3; ``csa`` uses q and k (SCLIP); ``vv``
-            uses v; ``identity`` keeps each token to itself (MaskCLIP); ``vanilla`` is CLIP's own
-            attention; ``cos_shared`` uses one non-negative cosine map for all heads;
-            ``inner_shared`` the softmax of one inner-product map.
+            (the released code); ``softmax_mean`` divides by 3; ``csa`` uses q and k (SCLIP); ``qq``
+            (ClearCLIP), ``kk`` and ``vv`` use one of them; ``identity`` keeps each token to itself
+            (MaskCLIP); ``vanilla`` is CLIP's own attention; ``cos_shared`` uses one non-negative
+            cosine map for all heads; ``inner_shared`` the softmax of one inner-product map.
         allowed: (B, L, L) bool, pairs that may attend (ground-truth ablation); default all.
 
     Returns:

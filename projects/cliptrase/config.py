@@ -6,6 +6,8 @@ from detectron2.config import CfgNode
 
 from ovs_core.methods.ranges import above, any_number, at_least, between, declare_ranges, list_of
 
+from .methods.registry import add_method_keys
+
 declare_ranges("MODEL.CLIPTRASE", IMAGE_SIZE=at_least(1), LOGIT_SCALE=at_least(0))
 declare_ranges("MODEL.CLIPTRASE.SCR", LAYER=any_number())
 declare_ranges("MODEL.CLIPTRASE.CORR", LAYER=any_number())
@@ -13,16 +15,14 @@ declare_ranges("MODEL.CLIPTRASE.CLUSTER", EPS=above(0), MIN_SAMPLES=at_least(1))
 declare_ranges("MODEL.CLIPTRASE.MASK", UP=at_least(1), MEDIAN=at_least(1))
 declare_ranges("MODEL.CLIPTRASE.D2", SIZE_DIVISIBILITY=at_least(1), CLIP_RESOLUTION=above(0))
 declare_ranges("MODEL.CLIPTRASE.SAM", MAX_POINTS=at_least(0))
-declare_ranges("MODEL.CLIPTRASE.MASKCLIP", PD_THRESH=between(0, 1), KS_THRESH=between(0, 1))
 declare_ranges(
-    "MODEL.CLIPTRASE.SCLIP",
+    "MODEL.CLIPTRASE.LAST_STEPS",
     SCALE=above(0),
     PROB_THD=between(0, 1),
     AREA_THD=between(-1, 1),
     PAMR_STEPS=at_least(0),
     PAMR_DILATIONS=list_of(at_least(1), least=1),
 )
-declare_ranges("MODEL.CLIPTRASE.SURGERY", DEPTH=at_least(0))
 
 
 def add_cliptrase_config(cfg: CfgNode) -> None:
@@ -35,7 +35,7 @@ def add_cliptrase_config(cfg: CfgNode) -> None:
         cfg: Detectron2's config with the suite's keys, changed in place.
     """
     node = cfg.MODEL.CLIPTRASE = CfgNode()
-    node.METHOD = "cliptrase"  # cliptrase, clip, sclip, maskclip or clip_surgery
+    node.METHOD = "cliptrase"  # the name of a file in methods/: clip, sclip, maskclip, ...
     node.PROTOCOL = "standalone"  # standalone [S], d2 [D], fullres [*], ovs: MODEL.OVS.PROTOCOL
     node.IMAGE_SIZE = 224  # S: side of the crop, short side for fullres; 336 in the main table [S]
     node.NORMALIZE_FEATURES = True  # unit tokens [S]; False in d2 [D]
@@ -47,7 +47,8 @@ def add_cliptrase_config(cfg: CfgNode) -> None:
     _add_recovery_keys(node)
     _add_region_keys(node)
     _add_mask_source_keys(node)
-    _add_baseline_keys(node)
+    _add_last_step_keys(node)
+    add_method_keys(node)
 
 
 def _add_recovery_keys(node: CfgNode) -> None:
@@ -93,17 +94,13 @@ def _add_mask_source_keys(node: CfgNode) -> None:
     sam.MAX_POINTS = 0  # most points per cluster; 0 for all [*]
 
 
-def _add_baseline_keys(node: CfgNode) -> None:
-    maskclip = node.MASKCLIP = CfgNode()
-    maskclip.MODE = "faithful"  # faithful: CLIP's own numerics [*]; released: GELU, eps 1e-6
-    maskclip.PD_THRESH = 0.0  # prompt denoising; 0 for off, as in the released ViT configs
-    maskclip.KS_THRESH = 0.0  # key smoothing; 0 for off
-    sclip = node.SCLIP = CfgNode()
-    sclip.OWN_PROTOCOL = False  # SCLIP's own last steps; with PROTOCOL ovs and sliding windows
-    sclip.SCALE = 40.0  # 50 for Context-60 and COCO-Object, 65 for VOC-21
-    sclip.PROB_THD = 0.0  # below this a pixel becomes class 0; 0.1 with background
-    sclip.AREA_THD = -1.0  # share of foreground that a class must exceed; VOC-21 0.1; -1 for off
-    sclip.PAMR_STEPS = 0  # refinement along colours; 0 for off
-    sclip.PAMR_DILATIONS = [8, 16]
-    node.SURGERY = CfgNode()
-    node.SURGERY.DEPTH = 6  # last blocks with two paths
+def _add_last_step_keys(node: CfgNode) -> None:
+    """After windows were averaged; with ``PROTOCOL ovs``."""
+    last = node.LAST_STEPS = CfgNode()
+    last.ENABLED = False  # True: every synonym is a query, softmax over queries, thresholds
+    last.SCALE = 40.0  # factor on the averaged cosines
+    last.PROB_THD = 0.0  # below this a pixel becomes class 0, the background
+    last.AREA_THD = -1.0  # share of foreground that a class must exceed; -1 for off
+    last.RENORMALIZE = False  # scores that are handed on sum to 1 over the classes
+    last.PAMR_STEPS = 0  # refinement along colours before the softmax; 0 for off
+    last.PAMR_DILATIONS = [8, 16]

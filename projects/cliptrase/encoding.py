@@ -45,7 +45,7 @@ class EncodedWindows:
 
     Attributes:
         features: what the protocol encoded.
-        picture: (3, H', W') normalised, where SCLIP's last steps need it; else None.
+        picture: (3, H', W') normalised, where last steps need it; else None.
     """
 
     features: Any

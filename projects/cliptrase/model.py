@@ -23,10 +23,10 @@ from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments, output_si
 
 from .build import cliptrase_arguments
 from .encoding import Encoded, EncodedWindows, by_shape, same_label_pairs
+from .last_steps import LastSteps
 from .mask_sources import MaskSource, TowerSource
 from .regions import RegionRule, Regions, find_regions
 from .sam import SamMasks
-from .sclip import SclipRule
 from .scoring import CosineScorer
 from .tower import Dense, RecoveryTower, Tower, TowerRule
 from .views import View
@@ -49,7 +49,7 @@ class CLIPtrase(Segmenter):
         sam: makes the masks from the clusters in place of the prototypes.
         gt_restricted: patches attend only to patches of their true label (an ablation; the input
             dict must hold ``sem_seg``).
-        sclip: last steps of SCLIP's own protocol; only without ``view``.
+        last_steps: what follows averaged windows, for one text per synonym; only without ``view``.
         statistics: of pixels, in place of CLIP's.
         segmenter: arguments of ``Segmenter``.
 
@@ -69,7 +69,7 @@ class CLIPtrase(Segmenter):
         mask_source: MaskSource | None = None,
         sam: SamMasks | None = None,
         gt_restricted: bool = False,
-        sclip: SclipRule | None = None,
+        last_steps: LastSteps | None = None,
         statistics: PixelStatistics | None = None,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
@@ -79,7 +79,7 @@ class CLIPtrase(Segmenter):
         self.scorer = scorer or CosineScorer(self.clip.logit_scale)
         self.view, self.region_rule, self.vote = view, regions, vote
         self.mask_source = mask_source or TowerSource()
-        self.sam, self.sclip = sam, sclip
+        self.sam, self.last_steps = sam, last_steps
         self.statistics = statistics
         self.gt_restricted = gt_restricted
         if gt_restricted and (view is None or not isinstance(self.tower, RecoveryTower)):
@@ -122,8 +122,8 @@ class CLIPtrase(Segmenter):
         return self.statistics(picture)
 
     def encode_words(self) -> Tensor:
-        """(K, D) unit text vectors; under SCLIP's own protocol one per synonym."""
-        if self.sclip is None or self.text_embedder is None:
+        """(K, D) unit text vectors; with last steps one per synonym."""
+        if self.last_steps is None or self.text_embedder is None:
             return super().encode_words()
         return self.text_embedder.texts(self.vocabulary.texts, self.templates)
 
@@ -138,7 +138,7 @@ class CLIPtrase(Segmenter):
     def encode_picture(self, picture: Tensor) -> Encoded | EncodedWindows:
         """Everything about a (3, H', W') RGB picture that does not depend on the words."""
         if self.view is None:
-            kept = None if self.sclip is None else self.normalize(picture)
+            kept = None if self.last_steps is None else self.normalize(picture)
             return EncodedWindows(super().encode_picture(picture), kept)
         return self.encode_pictures([picture])[0]
 
@@ -181,9 +181,11 @@ class CLIPtrase(Segmenter):
         """Label an encoded picture with the current words at (H, W)."""
         if isinstance(encoded, EncodedWindows):
             scores = super().score_picture(encoded.features, size)
-            if self.sclip is None or encoded.picture is None:
+            if self.last_steps is None or encoded.picture is None:
                 return self._folded(scores)
-            return self.sclip.finish(scores.full(), self.vocabulary.class_index, encoded.picture)
+            return self.last_steps.finish(
+                scores.full(), self.vocabulary.class_index, encoded.picture
+            )
         logits = self.score(encoded.dense)[0]
         scores = encoded.frame.scores(logits, size)
         masks = self.region_masks(encoded, size)
@@ -230,8 +232,7 @@ class CLIPtrase(Segmenter):
         if self.region_rule is not None:
             return (
                 "its regions come from clustering, and how many there are depends on the picture. "
-                f"Without regions it can be: {KEY}.CLUSTER.ENABLED False, or METHOD clip, sclip, "
-                "maskclip or clip_surgery"
+                f"Without regions it can be: {KEY}.CLUSTER.ENABLED False, or another METHOD"
             )
         if self.gt_restricted:
             return f"{KEY}.SCR.GT_RESTRICTED needs the true labels of the picture"

@@ -8,6 +8,7 @@ Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width, D joint
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from ovs_core.clip.attention import finish_block, project_qkv
 from ovs_core.clip.image_encoder import BlockFunction
 from ovs_core.clip.towers import Block
 from ovs_core.errors import check_choice
+from ovs_core.modeling.scores import Size
 
-from .attention import KEY, MODES, attend
+from .attention import KEY, MODES, AttentionRule, attend
 from .correlation import correlation
 
 
@@ -69,16 +71,20 @@ class TowerRule:
     """How the tower is run.
 
     Attributes:
-        attention: mode of the rewired block, see ``attention.attend``.
+        attention: of the rewired block: a mode of ``attention.attend``, or a rule of one's own.
         layer: index of the rewired block, negative from the end.
+        residual: whether the rewired block adds its input to what it attends to.
+        mlp: whether its second half follows.
         corr_layer: block whose correlation is taken; None for no matrix.
         corr_kind: ``cosine`` or ``inner``.
         corr_heads: ``per_head`` or ``concat``.
         positions: how the position table is fitted.
     """
 
-    attention: str = "softmax_sum"
+    attention: str | AttentionRule = "softmax_sum"
     layer: int = -1
+    residual: bool = True
+    mlp: bool = True
     corr_layer: int | None = -2
     corr_kind: str = "cosine"
     corr_heads: str = "per_head"
@@ -94,7 +100,8 @@ class RecoveryTower:
     """
 
     def __init__(self, visual: nn.Module, rule: TowerRule) -> None:
-        check_choice(KEY, rule.attention, MODES)
+        if isinstance(rule.attention, str):
+            check_choice(KEY, rule.attention, MODES)
         self.encoder = ImageEncoder(visual, positions=rule.positions)
         self.rule = rule
         self._rewired = self.encoder.block_index(rule.layer)
@@ -114,35 +121,36 @@ class RecoveryTower:
         """
         taken: list[Tensor] = []
         tokens, grid = self.encoder.embed(images)
-        blocks = self.blocks(allowed=allowed, taken=taken)
+        blocks = self.blocks(grid, allowed=allowed, taken=taken)
         tokens, _ = self.encoder.run_blocks(tokens, grid, blocks=blocks)
         return Dense(self.encoder.project(tokens), grid, taken[0] if taken else None)
 
     def blocks(
-        self, *, allowed: Tensor | None = None, taken: list[Tensor] | None = None
+        self, grid: Size, *, allowed: Tensor | None = None, taken: list[Tensor] | None = None
     ) -> dict[int, BlockFunction]:
         """Give the blocks that run in another way than CLIP has them.
 
         Args:
+            grid: (h, w) of the patches.
             allowed: see ``__call__``.
             taken: list to which the correlation matrix is appended.
         """
-        special = {self._rewired, self._correlated}
-        return {index: self._block(index, allowed, taken) for index in special if index is not None}
 
-    def _block(
-        self, index: int, allowed: Tensor | None, taken: list[Tensor] | None
-    ) -> BlockFunction:
-        mode = self.rule.attention if index == self._rewired else "vanilla"
-        mask = allowed if index == self._rewired else None
-
-        def run(block: Block, tokens: Tensor) -> Tensor:
+        def run(index: int, block: Block, tokens: Tensor) -> Tensor:
             q, k, v = project_qkv(block, tokens)
             if taken is not None and index == self._correlated:
                 taken.append(self._correlation(q, k, v))
-            return finish_block(block, tokens, attend(q, k, v, mode, allowed=mask))
+            if index != self._rewired:
+                return finish_block(block, tokens, attend(q, k, v, "vanilla"))
+            rule = self.rule
+            if isinstance(rule.attention, str):
+                attended = attend(q, k, v, rule.attention, allowed=allowed)
+            else:
+                attended = rule.attention(q, k, v, grid)
+            return finish_block(block, tokens if rule.residual else None, attended, mlp=rule.mlp)
 
-        return run
+        special = {self._rewired, self._correlated}
+        return {index: partial(run, index) for index in special if index is not None}
 
     def _correlation(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return correlation(q, k, v, kind=self.rule.corr_kind, heads=self.rule.corr_heads)

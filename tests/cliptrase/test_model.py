@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cliptrase.last_steps import LastSteps
 from cliptrase.mask_sources import DinoSource, GivenSource, external_matrix
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
 from cliptrase.regions import RegionRule
-from cliptrase.sclip import SclipRule
 from cliptrase.scoring import CosineScorer, MaskClipScorer
 from cliptrase.surgery import SurgeryScorer, SurgeryTower
 from cliptrase.tower import RecoveryTower, TowerRule
@@ -153,12 +153,12 @@ def test_sclips_own_protocol_scores_synonyms_and_thresholds(clip, picture):
         "protocol": Slide(56, 28, pad_small=False),
     }
     words = ["wall|floor|sky", "cat|kitten", "dog"]
-    plain = build_model(clip, words=words, sclip=SclipRule(), **parts)
+    plain = build_model(clip, words=words, last_steps=LastSteps(), **parts)
     assert labels(plain, picture).max() <= 2
-    never = SclipRule(ScoreThresholds(40.0, probability=1.1))
-    unsure = build_model(clip, words=words, sclip=never, **parts)
+    never = LastSteps(ScoreThresholds(40.0, probability=1.1))
+    unsure = build_model(clip, words=words, last_steps=never, **parts)
     assert labels(unsure, picture).eq(0).all()
-    refined = build_model(clip, words=words, sclip=SclipRule(pamr_steps=2), **parts)
+    refined = build_model(clip, words=words, last_steps=LastSteps(pamr_steps=2), **parts)
     assert labels(refined, picture).shape == (70, 100)
 
 

@@ -3,7 +3,8 @@
 import pytest
 from detectron2.data import MetadataCatalog
 
-from cliptrase.build import cliptrase_arguments, uses_cls_product
+from cliptrase.build import cliptrase_arguments
+from cliptrase.methods.cliptrase import uses_cls_product
 from ovs_core.data import dataset_dicts  # noqa: F401 - registers the datasets
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError

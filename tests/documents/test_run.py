@@ -66,7 +66,7 @@ def test_a_document_runs(document, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_method_of_contributing_trains_and_segments(tmp_path):
-    """A copy of the suite with one more folder: nothing else is edited."""
+    """A copy of the suite with one more folder, and one more rule: nothing else is edited."""
     from PIL import Image
 
     from ovs_core.data.embedded.scenes import render_scene
@@ -88,11 +88,14 @@ def test_the_method_of_contributing_trains_and_segments(tmp_path):
                 )
                 assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
                 ran.append(words[1])
-    assert ran == ["methods", "train", "evaluate", "segment"]
+    assert ran == ["methods", "train", "evaluate", "segment", "evaluate", "compare"]
     (overlay,) = (tmp_path / "out").glob("*_overlay.png")
     assert Image.open(overlay).size[0] >= 128
     results = Path(tmp_path / "output" / "mymethod_eval").rglob("*.json")
     assert any("mIoU" in path.read_text() for path in results)
+    results = Path(tmp_path / "output" / "cliptrase_tiny_keycosine").rglob("*.json")
+    assert any("mIoU" in path.read_text() for path in results)
+    assert list((tmp_path / "compared").iterdir())
 
 
 def test_the_templates_are_those_of_the_document():

@@ -50,20 +50,24 @@ def merge_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-def finish_block(block: Block, residual: Tensor, attended: Tensor) -> Tensor:
+def finish_block(
+    block: Block, residual: Tensor | None, attended: Tensor, *, mlp: bool = True
+) -> Tensor:
     """Complete a block from the attention result on.
 
     Args:
         block: open_clip ``ResidualAttentionBlock``.
-        residual: (B, L, C), what the attention branch is added to.
+        residual: (B, L, C), what the attention branch is added to; None leaves the branch alone.
         attended: (B, L, C) attention-weighted values before the output projection.
+        mlp: whether the block's second half follows.
 
     Returns:
         (B, L, C) block output.
     """
-    x: Tensor = residual + block.ls_1(block.attn.out_proj(attended))
-    x = x + block.ls_2(block.mlp(block.ln_2(x)))
-    return x
+    x: Tensor = block.ls_1(block.attn.out_proj(attended))
+    if residual is not None:
+        x = residual + x
+    return x + block.ls_2(block.mlp(block.ln_2(x))) if mlp else x
 
 
 def value_block(block: Block, tokens: Tensor) -> Tensor:

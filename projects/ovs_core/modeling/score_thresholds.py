@@ -44,11 +44,14 @@ class ScoreThresholds:
         probability: pixels whose best class is less likely than this become class 0.
         area: a foreground class that wins at most this share of all foreground pixels is taken out
             first; None keeps all.
+        renormalize: whether the scores that are handed on are divided by their sum over the
+            classes; the labels are decided before.
     """
 
     scale: float
     probability: float = 0.0
     area: float | None = None
+    renormalize: bool = False
 
     def __call__(self, logits: Tensor, query_class: Sequence[int]) -> ThresholdedScores:
         """Label pixels.
@@ -66,6 +69,8 @@ class ScoreThresholds:
             scores[small] = 0
         best, labels = scores.max(0)
         labels[best < self.probability] = 0
+        if self.renormalize:
+            scores = scores / scores.sum(0)
         return ThresholdedScores(scores, labels)
 
 

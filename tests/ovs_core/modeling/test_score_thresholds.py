@@ -28,3 +28,17 @@ def test_a_class_at_the_area_limit_is_dropped():
     logits = torch.nn.functional.one_hot(winners, 3).T.float()[:, None]
     assert 2 in ScoreThresholds(9.0, area=0.09)(logits, range(3)).labels()
     assert 2 not in ScoreThresholds(9.0, area=0.1)(logits, range(3)).labels()
+
+
+def test_scores_are_divided_by_their_sum_after_the_threshold():
+    logits = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(0))
+    queries = [0, 0, 1, 2, 2]  # the best query of a class counts, so the classes sum to less than 1
+    plain = ScoreThresholds(2.0, probability=0.5)(logits, queries)
+    shares = ScoreThresholds(2.0, probability=0.5, renormalize=True)(logits, queries)
+    best = plain.full().amax(0)
+    assert (best < 0.5).any() and torch.equal(
+        plain.labels() == 0, (best < 0.5) | (plain.full().argmax(0) == 0)
+    )
+    assert torch.equal(plain.labels(), shares.labels())
+    assert torch.allclose(shares.full(), plain.full() / plain.full().sum(0))
+    assert torch.allclose(shares.full().sum(0), torch.ones(6, 7))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cliptrase.last_steps import LastSteps
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
-from cliptrase.sclip import SclipRule
 from cliptrase.scoring import CosineScorer, MaskClipScorer
 from cliptrase.similarity import similarity_map, similarity_points
 from cliptrase.surgery import SurgeryTower, feature_surgery
@@ -148,7 +148,7 @@ def _sclip_case(model: Any, image: Tensor, setting: dict[str, Any]) -> Results:
     protocol = windows or Whole()
     size = tuple(setting["ori_shape"])
     scores = protocol.score(model, protocol.encode(model, image), size)
-    rule = SclipRule(
+    rule = LastSteps(
         ScoreThresholds(setting["logit_scale"], setting["prob_thd"], setting["area_thd"]),
         pamr_steps=setting.get("pamr_steps", 0),
         pamr_dilations=tuple(setting.get("pamr_stride", ())),

@@ -79,7 +79,7 @@ def _walk(clip: CLIP, images: Tensor, mode: str) -> dict[str, Any]:
     depth = len(clip.visual.transformer.resblocks)
     tower = RecoveryTower(clip.visual, TowerRule(attention=mode, positions=POSITIONS))
     tokens, grid = tower.encoder.embed(images)
-    tower.encoder.run_blocks(tokens, grid, before=record, blocks=tower.blocks())
+    tower.encoder.run_blocks(tokens, grid, before=record, blocks=tower.blocks(grid))
     found["tokens"] = tower(images).tokens
     return found
 

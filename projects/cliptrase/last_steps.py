@@ -1,7 +1,8 @@
-"""The last steps of SCLIP's own protocol: refinement along colours, probabilities, thresholds.
+"""The last steps of the published protocols: refinement along colours, probabilities, thresholds.
 
-Windows and their averaging are the suite's ``slide`` protocol. Letters: Q queries (synonyms of all
-classes), K classes, H x W pixels.
+SCLIP brought them, and those after it use them with other values. Windows and their averaging are
+the suite's ``slide`` protocol. Letters: Q queries (synonyms of all classes), K classes, H x W
+pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ovs_core.modeling.pamr import pamr
@@ -17,12 +19,11 @@ from ovs_core.modeling.scores import resize, size_of
 
 
 @dataclass(frozen=True)
-class SclipRule:
+class LastSteps:
     """Parameters of the last steps.
 
     Attributes:
-        thresholds: makes labels of averaged cosines; its scale is 40 (Context-60 and COCO-Object
-            50, VOC-21 65), its area for VOC-21 0.1.
+        thresholds: makes labels of averaged cosines.
         pamr_steps: steps of PAMR before the probabilities; 0 for off.
         pamr_dilations: its neighbour distances.
     """
@@ -58,3 +59,24 @@ class SclipRule:
             picture: (3, H', W') normalised.
         """
         return self.thresholds(self.refine(cosines, picture), query_class)
+
+
+def own_last_steps(node: CfgNode) -> LastSteps | None:
+    """Read the last steps of ``MODEL.CLIPTRASE``; None leaves labels to the best cosine.
+
+    ``LAST_STEPS`` serves every method, ``SCLIP.OWN_PROTOCOL`` SCLIP alone.
+    """
+    own = node.METHOD == "sclip" and node.SCLIP.OWN_PROTOCOL
+    if not own and not node.LAST_STEPS.ENABLED:
+        return None
+    chosen = node.SCLIP if own else node.LAST_STEPS
+    return LastSteps(
+        thresholds=ScoreThresholds(
+            scale=chosen.SCALE,
+            probability=chosen.PROB_THD,
+            area=None if chosen.AREA_THD < 0 else chosen.AREA_THD,
+            renormalize=not own and chosen.RENORMALIZE,
+        ),
+        pamr_steps=chosen.PAMR_STEPS,
+        pamr_dilations=tuple(chosen.PAMR_DILATIONS),
+    )
