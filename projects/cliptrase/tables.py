@@ -10,6 +10,9 @@ from ovs_core.reports.tables import EMBEDDED_WORLD, SPLIT_NOTE, Row, Table
 
 METRICS = ("pACC", "mACC", "fwIoU", "mIoU", "mIoU_S", "mIoU_U")
 METHODS = ("clip", "sclip", "cliptrase")
+DATASETS = (
+    "voc21", "context60", "coco_object", "voc20", "cityscapes", "context59", "ade150", "coco_stuff"
+)  # fmt: skip
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 
 
@@ -35,6 +38,25 @@ def _benchmarks(size: str) -> Table:
         metrics=METRICS,
         pictures=False,
     )
+
+
+def _own_protocol(method: str) -> Table:
+    """A training-free method on its datasets by its own protocol, with both towers."""
+    rows = []
+    for tower, figures in PUBLISHED["own_protocol_mIoU"][method].items():
+        large, plain = tower.startswith("vitl14"), tower.endswith("without refinement")
+        rows += [
+            Row(
+                f"{name} {tower}",
+                f"cliptrase/{method}/{name}{'_vitl14' if large else ''}",
+                ("MODEL.CLIPTRASE.LAST_STEPS.PAMR_STEPS", "0") if plain else (),
+                group=name,
+                published={"mIoU": figures[name]} if name in figures else {},
+            )
+            for name in DATASETS
+        ]
+    summary = f"{method} on its datasets by its own protocol, with ViT-B/16 and ViT-L/14"
+    return Table(summary=summary, rows=tuple(rows), metrics=METRICS, pictures=False)
 
 
 def _ablations() -> Table:
@@ -68,6 +90,8 @@ TABLES = {
                 "MaskCLIP": "tiny_maskclip",
                 "SCLIP": "tiny_sclip",
                 "CLIP-Surgery": "tiny_surgery",
+                "ClearCLIP": "tiny_clearclip",
+                "NACLIP": "tiny_naclip",
             }
         ),
         metrics=METRICS,
@@ -89,4 +113,5 @@ TABLES = {
     "224": _benchmarks("224"),
     "336": _benchmarks("336"),
     "ablations": _ablations(),
+    **{method: _own_protocol(method) for method in PUBLISHED["own_protocol_mIoU"]},
 }

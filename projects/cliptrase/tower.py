@@ -142,15 +142,20 @@ class RecoveryTower:
                 taken.append(self._correlation(q, k, v))
             if index != self._rewired:
                 return finish_block(block, tokens, attend(q, k, v, "vanilla"))
-            rule = self.rule
-            if isinstance(rule.attention, str):
-                attended = attend(q, k, v, rule.attention, allowed=allowed)
-            else:
-                attended = rule.attention(q, k, v, grid)
-            return finish_block(block, tokens if rule.residual else None, attended, mlp=rule.mlp)
+            attended = self.attended(q, k, v, grid, allowed=allowed)
+            residual = tokens if self.rule.residual else None
+            return finish_block(block, residual, attended, mlp=self.rule.mlp)
 
         special = {self._rewired, self._correlated}
         return {index: partial(run, index) for index in special if index is not None}
+
+    def attended(
+        self, q: Tensor, k: Tensor, v: Tensor, grid: Size, *, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Mix values (B, H, L, d) as the rewired block does: (B, L, C)."""
+        if isinstance(self.rule.attention, str):
+            return attend(q, k, v, self.rule.attention, allowed=allowed)
+        return self.rule.attention(q, k, v, grid)
 
     def _correlation(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return correlation(q, k, v, kind=self.rule.corr_kind, heads=self.rule.corr_heads)

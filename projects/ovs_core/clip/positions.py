@@ -24,18 +24,19 @@ class PositionRule:
     """How a (1 + N, C) position table is fitted to an h x w grid.
 
     Attributes:
-        mode: interpolation, ``"bicubic"`` or ``"bilinear"`` (``align_corners=False``, no
-            antialias).
+        mode: interpolation, ``"bicubic"`` or ``"bilinear"`` (``align_corners=False``).
         offset: added to h and w when the scale factor is formed. 0 asks for the size itself;
             CLIPtrase and SCLIP use 0.1, which makes PyTorch sample with that slightly larger
             factor.
         keep_same_count: leave the table as it is whenever h * w equals N, even if the shape differs
             (for example 7 x 28 against 14 x 14), as released CLIPtrase does.
+        antialias: smooth a table that becomes smaller; only without ``offset``.
     """
 
     mode: str = "bicubic"
     offset: float = 0.0
     keep_same_count: bool = False
+    antialias: bool = False
 
     def __call__(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         """Fit the table.
@@ -66,7 +67,9 @@ class PositionRule:
 
     def _resize(self, image: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         if not self.offset:
-            return F.interpolate(image, size=grid, mode=self.mode, align_corners=False)
+            return F.interpolate(
+                image, size=grid, mode=self.mode, align_corners=False, antialias=self.antialias
+            )
         factors = tuple((n + self.offset) / m for n, m in zip(grid, table_grid, strict=True))
         resized = F.interpolate(image, scale_factor=factors, mode=self.mode, align_corners=False)
         if tuple(resized.shape[-2:]) != tuple(grid):

@@ -28,6 +28,7 @@ declare_ranges(
     MAX_CLASS_SHARE=between(0, 1),
     FLIP=between(0, 1),
     SHORT_SIDE=at_least(0),
+    LONG_SIDE=at_least(0),
 )
 declare_ranges("DATASETS", YAML=texts(), TRAIN=texts(), TEST=texts())
 declare_ranges("DATALOADER", NUM_WORKERS=at_least(0))
@@ -71,3 +72,4 @@ def _add_mmseg_keys(cfg: CfgNode) -> None:
     node.FLIP = 0.5  # probability of mirroring
     node.PHOTOMETRIC = True  # brightness, contrast, saturation, hue
     node.SHORT_SIDE = 512  # test pictures: short side in pixels; 0 keeps their size
+    node.LONG_SIDE = 0  # test pictures: most pixels of the long side; 0 for no limit

@@ -35,7 +35,7 @@ class MMSegDatasetMapper(SemanticDatasetMapper):
 def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     node = cfg.INPUT.MMSEG
     if not is_train:
-        return [_ShortSide(node.SHORT_SIDE)] if node.SHORT_SIDE else []
+        return [_ShortSide(node.SHORT_SIDE, node.LONG_SIDE)] if node.SHORT_SIDE else []
     if min(*node.SCALE, *node.RATIO) <= 0 or node.RATIO[0] > node.RATIO[1]:
         raise UserError(
             f"INPUT.MMSEG: SCALE {list(node.SCALE)} and RATIO {list(node.RATIO)} must be positive, "
@@ -68,20 +68,29 @@ class _Training(T.Augmentation):
 class _ShortSide(T.Augmentation):
     """``resize_short_side`` as a Detectron2 augmentation of pictures without labels."""
 
-    def __init__(self, short: int) -> None:
+    def __init__(self, short: int, longest: int) -> None:
         super().__init__()
-        self.short = short
+        self.short, self.longest = short, longest
 
     def __call__(self, aug_input: T.AugInput) -> T.Transform:
         """Change the picture in place."""
-        aug_input.image = resize_short_side(aug_input.image, self.short)
+        aug_input.image = resize_short_side(aug_input.image, self.short, self.longest)
         return T.NoOpTransform()
 
 
-def resize_short_side(picture: np.ndarray, short: int) -> np.ndarray:
-    """Scale a picture so that its short side has ``short`` pixels; the long side is not limited."""
-    height, width = picture.shape[:2]
-    return _resize(picture, short / min(height, width), cv2.INTER_LINEAR)
+def resize_short_side(picture: np.ndarray, short: int, longest: int = 0) -> np.ndarray:
+    """Scale a picture so that its short side has ``short`` pixels.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        short: pixels of the short side.
+        longest: most pixels of the long side, which then decides; 0 for no limit.
+    """
+    sides = sorted(picture.shape[:2])
+    factor = short / sides[0]
+    if longest:
+        factor = min(factor, longest / sides[1])
+    return _resize(picture, factor, cv2.INTER_LINEAR)
 
 
 class TrainingAugmentation:

@@ -34,6 +34,7 @@ declare_ranges(
     WINDOW=at_least(1),
     STRIDE=at_least(1),
     BATCH=at_least(1),
+    PAD_MULTIPLE=at_least(1),
     SCALES=list_of(above(0), least=1),
 )
 declare_ranges(
@@ -104,6 +105,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     protocol.WITH_WHOLE = False  # slide: average with the whole picture squashed to one window
     protocol.BATCH = 8  # slide: windows per forward
     protocol.PAD_SMALL = True  # slide: pad a picture smaller than a window, else shrink the window
+    protocol.PAD_MULTIPLE = 1  # slide: pad windows on both sides to a multiple of this
     protocol.SCALES = [1.0]  # several: mean over scales
     protocol.FLIP = False  # also look at the mirrored picture
 

@@ -52,7 +52,13 @@ def build_protocol(cfg: CfgNode) -> InferenceProtocol:
         base: Whole | Slide = Whole(_size(node.SIZE), node.DIVISOR, node.CUT_PADDING)
     else:
         base = Slide(
-            node.WINDOW, node.STRIDE, _size(node.SIZE), node.WITH_WHOLE, node.BATCH, node.PAD_SMALL
+            node.WINDOW,
+            node.STRIDE,
+            _size(node.SIZE),
+            node.WITH_WHOLE,
+            node.BATCH,
+            node.PAD_SMALL,
+            node.PAD_MULTIPLE,
         )
     if tuple(node.SCALES) == (1.0,) and not node.FLIP:
         return base

@@ -16,7 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .scores import GridScores, MeanScores, Scores, Size, WindowScores, resize, size_of
+from .scores import (
+    GridScores,
+    MeanScores,
+    Scores,
+    Size,
+    WindowScores,
+    margins,
+    resize,
+    size_of,
+)
 
 Box = tuple[int, int, int, int]
 
@@ -92,6 +101,8 @@ class Slide:
         batch: windows per forward.
         pad_small: pad a picture smaller than a window with zeros; else the window shrinks to the
             picture.
+        pad_multiple: every window is padded with zeros on both sides to a multiple of this, and its
+            scores are cut again; 1 pads nothing.
     """
 
     window: int
@@ -100,6 +111,7 @@ class Slide:
     with_whole: bool = False
     batch: int = 8
     pad_small: bool = True
+    pad_multiple: int = 1
 
     def __post_init__(self) -> None:
         """Refuse windows that would leave gaps."""
@@ -118,7 +130,7 @@ class Slide:
         original = size_of(picture)
         padded = _pad_to(picture, self.window) if self.pad_small else picture
         boxes = self.boxes(size_of(padded))
-        windows = [padded[:, t : t + h, le : le + w] for t, le, h, w in boxes]
+        windows = [self._framed(padded[:, t : t + h, le : le + w]) for t, le, h, w in boxes]
         if whole is not None:
             windows.append(whole)
         batches = [
@@ -143,9 +155,15 @@ class Slide:
                 model.activate,
                 whole,
                 (self.window, self.window),
+                self.pad_multiple,
             )
         )
         return _Cut(scores, original, size) if padded else scores
+
+    def _framed(self, window: Tensor) -> Tensor:
+        top, left, (rows, columns) = margins(size_of(window), self.pad_multiple)
+        height, width = size_of(window)
+        return F.pad(window, (left, columns - width - left, top, rows - height - top))
 
     def boxes(self, size: Size) -> list[Box]:
         """Windows (top, left, height, width) that cover a picture of this size, row by row."""

@@ -110,6 +110,8 @@ class WindowScores(Scores):
         activation: applied to a window's map after it was brought to the window's size.
         whole: (K, h', w') logits of the whole picture, averaged half and half with the windows; or
             None.
+        pad_multiple: windows were shown with zeros on both sides up to a multiple of this, see
+            ``margins``.
     """
 
     windows: Tensor
@@ -119,6 +121,7 @@ class WindowScores(Scores):
     activation: Activation | None = None
     whole: Tensor | None = None
     whole_size: Size | None = None
+    pad_multiple: int = 1
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
@@ -150,7 +153,8 @@ class WindowScores(Scores):
         return resize(merged, self.size)
 
     def _activate(self, maps: Tensor, size: Size, which: slice) -> Tensor:
-        maps = resize(maps.float(), size)
+        top, left, shown = margins(size, self.pad_multiple)
+        maps = resize(maps.float(), shown)[:, top : top + size[0], left : left + size[1]]
         return maps if self.activation is None else self.activation(maps, which)
 
 
@@ -214,6 +218,16 @@ def size_of(maps: Tensor) -> Size:
     """(H, W) of maps (..., H, W)."""
     height, width = maps.shape[-2:]
     return height, width
+
+
+def margins(size: Size, multiple: int) -> tuple[int, int, Size]:
+    """Say how a window of (h, w) lies in one whose sides are multiples of a number.
+
+    Returns:
+        Rows above and columns left of it, the smaller half of what is missing; and the padded size.
+    """
+    missing = [-side % multiple for side in size]
+    return missing[0] // 2, missing[1] // 2, (size[0] + missing[0], size[1] + missing[1])
 
 
 def resize(maps: Tensor, size: Size) -> Tensor:

@@ -70,14 +70,17 @@ class ClassList:
         check_choice(f"field of class list '{self.name}'", field, _known_fields())
         return [entry.get(field, entry["name"]) for entry in self.classes]
 
-    def synonyms(self, field: str) -> list[list[str]]:
-        """A list of texts per class: ``field``, or the name alone for a class without it.
+    def synonyms(self, field: str, *, single: str = "name") -> list[list[str]]:
+        """A list of texts per class: ``field``, or the one text of ``single`` where it is not.
 
         Raises:
             UserError: if no class of any list has the field.
         """
         check_choice(f"field of class list '{self.name}'", field, _known_fields())
-        return [list(entry.get(field, [entry["name"]])) for entry in self.classes]
+        texts = self.texts(single)
+        return [
+            list(entry.get(field, [text])) for entry, text in zip(self.classes, texts, strict=True)
+        ]
 
     def ids(self, field: str) -> dict[int, int]:
         """Map an id of the raw labels (``category_id``, ``raw_pixel``, ...) to the class index."""

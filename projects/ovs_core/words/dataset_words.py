@@ -21,7 +21,8 @@ def dataset_vocabulary(
         metadata: of the dataset: ``class_list`` (name of a shipped list), ``stuff_classes``, or
             ``thing_classes`` alone; ``class_synonyms``, the texts of each, where there are several.
         name_field: which text of the class list is encoded.
-        synonym_field: field with several texts per class; takes the place of ``name_field``.
+        synonym_field: field with several texts per class; takes the place of ``name_field`` for
+            the classes that have it.
         background_words: name of a shipped list, appended as background entries. A dataset whose
             last class is the background (``background_rule`` last_class) names its own list in the
             metadata; its words take the place of that class.
@@ -43,7 +44,7 @@ def dataset_vocabulary(
         )
     classes = load_class_list(listed)
     if synonym_field:
-        synonyms = classes.synonyms(synonym_field)
+        synonyms = classes.synonyms(synonym_field, single=name_field)
     else:
         synonyms = [[text] for text in classes.texts(name_field)]
     kept = _numbered(metadata, classes)[: -1 if replaced else None]

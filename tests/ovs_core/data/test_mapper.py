@@ -243,3 +243,13 @@ def test_unknown_names():
     )
     with pytest.raises(UserError, match=message):
         build_mapper(config(INPUT__MAPPER="SemanticDatasetMaper"), is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("longest", "size"), [(0, (51, 68)), (60, (45, 60)), (68, (51, 68)), (500, (51, 68))]
+)
+def test_mmsegs_resize_limits_the_long_side(record, longest, size):
+    cfg = config()
+    cfg.INPUT.TEST_MAPPER = "MMSegDatasetMapper"
+    cfg.INPUT.MMSEG.SHORT_SIDE, cfg.INPUT.MMSEG.LONG_SIDE = 51, longest
+    assert build_mapper(cfg, is_train=False)(record)["image"].shape == (3, *size)

@@ -42,6 +42,7 @@ def run(protocol, picture, size, model=None):
         Slide(16, 12),
         Slide(16, 12, canvas=(40, 40), with_whole=True),
         Slide(64, 50),
+        Slide(14, 12, pad_small=False, pad_multiple=8),
         MultiScaleFlip(Whole(divisor=4), (0.5, 1.0), flip=True),
         MultiScaleFlip(Slide(16, 12), (1.0,), flip=True),
     ],
@@ -70,6 +71,26 @@ def test_padding_is_cut_before_the_final_resize():
     torch.testing.assert_close(run(Whole(divisor=16), picture, (60, 82)).full(), expected)
     stretched = run(Whole(divisor=16, cut_padding=False), picture, (60, 82)).full()
     torch.testing.assert_close(stretched, resize(maps, (60, 82)))
+
+
+@pytest.mark.parametrize(("window", "multiple"), [(13, 8), (14, 4), (16, 8), (9, 20)])
+def test_windows_are_padded_on_both_sides_and_cut_again(window, multiple):
+    model, picture = Averages(), torch.randn(3, 20, 13)
+    total, cover = torch.zeros(5, 20, 13), torch.zeros(20, 13)
+    width, wide = min(window, 13), -(-min(window, 13) // multiple) * multiple
+    high = -(-window // multiple) * multiple
+    for top in dict.fromkeys([*range(0, 20 - window, 7), 20 - window]):
+        for left in dict.fromkeys([*range(0, 13 - width, 7), 13 - width]):
+            above, before = (high - window) // 2, (wide - width) // 2  # the smaller half
+            shown = torch.zeros(1, 3, high, wide)
+            inside = (..., slice(above, above + window), slice(before, before + width))
+            shown[0][inside] = picture[:, top : top + window, left : left + width]
+            maps = F.interpolate(model.score(model.encode(shown)), (high, wide), mode="bilinear")
+            area = (..., slice(top, top + window), slice(left, left + width))
+            total[area] += model.activate(maps[0][inside], slice(0, 5))
+            cover[area] += 1
+    slide = Slide(window, 7, pad_small=False, pad_multiple=multiple)
+    torch.testing.assert_close(run(slide, picture, (20, 13)).full(), total / cover)
 
 
 def test_windows_end_at_the_border_and_average():

@@ -35,3 +35,22 @@ def test_every_config_finds_the_words_of_its_datasets():
 def test_catseg_names_are_the_published_ones(published, ours):
     lists = json.loads(CATSEG_LISTS.read_text())
     assert load_class_list(ours).texts("catseg_name") == lists[published]
+
+
+def test_a_class_without_synonyms_takes_its_one_text():
+    words = dataset_vocabulary(
+        dataset_metadata("voc_21_val"),
+        name_field="clearclip_name",
+        synonym_field="proxyclip_background",
+    )
+    assert words[0].synonyms[:3] == ("sky", "wall", "tree") and len(words[0].synonyms) == 26
+    assert [words[i].synonyms for i in (4, 11, 15, 20)] == [
+        ("ship",), ("table",), ("person",), ("tvmonitor",)
+    ]  # fmt: skip
+    assert len(words.texts) == 26 + 20
+    single = dataset_vocabulary(dataset_metadata("voc_21_val"), name_field="clearclip_name")
+    assert single.texts[:2] == ["background", "aeroplane"] and len(single.texts) == 21
+    objects = dataset_vocabulary(
+        dataset_metadata("coco_object_81_val"), synonym_field="proxyclip_background"
+    )
+    assert objects[0].synonyms[-1] == "rail" and len(objects.texts) == 17 + 80

@@ -1,5 +1,5 @@
 """Reference vectors of CLIPtrase and its baselines: importing this registers the runners."""
 
-from . import baselines, method
+from . import baselines, method, training_free
 
-__all__ = ["baselines", "method"]
+__all__ = ["baselines", "method", "training_free"]

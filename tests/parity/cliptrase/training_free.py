@@ -1,0 +1,206 @@
+"""The kinds of ClearCLIP, NACLIP and the protocol that they share with those after them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cliptrase.last_steps import LastSteps
+from cliptrase.methods import find_method
+from cliptrase.model import CLIPtrase
+from cliptrase.neighbours import Neighbours, neighbourhood
+from cliptrase.tower import RecoveryTower
+from ovs_core.clip import CLIP
+from ovs_core.clip.attention import project_qkv
+from ovs_core.engine.config import get_ovs_cfg
+from ovs_core.modeling.protocols import Slide, Whole
+from ovs_core.modeling.score_thresholds import ScoreThresholds
+from ovs_core.modeling.scores import GridScores
+
+from ..runner import Arrays, ParityCase, Tolerance, parity_runner
+from .common import Results, segmenter, tiny_clip, tolerance
+
+# The files name things as the released code does.
+ATTENTIONS = {"ClearCLIP": "qq", "SCLIP": "csa", "vanilla": "vanilla", "MaskCLIP": "identity"}
+
+
+def kinds_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
+    """As elsewhere; probabilities within 1e-4."""
+    probabilities = name.rpartition(".")[2] in ("probs", "first_probs")
+    return Tolerance(atol=1e-4) if probabilities else tolerance(case, name, references)
+
+
+def parts(method: str, clip: CLIP, **keys: Any) -> dict[str, Any]:
+    """Build a method's parts as the model does, from its keys below ``MODEL.CLIPTRASE``.
+
+    Cosines are left unscaled, as in the files.
+    """
+    cfg = get_ovs_cfg()
+    node = cfg.MODEL.CLIPTRASE
+    node.METHOD, node.POSITION_SAME_COUNT = method, True
+    node.LAST_STEPS.ENABLED = True
+    for key, value in keys.items():
+        node[method.upper()][key] = value
+    return dict(find_method(method)(cfg, {"clip": clip, "templates": ["{}"]}))
+
+
+def model_of(method: str, clip: CLIP, text: Tensor, **keys: Any) -> CLIPtrase:
+    """Build a model with given text features."""
+    return segmenter(clip, text, **parts(method, clip, **keys))
+
+
+@contextmanager
+def watched(visual: Any) -> Any:
+    """Record what enters the last block, and what its output projection gives."""
+    block, seen = visual.transformer.resblocks[-1], SimpleNamespace()
+    hooks = [
+        block.ln_1.register_forward_pre_hook(lambda _, given: setattr(seen, "entered", given[0])),
+        block.attn.out_proj.register_forward_hook(
+            lambda _, given, gives: setattr(seen, "block", gives)
+        ),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def run_last_block(model: CLIPtrase, images: Tensor) -> Results:
+    """What the tower and the scorer give, and the projected output of the last attention."""
+    with watched(model.clip.visual) as seen:
+        dense = model.encode(images)
+    logits = model.score(dense)
+    maps = [GridScores(x, tuple(images.shape[-2:])).labels() for x in logits]
+    return {
+        "block": seen.block,
+        "entered": seen.entered,
+        "tokens": dense.tokens,
+        "patch_logits": logits,
+        "label_map": torch.stack(maps),
+    }
+
+
+def weights_of(tower: RecoveryTower, entered: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The weights of the last block, (B, H, L, L): what it makes of one-hot values."""
+    block = tower.encoder.visual.transformer.resblocks[-1]
+    q, k, _ = project_qkv(block, entered)
+    length = q.shape[2]
+    rows = torch.eye(length).expand(*q.shape[:2], -1, -1)
+    mixed = tower.attended(q, k, rows, grid)
+    return mixed.unflatten(2, (q.shape[1], length)).transpose(1, 2)
+
+
+@parity_runner("cliptrase", "clearclip", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_clearclip(case: ParityCase) -> Results:
+    """ClearCLIP's last block and its switches."""
+    clip = tiny_clip(case.meta["model"], case.tensors("weights"))
+    text = torch.from_numpy(case.inputs["text_features"])
+    out: Results = {}
+    for name, setting in case.meta["cases"].items():
+        keys = {
+            "ATTENTION": ATTENTIONS[setting["attention"]],
+            "RESIDUAL": setting["keep_residual"],
+        }
+        model = model_of("clearclip", clip, text, **keys)
+        images = torch.from_numpy(case.inputs[setting["image"]])
+        found = run_last_block(model, images)
+        found["attn"] = weights_of(model.tower, found["entered"], model.encode(images).grid)
+        found["tokens"] = found["tokens"][:, 1:]
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+@parity_runner("cliptrase", "naclip", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_naclip(case: ParityCase) -> Results:
+    """NACLIP's last block and its strategies."""
+    clip = tiny_clip(case.meta["model"], case.tensors("weights"))
+    text = torch.from_numpy(case.inputs["text_features"])
+    out: Results = {}
+    for name, setting in case.meta["cases"].items():
+        model = model_of("naclip", clip, text, **naclip_keys(setting))
+        images = torch.from_numpy(case.inputs[setting["image"]])
+        found = run_last_block(model, images)
+        grid = model.encode(images).grid
+        found["attn"] = weights_of(model.tower, found["entered"], grid)
+        rule = model.tower.rule.attention
+        if isinstance(rule, Neighbours):
+            found["omega"] = neighbourhood(grid, rule.std, like=images)
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+def naclip_keys(setting: dict[str, Any]) -> dict[str, Any]:
+    """Keys of a case."""
+    return {
+        "ATTENTION": setting.get("attention", "naclip"),
+        "STD": setting["gaussian_std"],
+        "RESIDUAL": setting.get("arch", "reduced") == "vanilla",
+    }
+
+
+@parity_runner("cliptrase", "training_free_protocol", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_protocol(case: ParityCase) -> Results:
+    """Windows, resizes and last steps of one of the methods."""
+    clip = tiny_clip(case.meta["model"], clip_weights(case))
+    out: Results = {}
+    for name, setting in case.meta["cases"].items():
+        text = torch.from_numpy(case.inputs[setting["text"]])
+        image = torch.from_numpy(case.inputs[setting["image"]])[0]
+        model = PROTOCOL_MODELS[case.meta["method"]](case, clip, text, setting)
+        model.protocol = protocol_of(case, setting)
+        model.last_steps = LastSteps(
+            ScoreThresholds(
+                setting["logit_scale"],
+                setting["prob_thd"],
+                renormalize=case.meta["renormalise"],
+            ),
+            pamr_steps=setting.get("pamr_steps", 0),
+            pamr_dilations=tuple(setting.get("pamr_stride", ())),
+        )
+        size = tuple(setting["ori_shape"])
+        scores = model.protocol.score(model, model.protocol.encode(model, image), size)
+        cosines = model.last_steps.refine(scores.full(), image)
+        finished = model.last_steps.finish(scores.full(), setting["query_idx"], image)
+        found = {
+            "logits": cosines[None],
+            "probs": finished.full(),
+            "label_map": finished.labels(),
+        }
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+def clip_weights(case: ParityCase) -> dict[str, Tensor]:
+    """The tensors of the CLIP; the other network's stand beside them."""
+    weights = case.tensors("weights")
+    return {name: t for name, t in weights.items() if not name.startswith("vfm.")}
+
+
+def protocol_of(case: ParityCase, setting: dict[str, Any]) -> Slide | Whole:
+    """Windows of a case. Without, ClearCLIP and ProxyCLIP resize once, the others twice."""
+    multiple = case.meta["pad_multiple"]
+    if setting["crop"]:
+        patch = case.meta["model"]["patch_size"]
+        padding = {"patch": patch, 0: 1}.get(multiple, multiple)
+        return Slide(setting["crop"], setting["stride"], pad_small=False, pad_multiple=padding)
+    twice = case.meta["method"] in ("naclip", "resclip")
+    return Slide(2048, 2048, pad_small=False) if twice else Whole()
+
+
+def _clearclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
+    return model_of("clearclip", clip, text)
+
+
+def _naclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
+    return model_of("naclip", clip, text, **naclip_keys(setting))
+
+
+PROTOCOL_MODELS = {"clearclip": _clearclip, "naclip": _naclip}
