@@ -20,6 +20,7 @@ from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import LabelScores, Scores, Size, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments, output_size
+from ovs_core.words.label_space import fold_background
 
 from .build import cliptrase_arguments
 from .encoding import Encoded, EncodedWindows, by_shape, same_label_pairs
@@ -220,12 +221,7 @@ class CLIPtrase(Segmenter):
 
     def fold(self, labels: Tensor) -> Tensor:
         """Count every background word as the first of them: (H, W) -> (H, W)."""
-        background = self.vocabulary.background_index
-        if not background:
-            return labels
-        table = torch.arange(len(self.vocabulary), device=labels.device)
-        table[background] = background[0]
-        return table[labels]
+        return fold_background(labels, self.vocabulary.background_index)
 
     def export_obstacle(self) -> str:
         """Regions are as many as the picture has, which no fixed program can follow."""

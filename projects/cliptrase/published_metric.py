@@ -50,6 +50,14 @@ class CLIPtraseEvaluator(OVSSemSegEvaluator):
     A square prediction of another size than the label file is compared with the crop of the labels.
     """
 
+    def _check_options(self) -> None:
+        super()._check_options()
+        if self.space.background:
+            raise UserError(
+                f"{self.dataset_name}: its names mark background, which CLIPtrase's published "
+                "figures do not know; take TEST.EVALUATOR out, or the marks"
+            )
+
     def read_truth(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray | None:
         """Read, crop and remap the ground truth; see ``published_truth``."""
         labels = stored_labels(record, _UNLABELLED)

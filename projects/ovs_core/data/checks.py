@@ -133,6 +133,8 @@ def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -
     report.errors += _shorten([line for found in findings for line in found.errors])
     report.warnings += _shorten([line for found in findings for line in found.warnings])
     report.facts = _facts(report, findings, space)
+    if marked := [report.names[i] for i in metadata.get("background_classes", ())]:
+        report.facts["background"] = f"{', '.join(marked)}: one class in scores"
     _check_count(report, metadata, len(records))
     return report
 

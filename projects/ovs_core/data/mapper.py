@@ -162,7 +162,7 @@ class SemanticDatasetMapper:
             return None
         dataset = record.get("dataset_name") or self.dataset_name
         space = label_space(dataset)
-        labels = load_labels(record, space)
+        labels = load_labels(record, space.apart())
         check_label_size(str(label_path(record)), record, labels.shape, size)
         if self.unseen == "keep":
             return labels.astype(np.float64)

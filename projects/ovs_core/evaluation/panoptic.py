@@ -21,6 +21,7 @@ from torch import Tensor
 from ..data.panoptic_png import color_from_segment_ids
 from ..errors import UserError
 from ..files.writing import atomic_write
+from ..words.label_space import fold_background
 from .contract import Evaluator
 from .distributed import sum_over_processes
 from .dump import png_bytes
@@ -69,6 +70,7 @@ class OVSPanopticEvaluator(Evaluator):
         self.metadata = MetadataCatalog.get(dataset_name)
         self._dump = self.dump_folder("panoptic") if dump else None
         self.truth = PanopticTruth(self.metadata)
+        self._background = self.truth.background(self.metadata)
         self._to_dataset_id = {
             kind: {
                 v: k
@@ -98,10 +100,11 @@ class OVSPanopticEvaluator(Evaluator):
         """
         for given, output in zip(inputs, outputs, strict=True):
             annotation = self.truth.annotation(given)
-            ids, segments = self._prediction(*self.answer_of(output, "panoptic_seg"))
-            truth = self.truth.ids(annotation, given)
+            predicted = self._prediction(*self.answer_of(output, "panoptic_seg"))
+            ids, segments = join_background(*predicted, self._background)
+            truth = self.truth.ids(annotation, given), annotation["segments_info"]
             name = annotation["file_name"]
-            self._matcher.add(truth, annotation["segments_info"], ids, segments, name=name)
+            self._matcher.add(*join_background(*truth, self._background), ids, segments, name=name)
             self._pictures += 1
             if self._dump is not None:
                 _write(self._dump, annotation, ids, segments)
@@ -180,6 +183,34 @@ class OVSPanopticEvaluator(Evaluator):
             category = self._to_dataset_id[kind].get(category, category)
             segments.append({"id": code + 1, "category_id": category})
         return array + 1, segments
+
+
+def join_background(
+    ids: np.ndarray, segments: Sequence[Segment], background: Sequence[int]
+) -> tuple[np.ndarray, list[Segment]]:
+    """Make all background of a picture one segment; crowds, which do not count, keep their own.
+
+    Args:
+        ids: (H, W) segment ids, 0 is void; not changed.
+        segments: ``id`` and ``category_id`` of each, maybe ``area`` and ``iscrowd``.
+        background: category ids of the background; the joined segment has the first.
+
+    Returns:
+        The ids and the list, joined.
+    """
+    if len(background) < 2:
+        return ids, list(segments)
+    own = [s for s in segments if s["category_id"] not in background]
+    of_background = [
+        {**s, "category_id": background[0]} for s in segments if s["category_id"] in background
+    ]
+    crowds = [s for s in of_background if s.get("iscrowd")]
+    joined = [s for s in of_background if not s.get("iscrowd")]
+    ids = fold_background(ids, [s["id"] for s in joined])
+    areas = [s.pop("area", None) for s in joined]
+    if joined and None not in areas:  # else the pixels are counted
+        joined[0]["area"] = sum(areas)
+    return ids, [*own, *crowds, *joined[:1]]
 
 
 def _lines(folder: Path) -> Path:

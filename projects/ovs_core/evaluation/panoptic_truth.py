@@ -57,6 +57,12 @@ class PanopticTruth:
             name = metadata.stuff_classes[classes[id_]]
             yield {"id": id_, "name": name, "isthing": id_ in (things or {})}
 
+    def background(self, metadata: Metadata) -> list[int]:
+        """Category ids of the classes that the dataset marks as background, in their order."""
+        classes = metadata.get("stuff_dataset_id_to_contiguous_id") or {}
+        ids = {place: id_ for id_, place in classes.items()}
+        return [ids[place] for place in metadata.get("background_classes", ())]
+
     def annotation(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give the annotation of a model's input.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..data.labels import label_path, load_labels
 from ..errors import UserError
-from ..words.label_space import IGNORE, label_space
+from ..words.label_space import IGNORE, fold_background, label_space
 from .background import check_rule, fold_last_class
 from .boundary import MAX_CLASSES, boundary_map
 from .confusion import SemSegFigures, count_pairs, semseg_figures, split_figures
@@ -137,11 +137,11 @@ class OVSSemSegEvaluator(Evaluator):
                 self.predictions.write(record["file_name"], prediction.cpu().numpy())
 
     def to_labels(self, output: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """Turn a model's output into (H, W) labels with the background rule applied."""
+        """Turn a model's output into (H, W) labels with all background as one class."""
         labels = labels_of(output, self.num_classes, self.background_rule)
         if self.background_rule == "last_class":
             labels = fold_last_class(labels, self.num_classes - 1)
-        return labels
+        return fold_background(labels, self.space.background)
 
     def read_truth(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray | None:
         """Read the ground truth of a picture, C where it does not count.
@@ -181,27 +181,30 @@ class OVSSemSegEvaluator(Evaluator):
             return OrderedDict()
         figures = semseg_figures(counts)
         summary = self.summary(figures, counts)
-        columns = {"IoU": figures.iou, "ACC": figures.acc}
+        kept = np.setdiff1d(np.arange(self.num_classes), self.space.background[1:])
+        names = [self.class_names[i] for i in kept]
+        columns = {"IoU": figures.iou[kept], "ACC": figures.acc[kept]}
         if self.boundary:
-            columns["BoundaryIoU"] = semseg_figures(border).iou_union
+            columns["BoundaryIoU"] = semseg_figures(border).iou_union[kept]
         if not np.isfinite(figures.pacc):
             logger.warning("%s: every pixel is ignored; the means are NaN", self.dataset_name)
+        absent = figures.absent - (self.num_classes - len(kept))
         notes = [
-            f"{figures.absent} of {self.num_classes} classes are absent from the ground truth; "
+            f"{absent} of {len(kept)} classes are absent from the ground truth; "
             f"{figures.zero} present classes have an IoU of exactly 0"
         ]
         self.publish(
             rule=self.rule(),
             figures=summary,
-            classes={"class": self.class_names, **columns},
+            classes={"class": names, **columns},
             pictures=pictures,
             notes=notes,
         )
         result: OrderedDict[str, float] = OrderedDict(summary)
         for column, values in columns.items():
-            for name, value in zip(self.class_names, values, strict=True):
+            for name, value in zip(names, values, strict=True):
                 result[f"{column}-{name}"] = float(value)
-        result["classes-absent"] = figures.absent
+        result["classes-absent"] = absent
         result["classes-zero"] = figures.zero
         return OrderedDict({self.key: result})
 
@@ -236,7 +239,11 @@ class OVSSemSegEvaluator(Evaluator):
 
     def rule(self) -> str:
         """How the figures are defined."""
-        return RULE if self.background_rule == "none" else f"{RULE}; {self.background_rule}"
+        rule = RULE if self.background_rule == "none" else f"{RULE}; {self.background_rule}"
+        if len(self.space.background) < 2:
+            return rule
+        first, *others = (self.class_names[i] for i in self.space.background)
+        return f"{rule}; {', '.join(others)} count as {first} (background)"
 
     def _add(self, prediction: Tensor, truth: np.ndarray) -> None:
         self._counts = self._counts.to(prediction.device)

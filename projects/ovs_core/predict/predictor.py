@@ -35,6 +35,7 @@ from ..files.writing import json_text
 from ..methods.configs import find_model
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
 from ..modeling.segmenter import Segmenter
+from ..words.label_space import fold_background
 from ..words.spelling import other_scripts
 from ..words.vocabulary import Vocabulary
 from .reading import pictures_to_segment
@@ -238,7 +239,7 @@ class Predictor:
         ids, info = join_segments(panoptic, axis) if panoptic else (None, [])
         background = tuple(vocabulary.background_index)
         return Result(
-            _fold(join(labels, axis), background),
+            fold_background(join(labels, axis), background),
             vocabulary.names,
             image,
             source=path,
@@ -333,13 +334,6 @@ def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:
     if labels is None:
         labels = scores.labels()
     return labels.cpu().numpy().astype(np.int32)
-
-
-def _fold(labels: np.ndarray, background: tuple[int, ...]) -> np.ndarray:
-    """Count every background word as the first of them."""
-    if len(background) > 1:
-        labels[np.isin(labels, background)] = background[0]
-    return labels
 
 
 def _spread(scores: Scores) -> np.ndarray:

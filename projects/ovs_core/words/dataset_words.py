@@ -19,7 +19,8 @@ def dataset_vocabulary(
 
     Args:
         metadata: of the dataset: ``class_list`` (name of a shipped list), ``stuff_classes``, or
-            ``thing_classes`` alone; ``class_synonyms``, the texts of each, where there are several.
+            ``thing_classes`` alone; ``class_synonyms``, the texts of each, where there are several;
+            ``background_classes``, indices of those that are marked as background.
         name_field: which text of the class list is encoded.
         synonym_field: field with several texts per class; takes the place of ``name_field`` for
             the classes that have it.
@@ -40,6 +41,7 @@ def dataset_vocabulary(
             names,
             synonyms=metadata.get("class_synonyms"),
             background_words=extra,
+            background=metadata.get("background_classes", ()),
             things=things,
         )
     classes = load_class_list(listed)

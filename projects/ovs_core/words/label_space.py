@@ -9,9 +9,9 @@ Letters: K classes, S seen classes, H x W labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -28,6 +28,37 @@ IGNORE = 65535
 UNSEEN = -1  # pixels of a class that training must not know; which one is not told
 
 AnySplit = TypeVar("AnySplit", bound="ClassSplit")
+Integer = TypeVar("Integer", bound=np.integer)
+
+
+@overload
+def fold_background(labels: Tensor, background: Sequence[int]) -> Tensor: ...
+
+
+@overload
+def fold_background(labels: NDArray[Integer], background: Sequence[int]) -> NDArray[Integer]: ...
+
+
+def fold_background(
+    labels: Tensor | NDArray[Integer], background: Sequence[int]
+) -> Tensor | NDArray[Integer]:
+    """Count every background word as the first of them.
+
+    Args:
+        labels: (..., H, W) class indices; not changed.
+        background: indices of the background words; fewer than two change nothing.
+
+    Returns:
+        Labels of the same kind and shape.
+    """
+    if len(background) < 2:
+        return labels
+    if isinstance(labels, Tensor):
+        others = torch.tensor(background[1:], dtype=labels.dtype, device=labels.device)
+        return labels.masked_fill(torch.isin(labels, others), background[0])
+    folded = labels.copy()
+    folded[np.isin(labels, background[1:])] = background[0]
+    return folded
 
 
 @dataclass(frozen=True)
@@ -117,12 +148,21 @@ class LabelSpace:
         ignore_label: value in the files of pixels that do not count.
         seen: indices of the seen classes; with unseen ones alone, all others are.
         unseen: indices of the unseen classes; empty if the dataset makes no such difference.
+        background: indices of the classes that its names mark as background; they count as one.
     """
 
     num_classes: int
     ignore_label: int = 255
     seen: tuple[int, ...] = ()
     unseen: tuple[int, ...] = ()
+    background: tuple[int, ...] = ()
+
+    def apart(self) -> LabelSpace:
+        """The same space with each background class for itself.
+
+        Training learns every class by its own word; what is scored or shown counts them as one.
+        """
+        return replace(self, background=())
 
     @property
     def split(self) -> ClassSplit | None:
@@ -149,7 +189,7 @@ class LabelSpace:
             path: named in the message.
 
         Returns:
-            (H, W) int64 in 0..K-1, or ``IGNORE``.
+            (H, W) int64 in 0..K-1, all background as its first class, or ``IGNORE``.
 
         Raises:
             UserError: for a value that is neither a class nor ignored.
@@ -163,7 +203,7 @@ class LabelSpace:
             )
         labels = stored.astype(np.int64)
         labels[stored == self.ignore_label] = IGNORE
-        return labels
+        return fold_background(labels, self.background)
 
     def strangers(self, values: NDArray[np.integer]) -> list[int]:
         """List the ``values`` of a label file that are neither a class nor ignored, ascending."""
@@ -189,7 +229,8 @@ def label_space(dataset_name: str) -> LabelSpace:
     ignore = metadata.get("ignore_label", 255)
     _check_space(dataset_name, names, ignore)
     seen, unseen = metadata.get("seen_classes") or (), metadata.get("unseen_classes") or ()
-    return LabelSpace(len(names), ignore, tuple(seen), tuple(unseen))
+    background = metadata.get("background_classes") or ()
+    return LabelSpace(len(names), ignore, tuple(seen), tuple(unseen), tuple(background))
 
 
 def _check_space(dataset_name: str, names: Sequence[str], ignore: int) -> None:

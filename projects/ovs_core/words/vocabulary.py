@@ -150,6 +150,7 @@ class Vocabulary(Sequence[Entry]):
         *,
         synonyms: Sequence[Sequence[str]] | None = None,
         background_words: Sequence[str] = (),
+        background: Sequence[int] = (),
         things: Sequence[int] | None = None,
     ) -> Vocabulary:
         """Take the classes of a dataset as they are, without reading marks in the names.
@@ -159,12 +160,13 @@ class Vocabulary(Sequence[Entry]):
             synonyms: K lists of texts to encode; default the name alone. Classes may share a
                 synonym, as published lists do (see ``shared_synonyms``).
             background_words: extra background entries behind the classes.
+            background: indices of the classes that are background themselves.
             things: indices of the countable classes; None if nothing is known.
         """
         texts = [[name] for name in names] if synonyms is None else synonyms
         countable = None if things is None else set(things)
         entries = [
-            Entry(name, tuple(text), is_thing=None if countable is None else i in countable)
+            Entry(name, tuple(text), i in background, None if countable is None else i in countable)
             for i, (name, text) in enumerate(zip(names, texts, strict=True))
         ]
         entries += [Entry(word, (word,), is_background=True) for word in background_words]

@@ -56,6 +56,7 @@ def case(tmp_path):
         ("jsonnames", ["0", "1", "2"]),
         ("bomnames", ["0", "1", "2"]),
         ("syn", ["0", "1", "2"]),
+        ("bgmark", ["0", "1", "2"]),
         ("suf_upper", ["0", "1", "2"]),
         ("list_bom", ["0", "1"]),
         ("list_ext", ["0", "1"]),
@@ -79,6 +80,13 @@ def test_what_is_right_loads(case, name, pictures):
     assert np.array_equal(shown.permute(1, 2, 0), read_picture(records[0]["file_name"]))
 
 
+def test_background_of_a_file(case):
+    name, file = case("bgmark")
+    register_yaml_datasets(file)
+    marked = dataset_vocabulary(MetadataCatalog.get(name)).background_index
+    assert [NAMES[i] for i in marked] == ["sky", "wood"]
+
+
 def test_synonyms_and_splits_of_a_file(case):
     name, file = case("syn")
     register_yaml_datasets(file)
@@ -93,7 +101,6 @@ def test_synonyms_and_splits_of_a_file(case):
     [
         ("blankline", "names.txt: line 2 holds no name, but each line names the class of one"),
         ("comment", "names.txt: line 2 holds no name, but each line names the class of one"),
-        ("bgmark", "names marks 'sky' as background"),
         ("dupkey", "data.yaml: line 5: the key 'dupkey"),
     ],
 )
@@ -175,15 +182,18 @@ def counted(content):
     except UnicodeDecodeError:
         return None
     if text.lstrip().startswith("["):
-        names = [name.replace("\ufeff", "").partition("|")[0] for name in json.loads(text)]
-        return [" ".join(name.split()) for name in names]
+        return [bare(name.replace("\ufeff", "").partition("|")[0]) for name in json.loads(text)]
     lines = [before_comment(line).strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) == 1:
         lines = lines[0].replace(";", ",").rstrip(", ").split(",")
     names = [line.rstrip(",;").partition("|")[0].strip().strip('"') for line in lines]
-    return [" ".join(name.split()) for name in names]
+    return [bare(name) for name in names]
+
+
+def bare(name):
+    return " ".join(name.removeprefix("background:").split())
 
 
 def before_comment(line):
@@ -212,6 +222,5 @@ def test_a_thousand_changes_of_class_lists(tmp_path):
             )
             refused += 1
             continue
-        if not read.background_index:  # which `names` of a dataset refuses
-            assert read.names == counted(content), content
+        assert read.names == counted(content), content
     assert 200 < refused < 800

@@ -149,7 +149,6 @@ def test_panoptic_and_instances(folder):
         ({"names": ["a", "a"]}, "names 'a' more than once"),
         ({"names": "nothing.txt"}, "nothing.txt: cannot read the word list"),
         ({"names": 5}, "names is 5; expected a file, a list"),
-        ({"names": ["a", "background: b", "c"]}, "names marks 'b' as background"),
         ({"ignore": 2}, "ignore value 2 is class 'sky'"),
         ({"ignore": "255"}, "ignore is '255'; expected a label value"),
         ({"unseen": ["skye"]}, "unseen holds 'skye', which is no name. Did you mean 'sky'"),

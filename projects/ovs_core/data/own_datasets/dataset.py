@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,14 @@ class Classes:
         colors: RGB of each.
         synonyms: texts that are encoded for each.
         class_list: name of the shipped class list that they are from, or "".
+        background: indices of those that are marked as background.
     """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, ...], ...]
     synonyms: tuple[tuple[str, ...], ...] = ()
     class_list: str = ""
+    background: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,16 @@ class OwnDataset:
             things = {index[c.id] for c in kept if c.isthing or self.kind == "instances"}
         else:
             things = {names.index(name) for name in self.things}
+        self._refuse_counted_background(things)
         return CategoryIds(index, frozenset(things))
+
+    def _refuse_counted_background(self, things: Set[int]) -> None:
+        if counted := things & set(self.classes.background):
+            name = self.classes.names[min(counted)]
+            raise UserError(
+                f"dataset '{self.name}': names marks '{name}' as background, which is one region, "
+                f"but it is counted one by one; write '{name}' alone"
+            )
 
     def _categories(self, path: Path) -> list[Category]:
         try:
@@ -163,6 +174,8 @@ class OwnDataset:
             metadata.set(class_list=self.classes.class_list)
         if any(len(texts) > 1 for texts in self.classes.synonyms):
             metadata.set(class_synonyms=[list(texts) for texts in self.classes.synonyms])
+        if self.classes.background:
+            metadata.set(background_classes=list(self.classes.background))
         if self.unseen:
             metadata.set(seen_classes=list(self.seen), unseen_classes=list(self.unseen))
 

@@ -11,7 +11,7 @@ from ...files.pictures import SUFFIXES
 from ...files.yaml_files import read_yaml
 from ...words.class_lists import class_list_names, load_class_list, voc_color
 from ...words.spelling import tidy
-from ...words.vocabulary import Vocabulary
+from ...words.vocabulary import BACKGROUND_MARK, Vocabulary
 from ..label_rules import rule_names
 from ..sources import Source
 from .dataset import Classes, Kind, OwnDataset
@@ -91,7 +91,7 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
         if key not in stanza:
             raise UserError(f"{where}: lacks '{key}', the {KEYS[key].removesuffix(' (required)')}")
     kind, classes = _kind(stanza, where), _classes(stanza["names"], path, where)
-    seen, unseen = _split(stanza, classes.names, where)
+    seen, unseen = _split(stanza, classes, where)
     things = stanza.get("things")
     if things is not None:
         things = [classes.names[i] for i in _indices(things, classes.names, "things", where)]
@@ -143,22 +143,26 @@ def _classes(stated: object, path: Path, where: str) -> Classes:
         if isinstance(stated, str):
             words = Vocabulary.from_class_file(path.parent / Path(stated).expanduser())
         elif isinstance(stated, Sequence):
-            words = Vocabulary.from_list(stated)
+            words = Vocabulary.from_list([_spelt_out(name) for name in stated])
         else:
             raise UserError(
                 f"names is {stated!r}; expected a file, a list, or a shipped class list"
             )
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    if words.background_index:
-        name = words.names[words.background_index[0]]
-        raise UserError(
-            f"{where}: names marks '{name}' as background, but every label value is a class of its "
-            f"own; write '{name}' alone"
-        )
     colors = tuple(tuple(voc_color(i + 1)) for i in range(len(words)))
     synonyms = tuple(entry.synonyms for entry in words)
-    return Classes(tuple(words.names), colors, synonyms)
+    background = tuple(words.background_index)
+    return Classes(tuple(words.names), colors, synonyms, background=background)
+
+
+def _spelt_out(name: Any) -> Any:
+    """Give the text of a list's entry ``background: sky``, which YAML takes for a mapping."""
+    if isinstance(name, Mapping) and len(name) == 1:
+        ((key, value),) = name.items()
+        if isinstance(value, str) and BACKGROUND_MARK.fullmatch(f"{key}:"):
+            return f"{key}: {value}"
+    return name
 
 
 def _drop(
@@ -175,8 +179,9 @@ def _drop(
 
 
 def _split(
-    stanza: Mapping[str, Any], names: Sequence[str], where: str
+    stanza: Mapping[str, Any], classes: Classes, where: str
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    names = classes.names
     if "seen" not in stanza and "unseen" not in stanza:
         return (), ()
     sides = {
@@ -192,7 +197,18 @@ def _split(
     both = set(sides["seen"]) & set(sides["unseen"])
     if both:
         raise UserError(f"{where}: '{names[min(both)]}' is both seen and unseen")
+    _refuse_split_background(classes, sides["unseen"], where)
     return sides["seen"], sides["unseen"]
+
+
+def _refuse_split_background(classes: Classes, unseen: Sequence[int], where: str) -> None:
+    hidden = [i for i in classes.background if i in unseen]
+    if hidden and len(hidden) < len(classes.background):
+        other = next(i for i in classes.background if i not in unseen)
+        raise UserError(
+            f"{where}: '{classes.names[hidden[0]]}' and '{classes.names[other]}' are background "
+            "and count as one class, but only the first is unseen; put both on one side"
+        )
 
 
 def _indices(stated: Any, names: Sequence[str], key: str, where: str) -> tuple[int, ...]:
