@@ -80,6 +80,16 @@ def dataset_metadata(name: str) -> Metadata:
     return MetadataCatalog.get(name)
 
 
+def check_datasets(names: Sequence[str]) -> None:
+    """Refuse, before any work, names of no dataset and annotation files whose categories are wrong.
+
+    Raises:
+        UserError: names the dataset or the file.
+    """
+    for name in names:
+        dataset_metadata(name).get("thing_dataset_id_to_contiguous_id")
+
+
 def _check_registered(name: str) -> None:
     known = sorted(DatasetCatalog.list())
     if name not in known:

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from ..data.build import check_datasets
 from ..errors import UserError
 from ..files.checkpoint_files import checkpoint_files
 from ..files.locks import hold_folder
@@ -52,6 +53,7 @@ def run(
         raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
     cfg = load_cfg(find_config(config_file), options)
     check_allowed(cfg, allow_changes)
+    check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     purpose = "an evaluation" if eval_only else "a training"
     with hold_folder(cfg.OUTPUT_DIR, purpose) if comm.is_main_process() else nullcontext():
         open_run_folder(cfg, resume=resume, eval_only=eval_only)

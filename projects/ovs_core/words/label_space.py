@@ -55,8 +55,9 @@ def fold_background(
         return labels
     if isinstance(labels, Tensor):
         others = torch.tensor(background[1:], dtype=labels.dtype, device=labels.device)
-        return labels.masked_fill(torch.isin(labels, others), background[0])
-    folded = labels.copy()
+        joined: Tensor = labels.masked_fill(torch.isin(labels, others), background[0])
+        return joined
+    folded: NDArray[Integer] = labels.copy()
     folded[np.isin(labels, background[1:])] = background[0]
     return folded
 

@@ -90,7 +90,7 @@ def read_word_file(path: str | Path) -> Names:
         raise UserError(f"{path}: {error}") from error
 
 
-def read_class_file(path: str | Path) -> list[str]:
+def read_class_file(path: str | Path) -> Names:
     """Read the names of a file whose places are label values.
 
     One name per line, or all names on one line, or a JSON list. Nothing is left out silently, as
@@ -102,13 +102,14 @@ def read_class_file(path: str | Path) -> list[str]:
     """
     text = _read(path).replace("\ufeff", "")
     if _is_json(path) or text.lstrip().startswith("["):
-        return read_word_file(path).names
+        return read_word_file(path)
     lines = [_COMMENT.sub("", line).strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) == 1:
-        return read_word_file(path).names
-    return [_only_name(f"{path}: line {number}", line) for number, line in enumerate(lines, 1)]
+        return read_word_file(path)
+    names = [_only_name(f"{path}: line {number}", line) for number, line in enumerate(lines, 1)]
+    return Names(names, _name_notes(names, _IN_ONE))
 
 
 def _only_name(where: str, line: str) -> str:

@@ -126,7 +126,7 @@ class Vocabulary(Sequence[Entry]):
         """
         names = read_class_file(path)
         try:
-            return cls._of_a_person(Names(names))
+            return cls._of_a_person(names)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 

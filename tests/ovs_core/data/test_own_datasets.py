@@ -10,6 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from ovs_core.data import SemanticDatasetMapper, dataset_dicts, register_yaml_datasets
+from ovs_core.data.build import check_datasets
+from ovs_core.data.checks import check_dataset
 from ovs_core.data.own_datasets import read_yaml_datasets
 from ovs_core.errors import UserError
 from ovs_core.words.dataset_words import dataset_vocabulary
@@ -133,8 +135,9 @@ def test_panoptic_and_instances(folder):
         annotations="coco/annotations/instances_val2017.json",
         names=["cat", "stop", "person"],
     )
+    register_yaml_datasets(path)
     with pytest.raises(UserError, match="'stop sign' is not among the names. Did you mean 'stop'"):
-        register_yaml_datasets(path)
+        dataset_dicts([name])
 
 
 @pytest.mark.parametrize(
@@ -207,3 +210,58 @@ def test_taken_name(folder):
     path.write_text("voc_20_val: {images: images, labels: labels, names: names.txt}")
     with pytest.raises(UserError, match="name 'voc_20_val' is taken"):
         register_yaml_datasets(path)
+
+
+def test_one_faulty_annotation_file_leaves_the_other_datasets_usable(folder):
+    (folder / "broken.json").write_text('{"images": [], "categories": [')
+    stanzas = {
+        f"own_{next(_numbers)}": {"images": "images", "names": ["a", "b", "c"], **more}
+        for more in (
+            {"annotations": "broken.json"},
+            {"annotations": "broken.json", "segments": "labels"},
+            {"annotations": "gone.json"},
+            {"labels": "labels"},
+        )
+    }
+    *faulty, good = stanzas
+    path = folder / "several.yaml"
+    path.write_text(yaml.safe_dump(stanzas, sort_keys=False))
+    assert register_yaml_datasets(path) == list(stanzas)
+    assert len(dataset_dicts([good])) == 3 and check_dataset(good).passed
+    for name, message in zip(faulty, ["broken.json: cannot"] * 2 + ["gone.json does"], strict=True):
+        with pytest.raises(UserError, match=message):
+            dataset_dicts([name])
+        with pytest.raises(UserError, match=message):
+            MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id")
+        with pytest.raises(UserError, match=message):
+            check_datasets([good, name])
+        (error,) = check_dataset(name).errors
+        assert message in error
+    check_datasets([good])
+
+
+def test_how_names_were_read_is_said_once(folder, caplog):
+    (folder / "names.txt").write_text("road; tree; sky")
+    name, path = write(folder)
+    register_yaml_datasets(path)
+    register_yaml_datasets(path)
+    (said,) = [r.getMessage() for r in caplog.records if name in r.getMessage()]
+    assert "';' was read as a separator, which gives 3 names: road, tree, sky" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("road|way\ntree|way\nsky", "'way' stands for several classes: road, tree"),
+        ('"road, way"\ntree\nsky', "'road, way' was read as one name"),
+        ('["road; way", "tree", "sky"]', "'road; way' was read as one name"),
+        ("road\ntree\nsky", ""),
+        ("road,tree,sky", ""),
+    ],
+)
+def test_notes_on_names(folder, caplog, text, note):
+    (folder / "names.txt").write_text(text)
+    name, path = write(folder)
+    register_yaml_datasets(path)
+    said = [r.getMessage() for r in caplog.records if name in r.getMessage()]
+    assert [note in line for line in said] == ([True] if note else [])

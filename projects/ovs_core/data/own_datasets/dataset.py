@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +23,16 @@ from ..annotations import (
 from ..instance_records import instance_records
 from ..records import CategoryIds, Record, panoptic_records, semantic_records
 from ..sources import Source
+from .metadata import OwnMetadata
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["semantic", "panoptic", "instances"]
+_THING_IDS = "thing_dataset_id_to_contiguous_id"
+_STATED_BY_FILE = {  # metadata that an annotation file decides
+    "panoptic": ("thing_classes", "thing_colors", _THING_IDS, "stuff_dataset_id_to_contiguous_id"),
+    "instances": (_THING_IDS,),
+}
 EVALUATOR_TYPES = {"semantic": "sem_seg", "panoptic": "coco_panoptic_seg", "instances": "coco"}
 
 
@@ -37,6 +46,7 @@ class Classes:
         synonyms: texts that are encoded for each.
         class_list: name of the shipped class list that they are from, or "".
         background: indices of those that are marked as background.
+        notes: how what could be read in two ways was read.
     """
 
     names: tuple[str, ...]
@@ -44,6 +54,7 @@ class Classes:
     synonyms: tuple[tuple[str, ...], ...] = ()
     class_list: str = ""
     background: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,9 @@ class OwnDataset:
                 )
 
     def register(self) -> None:
-        """Put the dataset into Detectron2's catalogs.
+        """Put the dataset into Detectron2's catalogs, and say how its names were read.
+
+        No file is read here; what is wrong with one is told when the dataset is used.
 
         Raises:
             UserError: if the name belongs to another dataset.
@@ -160,16 +173,18 @@ class OwnDataset:
             if getattr(DatasetCatalog[self.name], "args", None) == (self,):
                 return
             raise UserError(f"dataset name '{self.name}' is taken; choose another one")
-        classes = self._class_metadata()
         DatasetCatalog.register(self.name, partial(OwnDataset.records, self))
-        metadata = MetadataCatalog.get(self.name)
+        MetadataCatalog[self.name] = metadata = OwnMetadata(name=self.name)
+        metadata.read_later(_STATED_BY_FILE.get(self.kind, ()), self._file_metadata)
         metadata.set(
             evaluator_type=EVALUATOR_TYPES[self.kind],
             ignore_label=self.ignore,
             background_rule="none",
             image_root=str(self.source.images),
-            **classes,
+            **self._class_metadata(),
         )
+        for note in self.classes.notes:
+            logger.warning("dataset '%s': %s", self.name, note)
         if self.classes.class_list:
             metadata.set(class_list=self.classes.class_list)
         if any(len(texts) > 1 for texts in self.classes.synonyms):
@@ -184,34 +199,36 @@ class OwnDataset:
         everything = {"stuff_classes": names, "stuff_colors": colors}
         if self.kind == "semantic":
             return {**everything, "sem_seg_root": str(self.source.labels)}
-        self._require_paths()  # the JSON says which classes are things
-        categories = self.category_ids()
-        index, path = dict(categories.index), str(self.source.annotations)
+        path = str(self.source.annotations)
         if self.kind == "instances":
-            return {
-                **_things(names, colors, range(len(names))),
-                "thing_dataset_id_to_contiguous_id": index,
-                "json_file": path,
-            }
-        things = {i: place for i, place in index.items() if place in categories.things}
+            return {**self._things(range(len(names))), "json_file": path}
+        segments = {"panoptic_json": path, "panoptic_root": str(self.source.segments)}
+        return {**everything, **segments, "label_divisor": 1000}
+
+    def _file_metadata(self) -> dict[str, Any]:
+        """What the annotation file decides: ids and, of a panoptic one, which classes are things.
+
+        Raises:
+            UserError: if the file is missing or wrong.
+        """
+        self._require_paths()
+        categories = self.category_ids()
+        index = dict(categories.index)
+        if self.kind == "instances":
+            return {_THING_IDS: index}
         return {
-            **everything,
-            **_things(names, colors, sorted(categories.things)),
+            **self._things(sorted(categories.things)),
+            _THING_IDS: {i: place for i, place in index.items() if place in categories.things},
             "stuff_dataset_id_to_contiguous_id": index,
-            "thing_dataset_id_to_contiguous_id": things,
-            "label_divisor": 1000,
-            "panoptic_json": path,
-            "panoptic_root": str(self.source.segments),
+        }
+
+    def _things(self, chosen: Sequence[int]) -> dict[str, Any]:
+        return {
+            "thing_classes": [self.classes.names[i] for i in chosen],
+            "thing_colors": [list(self.classes.colors[i]) for i in chosen],
         }
 
     def _require_paths(self) -> None:
         for path in self.source.required():
             if not path.exists():
                 raise UserError(f"dataset '{self.name}': {path} does not exist")
-
-
-def _things(names: list[str], colors: list[list[int]], chosen: Sequence[int]) -> dict[str, Any]:
-    return {
-        "thing_classes": [names[i] for i in chosen],
-        "thing_colors": [colors[i] for i in chosen],
-    }

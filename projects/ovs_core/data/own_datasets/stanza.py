@@ -153,7 +153,7 @@ def _classes(stated: object, path: Path, where: str) -> Classes:
     colors = tuple(tuple(voc_color(i + 1)) for i in range(len(words)))
     synonyms = tuple(entry.synonyms for entry in words)
     background = tuple(words.background_index)
-    return Classes(tuple(words.names), colors, synonyms, background=background)
+    return Classes(tuple(words.names), colors, synonyms, background=background, notes=words.notes)
 
 
 def _spelt_out(name: Any) -> Any:
