@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,20 +28,10 @@ IGNORE = 65535
 UNSEEN = -1  # pixels of a class that training must not know; which one is not told
 
 AnySplit = TypeVar("AnySplit", bound="ClassSplit")
-Integer = TypeVar("Integer", bound=np.integer)
+AnyLabels = TypeVar("AnyLabels", bound="Tensor | NDArray[np.integer]")
 
 
-@overload
-def fold_background(labels: Tensor, background: Sequence[int]) -> Tensor: ...
-
-
-@overload
-def fold_background(labels: NDArray[Integer], background: Sequence[int]) -> NDArray[Integer]: ...
-
-
-def fold_background(
-    labels: Tensor | NDArray[Integer], background: Sequence[int]
-) -> Tensor | NDArray[Integer]:
+def fold_background(labels: AnyLabels, background: Sequence[int]) -> AnyLabels:
     """Count every background word as the first of them.
 
     Args:
@@ -53,13 +43,11 @@ def fold_background(
     """
     if len(background) < 2:
         return labels
+    first, *others = background
     if isinstance(labels, Tensor):
-        others = torch.tensor(background[1:], dtype=labels.dtype, device=labels.device)
-        joined: Tensor = labels.masked_fill(torch.isin(labels, others), background[0])
-        return joined
-    folded: NDArray[Integer] = labels.copy()
-    folded[np.isin(labels, background[1:])] = background[0]
-    return folded
+        chosen = torch.isin(labels, torch.tensor(others, dtype=labels.dtype, device=labels.device))
+        return cast("AnyLabels", labels.masked_fill(chosen, first))
+    return cast("AnyLabels", np.where(np.isin(labels, others), labels.dtype.type(first), labels))
 
 
 @dataclass(frozen=True)
