@@ -85,7 +85,7 @@ def _add_mask_source_keys(node: CfgNode) -> None:
     node.MASK_SOURCE = "scr"  # scr, dino (Table 5), external: "correlation" of the input dict
     dino = node.DINO = CfgNode()
     dino.MODEL = "vit_base_patch16_224.dino"  # timm name; also ..._dinov2
-    dino.WEIGHTS = ""  # file with timm's or torch.hub's weights
+    dino.WEIGHTS = ""  # file with timm's or torch.hub's weights; timm fetches them; random
     sam = node.SAM = CfgNode()
     sam.ENABLED = False  # masks from SAM in place of the prototypes (Table 3) [*]
     sam.BACKEND = "segment_anything"  # or transformers

@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.clip import read_weight_file
-from ovs_core.errors import UserError, nearest
-from ovs_core.load_report import load_weights
+from ovs_core.errors import UserError
 from ovs_core.modeling.scores import Size, resize
 
 from .correlation import feature_correlation
+from .dino import load_vit
 from .tower import Dense
 
 
@@ -119,29 +117,7 @@ def load_dino(name: str, weights: str, device: str) -> DinoSource:
     Raises:
         UserError: for an unknown name, a missing file, or weights of another network.
     """
-    known = timm.list_models("*vit*", pretrained=True) + timm.list_models("*vit*")
-    if name not in known:
-        raise UserError(
-            f"MODEL.CLIPTRASE.DINO.MODEL: timm has no ViT '{name}'.{nearest(name, known)}"
-        )
-    if not weights:
-        raise UserError(
-            "MODEL.CLIPTRASE.DINO.WEIGHTS is empty; MASK_SOURCE dino needs the path of "
-            f"downloaded weights of {name}"
-        )
-    tensors = read_weight_file(weights).tensors
-    model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
-    if not isinstance(model, VisionTransformer) or model.cls_token is None:
-        raise UserError(f"MODEL.CLIPTRASE.DINO.MODEL: {name} is no plain ViT with a class token")
-    load_weights(
-        model,
-        checkpoint_filter_fn(tensors, model),
-        source=weights,
-        owner=f"the DINO {name}",
-        mend="set MODEL.CLIPTRASE.DINO.MODEL to that of the weights",
-        enough=1.0,
-    )
-    return DinoSource(model.to(device))
+    return DinoSource(load_vit(name, weights, device, group="MODEL.CLIPTRASE.DINO"))
 
 
 def external_matrix(array: Tensor, count: int) -> Tensor:

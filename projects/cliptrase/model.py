@@ -26,6 +26,7 @@ from .build import cliptrase_arguments
 from .encoding import Encoded, EncodedWindows, by_shape, same_label_pairs
 from .last_steps import LastSteps
 from .mask_sources import MaskSource, TowerSource
+from .proxy import ProxyTower
 from .regions import RegionRule, Regions, find_regions
 from .sam import SamMasks
 from .scoring import CosineScorer
@@ -127,6 +128,13 @@ class CLIPtrase(Segmenter):
         if self.last_steps is None or self.text_embedder is None:
             return super().encode_words()
         return self.text_embedder.texts(self.vocabulary.texts, self.templates)
+
+    def bare_forward(self, images: Tensor) -> Any:
+        """CLIP's forward, and that of the other network where there is one."""
+        bare = super().bare_forward(images)
+        if isinstance(self.tower, ProxyTower):
+            return bare, self.tower.network(images)
+        return bare
 
     def encode(self, images: Tensor) -> Dense:
         """(B, 3, h', w') normalised pictures -> tokens and correlation."""

@@ -20,7 +20,7 @@ REMOVED = -100.0
 
 @dataclass(frozen=True)
 class CosineScorer:
-    """Scaled inner products (CLIPtrase, plain CLIP, SCLIP).
+    """Scaled inner products, the rule of most methods.
 
     Attributes:
         scale: factor on the cosines.
@@ -36,7 +36,7 @@ class CosineScorer:
         """Score (B, K, h, w) from tokens and (K, D) text."""
         tokens = F.normalize(dense.tokens, dim=-1) if self.normalize else dense.tokens
         logits = tokens @ (text.T * self.scale)
-        patches = logits[:, 1:]
+        patches = logits[:, 1:] if dense.has_cls else logits
         if self.cls_product:
             patches = patches * logits[:, :1]
         return patches.transpose(1, 2).unflatten(2, dense.grid)

@@ -92,6 +92,7 @@ TABLES = {
                 "CLIP-Surgery": "tiny_surgery",
                 "ClearCLIP": "tiny_clearclip",
                 "NACLIP": "tiny_naclip",
+                "ProxyCLIP": "tiny_proxyclip",
             }
         ),
         metrics=METRICS,

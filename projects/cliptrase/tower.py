@@ -7,7 +7,7 @@ Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width, D joint
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -29,28 +29,37 @@ class Dense:
     """What is known of a batch of pictures before any word.
 
     Attributes:
-        tokens: (B, L, D) projected tokens, CLS first, not normalised.
+        tokens: (B, L, D) projected tokens, CLS first if there is one, not normalised.
         grid: (h, w).
         correlation: (B, L, L) matrix to cluster, or None if none was asked for.
         keys: (B, N, C) output-projected keys of the last block, for MaskCLIP's key smoothing; or
             None.
+        has_cls: whether the first token is CLS.
     """
 
     tokens: Tensor
     grid: tuple[int, int]
     correlation: Tensor | None = None
     keys: Tensor | None = None
+    has_cls: bool = True
 
     @property
     def patches(self) -> Tensor:
         """(B, N, D) projected patch tokens."""
-        return self.tokens[:, 1:]
+        return self.tokens[:, 1:] if self.has_cls else self.tokens
 
     def one(self, row: int) -> Dense:
         """Give one picture of the batch, B = 1."""
-        parts = (self.correlation, self.keys)
-        own = [None if part is None else part[row : row + 1] for part in parts]
-        return Dense(self.tokens[row : row + 1], self.grid, *own)
+
+        def own(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[row : row + 1]
+
+        return replace(
+            self,
+            tokens=self.tokens[row : row + 1],
+            correlation=own(self.correlation),
+            keys=own(self.keys),
+        )
 
 
 class Tower(Protocol):

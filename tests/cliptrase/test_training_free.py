@@ -1,13 +1,17 @@
-"""ClearCLIP and NACLIP, written out again in another way, at sizes of no reference file."""
+"""ClearCLIP, NACLIP and ProxyCLIP, written out in another way, at sizes of no reference file."""
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from cliptrase.dino import DinoFeatures, load_vit
 from cliptrase.neighbours import neighbourhood
+from cliptrase.proxy import ProxyRule
 from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.errors import UserError
-from parity.cliptrase.training_free import model_of
+from parity.cliptrase.training_free import model_of, proxy_model
 from tests.miniatures.clips import random_clip
 
 GRIDS = [(3, 3), (7, 4), (1, 6), (5, 11)]
@@ -160,3 +164,120 @@ def test_the_result_does_not_depend_on_the_batch(method):
 def test_an_unknown_attention_is_named(method):
     with pytest.raises(UserError, match=f"{method.upper()}.ATTENTION: 'vanila'.*'vanilla'"):
         model_of(method, clip_of(1), words(), ATTENTION="vanila")
+
+
+def proxies(grid, count=2, width=7, seed=3):
+    """Features of another network; a common part makes most cosines positive."""
+    generator = torch.Generator().manual_seed(seed)
+    own = torch.randn(count, width, *grid, generator=generator)
+    return own + 0.8 * torch.randn(count, width, 1, 1, generator=generator)
+
+
+def proxy_attention(features, beta, gamma):
+    """Row by row, as the paper has it: softmax over what is at least the limit."""
+    rows = []
+    units = F.normalize(features.flatten(2), dim=1)
+    for one in units:
+        cosines = one.T @ one
+        scores = gamma * (cosines - beta * cosines.mean())
+        kept = [torch.where(row >= 0, row.exp(), torch.zeros(())) for row in scores]
+        rows.append(torch.stack([row / row.sum() for row in kept]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("onto", [(6, 6), (5, 9), (2, 3)])
+@pytest.mark.parametrize(("beta", "gamma"), [(1.2, 3.0), (0.5, 7.0)])
+def test_proxyclip(grid, onto, beta, gamma):
+    clip, images, text = clip_of(3), pictures(grid), words()
+    features = proxies(onto)
+    _, _, _, _, v = streams(clip, images)
+    weights = proxy_attention(features, beta, gamma)
+    assert not weights.isnan().any() and weights.eq(0).any()
+    mixed = []
+    for values in v:
+        maps = values[:, 1:].transpose(1, 2).reshape(2, -1, *grid)
+        maps = F.interpolate(maps, size=onto, mode="bilinear", align_corners=False)
+        mixed.append(weights @ maps.flatten(2).transpose(1, 2))
+    expected = finished(clip, mixed)
+    model = proxy_model(clip, text, lambda _: features, {"beta": beta, "gamma": gamma})
+    dense = model.encode(images)
+    assert dense.grid == onto and alike(dense.tokens, expected)
+    units = F.normalize(expected, dim=-1)
+    assert alike(model.score(dense), (units @ text.T).transpose(1, 2).unflatten(2, onto))
+
+
+def test_lengths_of_proxy_features_do_not_count():
+    features = proxies((4, 5))
+    rule = ProxyRule()
+    scaled = features * torch.rand(2, 1, 4, 5, generator=torch.Generator().manual_seed(0)).add(0.1)
+    assert torch.allclose(rule.weights(features), rule.weights(scaled), atol=1e-6)
+    alone = torch.cat([rule.weights(one[None]) for one in features])
+    assert torch.allclose(rule.weights(features), alone, atol=1e-6)
+
+
+def test_on_a_flat_window_a_cell_sees_itself():
+    features = torch.ones(1, 7, 3, 4)
+    assert torch.equal(ProxyRule().weights(features), torch.eye(12)[None])
+    assert torch.allclose(ProxyRule().weights(0 * features), torch.full((1, 12, 12), 1 / 12))
+    nearly = features + 1e-3 * torch.randn(1, 7, 3, 4, generator=torch.Generator().manual_seed(0))
+    weights = ProxyRule().weights(nearly)
+    assert torch.allclose(weights.sum(-1), torch.ones(1, 12)) and not weights.isnan().any()
+
+
+def vit(**changes):
+    torch.manual_seed(0)
+    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    options = {"num_classes": 0, "dynamic_img_size": True, **shape, **changes}
+    model = timm.models.vision_transformer.VisionTransformer(**options).eval()
+    torch.nn.init.normal_(model.pos_embed, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize("size", [(32, 32), (48, 24), (24, 56)])
+def test_proxy_features_are_timms_own_where_the_table_is_fitted_alike(registers, size):
+    """timm fits tables by size with antialias; DINO's own code adds 0.1 and smooths nothing."""
+    clip, model = clip_of(1), vit(reg_tokens=registers, no_embed_class=registers > 0)
+    network = DinoFeatures(model, clip, "size_antialias")
+    pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(4)) * 255
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        tokens = model.forward_features((pixels / 255 - mean) / std)
+        found = network(clip.normalize(pixels))
+        plain = DinoFeatures(model, clip, "dino")(clip.normalize(pixels))
+    grid = (size[0] // 8, size[1] // 8)
+    assert found.shape == (2, 24, *grid)
+    expected = tokens[:, 1 + registers :].transpose(1, 2).unflatten(2, grid)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(found, plain, atol=1e-4) == (size == (32, 32))
+    by_name = DinoFeatures(model, clip)
+    assert (
+        by_name.positions == (network if registers else DinoFeatures(model, clip, "dino")).positions
+    )
+
+
+def test_a_window_of_no_whole_patches_is_stretched():
+    network = DinoFeatures(vit(), clip_of(1))
+    images = torch.zeros(1, 3, 37, 3)
+    assert network.image(images).shape == (1, 3, 40, 8)
+    assert network(images).shape == (1, 24, 5, 1)
+
+
+def test_the_other_network_is_loaded_by_name_and_file(tmp_path):
+    drawn = load_vit("test_vit", "random", "cpu", group="X")
+    again = load_vit("test_vit", "random", "cpu", group="X")
+    assert torch.equal(drawn.patch_embed.proj.weight, again.patch_embed.proj.weight)
+    file = tmp_path / "vit.safetensors"
+    save_file({n: t.clone() + 1 for n, t in drawn.state_dict().items()}, file)
+    loaded = load_vit("test_vit", str(file), "cpu", group="X")
+    assert torch.equal(loaded.cls_token, drawn.cls_token + 1)
+    for name, weights, message in (
+        ("test_vitt", "random", "X.MODEL: timm has no ViT 'test_vitt'"),
+        ("test_vit", "", "X.WEIGHTS is empty; give the path"),
+        ("test_vit", "none.pth", "none.pth"),
+        ("vit_tiny_patch16_224", str(file), "set X.MODEL to that of the weights"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_vit(name, weights, "cpu", group="X")

@@ -1,4 +1,4 @@
-"""The kinds of ClearCLIP, NACLIP and the protocol that they share with those after them."""
+"""The kinds of ClearCLIP, NACLIP, ProxyCLIP, and of the protocol that they share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
+from torch.nn import functional as F
 
+from cliptrase.dino import DinoFeatures
 from cliptrase.last_steps import LastSteps
 from cliptrase.methods import find_method
 from cliptrase.model import CLIPtrase
 from cliptrase.neighbours import Neighbours, neighbourhood
+from cliptrase.proxy import ProxyRule, ProxyTower
+from cliptrase.scoring import CosineScorer
 from cliptrase.tower import RecoveryTower
 from ovs_core.clip import CLIP
 from ovs_core.clip.attention import project_qkv
@@ -22,7 +27,7 @@ from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.modeling.scores import GridScores
 
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
-from .common import Results, segmenter, tiny_clip, tolerance
+from .common import POSITIONS, TINY_VISUAL, Results, segmenter, tiny_clip, tolerance
 
 # The files name things as the released code does.
 ATTENTIONS = {"ClearCLIP": "qq", "SCLIP": "csa", "vanilla": "vanilla", "MaskCLIP": "identity"}
@@ -178,6 +183,73 @@ def run_protocol(case: ParityCase) -> Results:
     return out
 
 
+@parity_runner("cliptrase", "proxy_features", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_proxy_features(case: ParityCase) -> Results:
+    """Pictures and features of the other network."""
+    network = network_of(case, tiny_clip(TINY_VISUAL, {}))
+    out: Results = {}
+    for name in case.meta["images"]:
+        images = torch.from_numpy(case.inputs[name])
+        features = network(images)
+        units = F.normalize(features.flatten(2), dim=1)
+        out[f"{name}.vfm_image"] = network.image(images)
+        out[f"{name}.features"] = features
+        out[f"{name}.mean_cosine"] = (units.transpose(1, 2) @ units).mean()
+    return out
+
+
+def network_of(case: ParityCase, clip: CLIP) -> DinoFeatures:
+    """Build the other network of a file, whose weights have their released names."""
+    shape = case.meta["vfm"]
+    dinov2 = shape["kind"] == "dinov2"
+    model = VisionTransformer(
+        img_size=shape["img_size"],
+        patch_size=shape["patch_size"],
+        embed_dim=shape["width"],
+        depth=shape["layers"],
+        num_heads=shape["heads"],
+        reg_tokens=shape.get("registers", 0),
+        no_embed_class=dinov2,
+        init_values=1e-5 if dinov2 else None,
+        num_classes=0,
+        dynamic_img_size=True,
+    ).eval()
+    weights = case.tensors("weights")
+    own = {n.removeprefix("vfm."): t for n, t in weights.items() if n.startswith("vfm.")}
+    model.load_state_dict(checkpoint_filter_fn(own, model))
+    return DinoFeatures(model, clip)
+
+
+@parity_runner("cliptrase", "proxyclip", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_proxyclip(case: ParityCase) -> Results:
+    """ProxyCLIP's last block with given features."""
+    clip = tiny_clip(case.meta["model"], case.tensors("weights"))
+    text = torch.from_numpy(case.inputs["text_features"])
+    out: Results = {}
+    for name, setting in case.meta["cases"].items():
+        images = torch.from_numpy(case.inputs[setting["image"]])
+        features = torch.from_numpy(case.inputs[setting["features"]])
+        model = proxy_model(clip, text, lambda _, given=features: given, setting)
+        found = run_last_block(model, images)
+        block, onto = clip.visual.transformer.resblocks[-1], tuple(features.shape[-2:])
+        grid = model.tower.encoder.grid(tuple(images.shape[-2:]))
+        values = model.tower.values(block, found["entered"], grid, onto)
+        found["values"] = values.unflatten(2, (block.attn.num_heads, -1)).transpose(1, 2)
+        found["attn"] = model.tower.rule.weights(features)
+        found["kept"] = found["attn"] > 0
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+def proxy_model(clip: CLIP, text: Tensor, network: Any, setting: dict[str, Any]) -> CLIPtrase:
+    """A model whose other network is a given one."""
+    rule = ProxyRule(setting["beta"], setting["gamma"])
+    tower = ProxyTower(clip.visual, network, rule, POSITIONS)
+    return segmenter(clip, text, tower=tower, scorer=CosineScorer(1.0))
+
+
 def clip_weights(case: ParityCase) -> dict[str, Tensor]:
     """The tensors of the CLIP; the other network's stand beside them."""
     weights = case.tensors("weights")
@@ -203,4 +275,8 @@ def _naclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any])
     return model_of("naclip", clip, text, **naclip_keys(setting))
 
 
-PROTOCOL_MODELS = {"clearclip": _clearclip, "naclip": _naclip}
+def _proxyclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
+    return proxy_model(clip, text, network_of(case, clip), setting)
+
+
+PROTOCOL_MODELS = {"clearclip": _clearclip, "naclip": _naclip, "proxyclip": _proxyclip}
