@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 
 from ..errors import UserError
@@ -12,7 +12,7 @@ SUMMARY = "look a dataset over before a long run"
 EXAMPLES = (
     "ovsuite check-dataset embedded_sem_seg_val",
     "ovsuite check-dataset --yaml my_data.yaml",
-    "ovsuite check-dataset --yaml my_data.yaml street_val --decode",
+    "ovsuite check-dataset --yaml my_data.yaml street_val --no-decode",
     "ovsuite check-dataset --yaml my_data.yaml --json report.json",
 )
 
@@ -24,7 +24,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--yaml", action="append", type=Path, default=[], help="file of own datasets"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
-    parser.add_argument("--decode", action="store_true", help="decode every picture completely")
+    parser.add_argument(
+        "--decode", action=BooleanOptionalAction, default=True,
+        help="decode every picture completely; without it headers alone are read, which is quick",
+    )  # fmt: skip
     options.add_workers(parser)
 
 

@@ -147,17 +147,37 @@ def add_pictures(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_max_pixels(parser: ArgumentParser, default: float | None = None) -> None:
-    """Add ``--max-pixels``.
+def add_max_pixels(parser: ArgumentParser, otherwise: str) -> None:
+    """Add ``--max-pixels``, see ``settle_max_pixels``.
 
     Args:
         parser: of a command that opens pictures.
-        default: in millions; None for what ``OVSUITE_MAX_PIXELS`` or else Pillow says.
+        otherwise: which limit holds without it.
     """
     parser.add_argument(
-        "--max-pixels", type=float, default=default, metavar="MILLIONS",
-        help="largest picture in millions of pixels",
+        "--max-pixels", type=float, metavar="MILLIONS",
+        help=f"largest picture in millions of pixels; else OVSUITE_MAX_PIXELS, or {otherwise}",
     )  # fmt: skip
+
+
+def settle_max_pixels(stated: float | None, default: float | None = None) -> float:
+    """Make what ``--max-pixels`` states the limit of this process, and give the limit in force.
+
+    Args:
+        stated: in millions; None if it was not given.
+        default: where the variable ``OVSUITE_MAX_PIXELS`` says nothing either; None for Pillow's.
+
+    Raises:
+        UserError: if it is no number above 0.
+    """
+    from ..errors import UserError
+    from ..files.raster import limit_pixels, pixel_limit
+
+    if stated is not None:
+        if not 0 < stated < float("inf"):
+            raise UserError("--max-pixels must be a number above 0")
+        limit_pixels(stated)
+    return pixel_limit(default)
 
 
 def add_samples(parser: ArgumentParser, default: int | None = None) -> None:

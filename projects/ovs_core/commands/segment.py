@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--merge", action="store_true", help="add to annotation files that are there"
     )
-    options.add_max_pixels(parser)
+    options.add_max_pixels(parser, "178")
     options.add_overwrite(parser)
 
 
@@ -61,11 +61,9 @@ def run(args: Namespace) -> int:
     Returns:
         0 if all pictures were segmented, else 1.
     """
-    from ..files.raster import limit_pixels
     from ..words.vocabulary import Vocabulary
 
-    if args.max_pixels is not None:
-        limit_pixels(args.max_pixels)
+    options.settle_max_pixels(args.max_pixels)
     vocabulary = Vocabulary.parse(args.words)  # mistakes show before anything is loaded
     from ..predict.annotation_files import check_annotations
 

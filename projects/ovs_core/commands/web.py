@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
-    options.add_max_pixels(parser, 25)
+    options.add_max_pixels(parser, "25")
     parser.add_argument("--max-kept", type=float, default=200, metavar="MB",
                         help="files that are kept for one visitor")  # fmt: skip
     parser.add_argument("--max-disk", type=float, default=2000, metavar="MB",
@@ -64,9 +64,10 @@ def run(args: Namespace) -> int:
 
     if not 0 < args.port < 65536:
         raise UserError(f"--port {args.port}: must be between 1 and 65535")
-    for name in ("max_upload", "max_pixels", "max_kept", "max_disk"):
+    for name in ("max_upload", "max_kept", "max_disk"):
         if not 0 < getattr(args, name) < float("inf"):
             raise UserError(f"--{name.replace('_', '-')} must be a number above 0")
+    megapixels = options.settle_max_pixels(args.max_pixels, Limits.megapixels)
     if args.weights and not args.methods:
         raise UserError("--weights needs --methods: the configs that the checkpoints belong to")
     wrong = [name for name in args.allow_host if host_of(name) != name.lower()]
@@ -76,7 +77,7 @@ def run(args: Namespace) -> int:
     require_gradio()
     choices = named_choices(args.methods, args.weights) if args.methods else found_choices()
     settings = Settings(
-        args.host, args.port, Limits(args.max_upload, args.max_pixels),
+        args.host, args.port, Limits(args.max_upload, megapixels),
         Bounds(visitor_megabytes=args.max_kept, megabytes=args.max_disk), args.allow_host,
         password, args.device, args.open, args.opts,
     )  # fmt: skip

@@ -26,6 +26,9 @@ from .parallel import map_in_processes
 from .sources import first_ten
 
 _MESSAGES = 10  # of one kind; the rest is counted
+NOT_DECODED = (
+    "pictures were not decoded (--no-decode): a truncated or damaged one shows in the run only"
+)
 
 
 @dataclass
@@ -39,6 +42,7 @@ class DatasetReport:
         histogram: (C,) pixels of each class, or segments or boxes where there are no labels.
         unit: what the histogram counts.
         ignored: pixels that do not count.
+        decoded: whether all pictures were decoded; else a truncated one is found by the run alone.
         errors: one line each; any makes the check fail.
         warnings: one line each.
     """
@@ -49,6 +53,7 @@ class DatasetReport:
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     unit: str = "pixels"
     ignored: int = 0
+    decoded: bool = True
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -63,6 +68,7 @@ class DatasetReport:
         return {
             "dataset": self.name,
             "good": self.passed,
+            "decoded": self.decoded,
             "errors": self.errors,
             "warnings": self.warnings,
             "facts": self.facts,
@@ -86,6 +92,8 @@ class DatasetReport:
             parts.append(f"{len(self.absent)} classes never occur: {', '.join(self.absent)}")
         parts += [f"warning: {line}" for line in self.warnings]
         parts += [f"error: {line}" for line in self.errors]
+        if not self.decoded:
+            parts.append(NOT_DECODED)
         return "\n".join(parts)
 
     def _table(self) -> str:
@@ -98,18 +106,19 @@ class DatasetReport:
         return tabulate(rows, headers=("index", "class", self.unit, "share"))
 
 
-def check_dataset(name: str, *, decode: bool = False, workers: int | None = 1) -> DatasetReport:
+def check_dataset(name: str, *, decode: bool = True, workers: int | None = 1) -> DatasetReport:
     """Look a registered dataset over.
 
     Args:
         name: registered name.
-        decode: decode every picture completely instead of reading its header only.
+        decode: decode every picture completely; without it only their headers are read, and the
+            report says so.
         workers: processes; None for one per core.
 
     Returns:
         The report. Problems are in its ``errors``; nothing is raised for them.
     """
-    report = DatasetReport(name)
+    report = DatasetReport(name, decoded=decode)
     try:
         records = dataset_dicts([name])
         has_labels = any("sem_seg_file_name" in record for record in records)

@@ -52,14 +52,14 @@ class Finding:
 
 
 def inspect_record(
-    record: Mapping[str, Any], *, space: LabelSpace | None = None, decode: bool = False
+    record: Mapping[str, Any], *, space: LabelSpace | None = None, decode: bool = True
 ) -> Finding:
     """Look one record over.
 
     Args:
         record: Detectron2 dataset dict.
         space: what its label values mean; None if it has no semantic labels.
-        decode: decode the picture completely.
+        decode: decode the picture completely instead of reading its header only.
     """
     found = Finding(warnings=list(record.get("notes", ())))
     steps: list[Callable[[], None]] = [partial(_inspect_picture, record, found, decode)]
@@ -83,6 +83,11 @@ def _inspect_picture(record: Mapping[str, Any], found: Finding, decode: bool) ->
         found.warnings += [f"{path}: {note}" for note in load_picture(path).notes]
     header = read_header(path)
     found.size, found.mode = header.upright, header.mode
+    if header.upright == header.stored and header.orientation != 1:  # sizes do not show it
+        found.warnings.append(
+            f"{path}: its EXIF tag turns it (value {header.orientation}), but not its labels; if "
+            "they were drawn on the picture as stored, set INPUT.EXIF False"
+        )
     check_stated_size(record, *found.size)
 
 
@@ -94,22 +99,9 @@ def _inspect_labels(record: Mapping[str, Any], found: Finding, space: LabelSpace
     found.values, found.counts = np.unique(labels, return_counts=True)
     if not ((found.values >= 0) & (found.values < space.num_classes)).any():
         found.warnings.append(f"{path}: no pixel is labelled")
-    if any(found.size):  # else the picture cannot be read
-        _inspect_turns(record, found)
     canonical_labels(record, labels, space)
     if any(found.size):
         check_label_size(path, record, labels.shape, found.size)
-
-
-def _inspect_turns(record: Mapping[str, Any], found: Finding) -> None:
-    """Warn where an EXIF tag turns the picture in a way that the sizes do not show."""
-    picture, label = read_header(record["file_name"]), read_header(record["sem_seg_file_name"])
-    hidden = picture.upright == picture.stored  # a half turn, a mirror, or a square
-    if hidden and picture.orientation not in (1, label.orientation):
-        found.warnings.append(
-            f"{record['file_name']}: its EXIF tag turns it (value {picture.orientation}), but not "
-            f"its labels; if they were drawn on the picture as stored, set INPUT.EXIF False"
-        )
 
 
 def _inspect_segments(record: Mapping[str, Any], found: Finding) -> None:

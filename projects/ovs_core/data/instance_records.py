@@ -68,6 +68,8 @@ def instance_records(
             boxes[annotation.image_id].append(_box(found, annotation, index))
     if count := sum(map(len, notes.values())):
         logger.warning("%s: %d annotations cover nothing and are left out", path, count)
+    for p in content.images:
+        notes[p.id] += _turned(p, files[p.file_name])
     return [
         {
             "file_name": files[p.file_name],
@@ -86,6 +88,19 @@ def _size(picture: ListedPicture, path: str) -> Size:
     if picture.height is None or picture.width is None:
         return read_header(path).upright
     return picture.height, picture.width
+
+
+def _turned(picture: ListedPicture, path: str) -> list[str]:
+    """Say that a picture is turned by a quarter where no stated size could contradict it."""
+    if picture.height is not None and picture.width is not None:
+        return []
+    header = read_header(path)
+    if header.upright == header.stored:
+        return []
+    return [
+        f"{path}: its EXIF tag turns it (value {header.orientation}) and the annotation file "
+        "states no size; if the objects were drawn on the picture as stored, set INPUT.EXIF False"
+    ]
 
 
 def _faults(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
-from ..files.raster import open_raster
+from ..files.raster import open_raster, refuse_turned
 from .label_rules import convert_labels
 from .segments import labels_of_segments
 
@@ -42,10 +42,11 @@ def read_label_file(path: str | Path) -> np.ndarray:
         (H, W) uint8, uint16 or int32; of a one-bit file 0 and 1.
 
     Raises:
-        UserError: if the file is missing or broken, holds colours instead of ids, or is a grey
-            picture whose palette hides its values.
+        UserError: if the file is missing or broken, holds colours instead of ids, is a grey picture
+            whose palette hides its values, or has an EXIF tag that turns it.
     """
     with open_raster(path, "cannot read the label file") as picture:
+        refuse_turned(picture, path)
         picture.load()
     if picture.mode == "1":
         return np.asarray(picture).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..files.raster import open_raster
+from ..files.raster import open_raster, refuse_turned
 
 LARGEST_ID = 2**24 - 1
 
@@ -23,9 +23,10 @@ def read_panoptic_png(path: str | Path) -> NDArray[np.int32]:
         (H, W) int32, 0 is void.
 
     Raises:
-        UserError: if it can't be read or is not RGB.
+        UserError: if it can't be read, is not RGB, or has an EXIF tag that turns it.
     """
     with open_raster(path, "cannot read the panoptic PNG") as picture:
+        refuse_turned(picture, path)
         picture.load()
     if picture.mode not in ("RGB", "RGBA"):
         raise UserError(

@@ -44,6 +44,22 @@ def limit_pixels(millions: float) -> None:
     _apply_limit()
 
 
+def pixel_limit(default: float | None = None) -> float:
+    """Give the limit in force, in millions of pixels.
+
+    Args:
+        default: holds where neither ``limit_pixels`` nor ``OVSUITE_MAX_PIXELS`` states one; None
+            for what Pillow opens.
+
+    Raises:
+        UserError: if the variable holds no number above 0.
+    """
+    _apply_limit()
+    if default is not None and not os.environ.get(LIMIT):
+        return default
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+
+
 @contextlib.contextmanager
 def open_raster(
     path: str | Path, problem: str = "cannot be decoded as a picture"
@@ -72,9 +88,9 @@ def open_raster(
     except UserError:
         raise
     except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise UserError(
-            f"{path}: {problem} (more than {most:.4g} million pixels; {LIMIT} sets another limit)"
+            f"{path}: {problem} (more than {pixel_limit():.4g} million pixels; "
+            f"{LIMIT} sets another limit)"
         ) from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: {problem} (none of {', '.join(_formats())})") from error
@@ -97,6 +113,24 @@ def read_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
     if value in range(2, 9):
         return value, ()
     return _AS_STORED, () if _is_sound(image.info.get("exif")) else (BROKEN_EXIF,)
+
+
+def refuse_turned(image: Image.Image, path: str | Path) -> None:
+    """Refuse a label file that its EXIF tag turns, as labels are read as they are stored.
+
+    Args:
+        image: opened, not decoded.
+        path: named in the message.
+
+    Raises:
+        UserError: if it has such a tag.
+    """
+    value = max(tiff_orientation(image), read_orientation(image)[0])
+    if value in range(2, 9):
+        raise UserError(
+            f"{path}: its EXIF tag turns it (value {value}), but labels are read as they are "
+            "stored; remove the tag, from its picture too if that has the same"
+        )
 
 
 def tiff_orientation(image: Image.Image) -> int:

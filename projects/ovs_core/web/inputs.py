@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..files.pictures import LoadedPicture, load_picture, read_header
+from ..files.raster import pixel_limit
 from ..words.vocabulary import Vocabulary
 from .limits import MEBI, Limits
 from .sessions import Stored
@@ -122,7 +123,7 @@ def _check_pixels(path: Path, name: str, limits: Limits) -> None:
         height, width = read_header(path).stored
     except UserError as error:
         if isinstance(error.__cause__, Image.DecompressionBombError):
-            raise UserError(_too_many("far more than a hundred", name, limits)) from error
+            raise UserError(_too_many(f"more than {pixel_limit():.4g}", name, limits)) from error
         raise UserError(
             f"{name} cannot be read as a picture; use JPEG, PNG, WebP, BMP, TIFF or GIF"
         ) from error

@@ -71,7 +71,7 @@ def verdict(path):
     """What the checker says of a dataset: its errors, none if it is good, and its warnings."""
     try:
         with registered(path) as name:
-            report = check_dataset(name, decode=True)
+            report = check_dataset(name)
             return report.errors, report.warnings
     except UserError as error:
         return [str(error)], []

@@ -11,7 +11,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from ovs_core.commands import main
+from ovs_core.data import SemanticDatasetMapper
 from ovs_core.data.checks import check_dataset
+from ovs_core.errors import UserError
 from tests.miniatures import SOURCES, write_layout
 
 _numbers = itertools.count()
@@ -49,7 +51,7 @@ def flat(value, dtype=np.uint8):
 
 def test_good_report(tmp_path):
     name, _ = register(tmp_path, [flat(0), np.array([[0, 0, 1, 255]] * 4, np.uint8)])
-    report = check_dataset(name, decode=True)
+    report = check_dataset(name)
     assert report.passed and report.histogram.tolist() == [24, 4, 0]
     assert report.ignored == 4 and report.absent == ["w2"]
     text = str(report)
@@ -92,7 +94,7 @@ def test_repeated_ids_broken_and_unlabelled_files(tmp_path):
     report = check_dataset(name)
     text = str(report)
     assert "image ids occur more than once: 0" in text
-    assert "cannot be read as a picture" in text and "cannot read the label file" in text
+    assert "cannot be decoded as a picture" in text and "cannot read the label file" in text
     assert "no pixel is labelled" in text
 
 
@@ -152,15 +154,71 @@ def test_command_on_yaml(tmp_path, capsys):
     assert "ignore value 1 is class 'y'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("value", "warned"), [(1, 0), (3, 1), (2, 1), (6, 1)])
-def test_a_picture_that_is_turned_and_labels_that_are_not(tmp_path, value, warned):
-    name, records = register(tmp_path, [np.array([[0, 0, 1, 1]] * 4, np.uint8)])
+def tagged(value):
     exif = Image.Exif()
     exif[0x0112] = value
-    Image.new("RGB", (4, 4)).save(records[0]["file_name"], exif=exif)
+    return exif
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_picture_that_is_turned_and_labels_that_are_not(tmp_path, value, form):
+    name, records = register(tmp_path, [np.array([[0, 0, 1, 1]] * 4, np.uint8)])
+    records[0]["file_name"] = str(tmp_path / f"turned.{form}")
+    Image.new("RGB", (4, 4)).save(records[0]["file_name"], exif=tagged(value))
     report = check_dataset(name)
-    assert report.passed
-    assert ["EXIF tag turns it" in line for line in report.warnings] == [True] * warned
+    assert report.passed  # sizes agree, as in the run
+    assert SemanticDatasetMapper(True, augmentations=[])(records[0])["sem_seg"].shape == (4, 4)
+    warned = [f"EXIF tag turns it (value {value})" in line for line in report.warnings]
+    assert warned == ([True] if value > 1 else [])
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_turned_picture_whose_labels_are_of_one_of_both_sizes(tmp_path, value):
+    """Quarter turns of pictures that are no squares show in the sizes, to checker and run alike."""
+    quarter = value > 4
+    name, records = register(tmp_path, [np.zeros((4, 6), np.uint8)])
+    Image.new("RGB", (6, 4)).save(records[0]["file_name"], exif=tagged(value))
+    report = check_dataset(name)
+    mapper = SemanticDatasetMapper(True, augmentations=[])
+    if quarter:
+        with pytest.raises(UserError, match=r"set INPUT\.EXIF False") as caught:
+            mapper(records[0])
+        assert report.errors == [str(caught.value)]
+        Image.new("L", (4, 6)).save(records[0]["sem_seg_file_name"])
+        report = check_dataset(name)
+    mapper(records[0])
+    assert report.passed and len(report.warnings) == (0 if quarter or value == 1 else 1)
+
+
+@pytest.mark.parametrize("form", ["png", "tif"])
+@pytest.mark.parametrize("value", range(2, 9))
+def test_labels_with_a_tag_of_their_own_are_refused(tmp_path, value, form):
+    name, records = register(tmp_path, [flat(0)])
+    path = records[0]["sem_seg_file_name"] = str(tmp_path / f"tagged.{form}")
+    Image.new("L", (4, 4)).save(path, exif=tagged(value))
+    Image.new("RGB", (4, 4)).save(records[0]["file_name"], exif=tagged(value))
+    errors = check_dataset(name).errors
+    assert [f"tagged.{form}: its EXIF tag turns it (value {value})" in e for e in errors] == [True]
+    with pytest.raises(UserError) as caught:
+        SemanticDatasetMapper(True, augmentations=[])(records[0])
+    assert [str(caught.value)] == errors
+
+
+def test_without_decoding_the_report_says_so_last(tmp_path, capsys):
+    name, records = register(tmp_path, [flat(0)])
+    path = records[0]["file_name"] = str(tmp_path / "cut.png")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise[:4, :4].repeat(1, 0)).save(path)
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[:-40])
+    assert run_tool(name) == 1
+    out = capsys.readouterr().out
+    assert "cut.png: cannot be decoded" in out and "not decoded" not in out
+    assert run_tool(name, "--no-decode", "--json", tmp_path / "report.json") == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("pictures were not decoded (--no-decode)")
+    assert json.loads((tmp_path / "report.json").read_text())[0]["decoded"] is False
 
 
 @pytest.mark.parametrize(
@@ -208,5 +266,5 @@ def test_notes_on_pictures_are_warnings(tmp_path):
     name, records = register(tmp_path, [flat(0)])
     records[0]["file_name"] = str(tmp_path / "deep.png")
     Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(records[0]["file_name"])
-    (warning,) = check_dataset(name, decode=True).warnings
+    (warning,) = check_dataset(name).warnings
     assert "deep.png: its 16-bit values" in warning

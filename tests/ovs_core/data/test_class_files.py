@@ -71,7 +71,7 @@ def test_what_is_right_loads(case, name, pictures):
     assert MetadataCatalog.get(name).stuff_classes == NAMES
     records = dataset_dicts([name])
     assert [record["image_id"] for record in records] == pictures
-    report = check_dataset(name, decode=True)
+    report = check_dataset(name)
     assert report.passed and not report.warnings
     truth = [np.asarray(Image.open(record["sem_seg_file_name"])) for record in records]
     counted = sum(np.bincount(labels.ravel(), minlength=256) for labels in truth)

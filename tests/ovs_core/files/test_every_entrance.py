@@ -186,7 +186,7 @@ def readers(path):
 
 def inspected(path):
     """Raise what the checker says; gives the pixels, which it keeps to itself."""
-    found = inspect_record({"file_name": str(path)}, decode=True)
+    found = inspect_record({"file_name": str(path)})
     if found.errors:
         raise UserError(found.errors[0])
     assert [line.removeprefix(f"{path}: ") for line in found.warnings] == list(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovs_core.commands import main
 from ovs_core.errors import UserError
 from ovs_core.web.inputs import read_methods, read_upload, read_words
 from ovs_core.web.limits import Limits
@@ -48,7 +49,7 @@ def test_many_pixels_in_a_small_file_are_refused_before_they_are_unpacked(tmp_pa
     with pytest.raises(UserError, match="photo.png has 0.6 million pixels"):
         read_upload(stored(path), LIMITS)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # what Pillow itself refuses
-    with pytest.raises(UserError, match="more than a hundred million pixels"):
+    with pytest.raises(UserError, match=r"photo.png has more than 0\.002 million pixels"):
         read_upload(stored(path), LIMITS)
 
 
@@ -108,3 +109,34 @@ def test_methods_are_lists_of_names():
     for wrong in ("a", [5], [None], [["a"]], 5, {"a": 1}):
         with pytest.raises(UserError, match="methods are names"):
             read_methods([wrong])
+
+
+@pytest.mark.parametrize(
+    ("argv", "variable", "megapixels", "opened"),
+    [
+        (["--max-pixels", "1"], "", 1, True),  # above what Pillow opens
+        (["--max-pixels", "1"], "0.001", 1, True),
+        (["--max-pixels", "0.5"], "", 0.5, False),
+        ([], "0.7", 0.7, True),
+        ([], "0.5", 0.5, False),
+        ([], "", 25, False),  # Pillow's own limit, lowered below, is met
+    ],
+)
+def test_one_limit_of_pixels_for_page_and_command(
+    argv, variable, megapixels, opened, tmp_path, monkeypatch
+):
+    path, given = tmp_path / "x.png", []
+    Image.new("L", (1000, 600)).save(path)
+    monkeypatch.setenv("OVSUITE_MAX_PIXELS", variable)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("ovs_core.web.server.require_gradio", lambda: None)
+    monkeypatch.setattr("ovs_core.web.choices.found_choices", list)
+    monkeypatch.setattr("ovs_core.web.server.serve", lambda _, settings: given.append(settings))
+    assert main(["web", *argv]) == 0
+    limits = given[0].limits
+    assert limits.megapixels == megapixels
+    if opened:
+        assert read_upload(stored(path), limits).picture.rgb.shape == (600, 1000, 3)
+    else:
+        with pytest.raises(UserError, match="million pixels; this page takes up to"):
+            read_upload(stored(path), limits)

@@ -42,6 +42,7 @@ def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys):
     ("argv", "said"),
     [
         (["--port", "0"], "--port 0: must be between 1 and 65535"),
+        (["--max-pixels", "0"], "--max-pixels must be a number above 0"),
         (["--max-upload", "0"], "--max-upload must be a number above 0"),
         (["--max-kept", "nan"], "--max-kept must be a number above 0"),
         (["--max-disk", "-1"], "--max-disk must be a number above 0"),
