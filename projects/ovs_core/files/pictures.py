@@ -167,9 +167,15 @@ def _load(source: PictureSource, exif: bool) -> LoadedPicture:
 
 
 def _from_tensor(tensor: Tensor) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    tensor = tensor.float() if tensor.is_floating_point() else tensor  # NumPy knows no bfloat16
-    array: NDArray[Any] = tensor.numpy()
+    try:
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if tensor.is_floating_point() else tensor  # NumPy has no bfloat16
+        array: NDArray[Any] = tensor.numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, without data (meta)
+        raise UserError(
+            f"a tensor of layout {tensor.layout} on {tensor.device} holds no plain numbers; give a "
+            "dense one"
+        ) from error
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 

@@ -24,6 +24,7 @@ from ..errors import UserError
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a value in a 16-bit picture
 OVERSHOOT = 1.5  # the largest value of a float picture in 0..1, as resizing leaves it
+DARK = 16  # a float picture in 0..255 that ends below is said to be almost black
 _NAMES = "a picture array must be (H, W, 3), (H, W) or a tensor (3, H, W)"
 
 Notes = tuple[str, ...]
@@ -106,8 +107,14 @@ def _from_floats(values: NDArray[np.float64]) -> tuple[NDArray[np.uint8], Notes]
         raise UserError(
             f"numbers up to {highest:g} in floats are no picture; give RGB in 0..1 or 0..255"
         )
-    clipped = pixels.max() > 255
-    notes = ("its values lie in 0..1 with some above 1, which were clipped",) if clipped else ()
+    notes: Notes = ()
+    if pixels.max() > 255:
+        notes = ("its values lie in 0..1 with some above 1, which were clipped",)
+    elif OVERSHOOT < highest < DARK:
+        notes = (
+            f"its values end between {OVERSHOOT:g} and {DARK:g} and were read as 0..255, almost "
+            "black; if 0..1 is meant, clip them to 1",
+        )
     return np.minimum(pixels, 255).astype(np.uint8), notes
 
 

@@ -24,6 +24,8 @@ SOFT = ";；؛\t"  # noqa: RUF001  (separate, but are told of)
 _COMMENT = re.compile(r"(^|\s)#.*")
 _TAIL = string.whitespace + COMMAS + SOFT
 _NAME = re.compile(rf'\s*(?:"((?:[^"]|"")*)"\s*|([^{COMMAS}{SOFT}]*))(?:([{COMMAS}{SOFT}])|$)')
+_NUMBER = re.compile(r"[-+]?\d+([.]\d+)?")
+_HEADS = ("name", "names", "class", "classes", "label", "labels", "category", "categories", "id")
 _IN_ONE = ("\n", *COMMAS, *SOFT)  # hint at several names in one
 _IN_ALL = ("/", "\\n", "&", "+", " and ", *_IN_ONE)  # likewise, where there is no other name
 
@@ -47,7 +49,7 @@ def split_text(text: str) -> Names:
         UserError: for a JSON list that is none, or holds more than names.
     """
     text = text.replace("\ufeff", "")
-    if text.strip().startswith("[") and text.strip().endswith("]"):
+    if _looks_like_json(text.strip()):
         return _from_json(text)
     names: list[str] = []
     separators: set[str] = set()
@@ -162,11 +164,17 @@ def _from_json(text: str) -> Names:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f'is no JSON list of names, such as ["car", "sky"] ({error})') from error
+        raise UserError(
+            f'this is no JSON list of names, such as ["car", "sky"] ({error})'
+        ) from error
     if not isinstance(content, list):
         kind = type(content).__name__
         raise UserError(f'holds a {kind} where a list of names is expected, ["car", "sky"]')
     return check_list(content)
+
+
+def _looks_like_json(text: str) -> bool:
+    return text.startswith("[") and (text.endswith("]") or text[1:].lstrip().startswith('"'))
 
 
 def _is_json(path: str | Path) -> bool:
@@ -193,9 +201,14 @@ def _separator_note(mark: str, names: Sequence[str]) -> str:
 
 
 def _name_notes(names: Sequence[str], hints: Sequence[str]) -> tuple[str, ...]:
-    """Notes on names that look like several."""
-    return tuple(
+    """Notes on names that look like several, or like none."""
+    several = [
         f"'{' '.join(name.split())}' was read as one name; put several between commas"
         for name in names
         if any(hint in name.strip() for hint in hints)
-    )
+    ]
+    if len(names) > 1 and names[0].strip().lower() in _HEADS:
+        several.append(f"'{names[0].strip()}' was read as a name; remove it if it heads a column")
+    if numbers := [name.strip() for name in names if _NUMBER.fullmatch(name.strip())]:
+        several.append(f"'{numbers[0]}' was read as a name, though it is a number")
+    return tuple(several)

@@ -26,7 +26,7 @@ def spelling(word: str) -> str:
         import ftfy  # takes a third of a second, and most words are plain
 
         word = html.unescape(html.unescape(ftfy.fix_text(word)))
-    return tidy(word).casefold()
+    return tidy(tidy(word).lower())  # casefold would make one of 'Maße' and 'Masse'
 
 
 def other_scripts(word: str) -> bool:

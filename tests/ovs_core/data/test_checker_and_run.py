@@ -284,17 +284,24 @@ def label_worlds(draw):
                 "shape": shape,
                 "labels": [draw(values) for _ in range(shape[0] * shape[1])],
                 "label_shape": shape if same else shape[::-1],
-                "mode": draw(st.sampled_from(["L"] * 6 + ["P", "1", "I;16", "RGB", "cut", "gone"])),
-                "picture": draw(st.sampled_from(["good"] * 5 + ["cut", "exif 3", "exif 6", "no"])),
+                "mode": draw(
+                    st.sampled_from(["L"] * 7 + ["P", "1", "I;16", "RGB", "cut", "gone", "exif"])
+                ),
+                "picture": draw(
+                    st.sampled_from(
+                        ["good"] * 6 + ["cut", "end", "exif 3", "exif 5", "exif 6", "no"]
+                    )
+                ),
             }
         )
     rule = draw(st.sampled_from([None] * 3 + ["zero_is_ignore"]))
-    return count, ignore, rule, pictures
+    marked = draw(st.sets(st.integers(0, count - 1), max_size=count - 1))  # as background
+    return count, ignore, rule, marked, pictures
 
 
 def write_labels(folder, world):
     """Write a drawn world; gives the path of its YAML."""
-    count, ignore, rule, pictures = world
+    count, ignore, rule, marked, pictures = world
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for number, one in enumerate(pictures):
@@ -303,7 +310,8 @@ def write_labels(folder, world):
     stanza = {"labels": "labels"}
     stanza |= {} if ignore is None else {"ignore": ignore}
     stanza |= {} if rule is None else {"label_rule": rule}
-    return write_stanza(folder, [f"w{i}" for i in range(count)], "semantic", **stanza)
+    names = [f"background: w{i}" if i in marked else f"w{i}" for i in range(count)]
+    return write_stanza(folder, names, "semantic", **stanza)
 
 
 def write_picture(path, one):
@@ -312,8 +320,8 @@ def write_picture(path, one):
         exif[0x0112] = int(one["picture"][-1])
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (*one["shape"], 3), np.uint8)).save(path, exif=exif)
-    if one["picture"] == "cut":
-        path.write_bytes(path.read_bytes()[:60])
+    if one["picture"] in ("cut", "end"):
+        path.write_bytes(path.read_bytes()[: 60 if one["picture"] == "cut" else -20])
     elif one["picture"] == "no":
         path.write_text("no picture")
 
@@ -328,8 +336,11 @@ def write_label(path, one):
         picture.putpalette([level for i in range(256) for level in (i, 255 - i, 7)])
     elif one["mode"] in ("1", "RGB"):
         picture = picture.point(lambda v: 255 * (v > 0)).convert(one["mode"])
+    exif = Image.Exif()
+    if one["mode"] == "exif":
+        exif[0x0112] = 3
     if one["mode"] != "gone":
-        picture.save(path)
+        picture.save(path, exif=exif)
     if one["mode"] == "cut":
         path.write_bytes(path.read_bytes()[:60])
 
@@ -355,7 +366,8 @@ def check_label_worlds(tmp_path, count):
 
 def share_of_first(world):
     """Pixels of the first class among those that count, in percent."""
-    count, ignore, rule, pictures = world
+    _, ignore, rule, marked, pictures = world
+    first = marked if 0 in marked else {0}  # all background counts as its first class
     hits = known = 0
     for one in pictures:
         values = np.array(one["labels"])
@@ -366,7 +378,10 @@ def share_of_first(world):
         if rule:
             values = np.where((values == 0) | (values == 255), 255, values - 1)
         counted = values != (255 if ignore is None else ignore)
-        hits, known = hits + int(((values == 0) & counted).sum()), known + int(counted.sum())
+        hits, known = (
+            hits + int((np.isin(values, list(first)) & counted).sum()),
+            known + int(counted.sum()),
+        )
     return 100 * hits / known if known else math.nan
 
 

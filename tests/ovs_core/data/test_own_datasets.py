@@ -158,6 +158,14 @@ def test_panoptic_and_instances(folder):
         ({"unseen": "sky"}, "unseen is 'sky'; expected a list"),
         ({"seen": ["sky"], "unseen": ["sky"]}, "'sky' is both seen and unseen"),
         ({"label_rule": "zero_is_ignored"}, "Did you mean 'zero_is_ignore'"),
+        ({"label_rule": 1}, "label_rule is 1; expected a text, or a list"),
+        ({"image_suffix": [1]}, "image_suffix is [1]; expected a text, or a list"),
+        ({"label_suffix": [".png"]}, "label_suffix is ['.png']; expected the end of a file name"),
+        ({"segment_suffix": ""}, "segment_suffix is ''; expected the end of a file name"),
+        ({"recursive": "no"}, "recursive is 'no'; expected true or false"),
+        ({"subset": 1}, "subset is 1; expected true or false"),
+        ({"images": ["images"]}, "images is ['images']; expected a path"),
+        ({"list": True}, "list is True; expected a path"),
     ],
 )
 def test_wrong_stanzas(folder, changes, message):
@@ -255,6 +263,9 @@ def test_how_names_were_read_is_said_once(folder, caplog):
         ("road|way\ntree|way\nsky", "'way' stands for several classes: road, tree"),
         ('"road, way"\ntree\nsky', "'road, way' was read as one name"),
         ('["road; way", "tree", "sky"]', "'road; way' was read as one name"),
+        ("name\nroad\ntree", "'name' was read as a name; remove it if it heads a column"),
+        ("road\n1\n2", "'1' was read as a name, though it is a number"),
+        ("road\nclass\nsky", ""),
         ("road\ntree\nsky", ""),
         ("road,tree,sky", ""),
     ],
@@ -265,3 +276,10 @@ def test_notes_on_names(folder, caplog, text, note):
     register_yaml_datasets(path)
     said = [r.getMessage() for r in caplog.records if name in r.getMessage()]
     assert [note in line for line in said] == ([True] if note else [])
+
+
+def test_a_path_that_is_too_long_does_not_exist(folder):
+    name, path = write(folder, labels="x" * 5000)
+    register_yaml_datasets(path)
+    with pytest.raises(UserError, match="x does not exist"):
+        dataset_dicts([name])

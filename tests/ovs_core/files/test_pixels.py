@@ -118,3 +118,17 @@ def test_the_one_clear_value_of_a_deep_png_is_clear(tmp_path):
     Image.fromarray(deep).save(tmp_path / "a.png", transparency=100 * 257)
     expected = np.where(RAMP == 100, 255, RAMP)
     assert np.array_equal(read_picture(tmp_path / "a.png")[..., 0], expected)
+
+
+@pytest.mark.parametrize(("largest", "noted"), [(1.6, 1), (15.0, 1), (16.0, 0), (200.0, 0)])
+def test_floats_that_come_out_almost_black_are_told_of(largest, noted):
+    values = np.linspace(0, largest, 48, dtype=np.float32).reshape(4, 4, 3)
+    picture = load_picture(values)
+    assert picture.rgb.max() == round(largest)
+    assert ["almost black" in note for note in picture.notes] == [True] * noted
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(4).to_sparse(), torch.empty(3, 4, 4, device="meta")])
+def test_a_tensor_without_plain_numbers_is_refused(tensor):
+    with pytest.raises(UserError, match="holds no plain numbers; give a dense one"):
+        load_picture(tensor)

@@ -148,7 +148,7 @@ def test_mistakes(words, message):
     [
         ("a.json", b'{"cat": 1}', "a.json: holds a dict where a list"),
         ("a.json", b"null", "a.json: holds a NoneType"),
-        ("a.json", b"[" * 100_000, "a.json: is no JSON list"),
+        ("a.json", b"[" * 100_000, "a.json: this is no JSON list"),
         ("a.txt", "cat\n".encode("utf-16"), "a.txt: .*no UTF-8 text"),
         ("a.txt", b"cat\n\ndog\ncat", "a.txt: .*'cat' more than once"),
     ],
@@ -164,3 +164,27 @@ def test_long_lines_take_no_longer_than_their_length():
     assert Vocabulary.from_text(f"a{blanks}b,{blanks}c{blanks}").names == ["a b", "c"]
     with pytest.raises(UserError, match="a quote opens the name"):
         Vocabulary.from_text('"' * 50_001)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("name, car", "'name' was read as a name; remove it if it heads a column"),
+        ("0, car, 1, sky", "'0' was read as a name, though it is a number"),
+        ("name", ""),
+        ("car, name", ""),
+        ("boeing 747, sky", ""),
+    ],
+)
+def test_notes_on_columns_of_tables(text, note):
+    notes = Vocabulary.parse(text).notes
+    assert [note in said for said in notes] == ([True] if note else [])
+
+
+def test_half_a_json_list_is_no_name():
+    with pytest.raises(UserError, match="this is no JSON list of names"):
+        Vocabulary.parse('["car", "sky"')
+
+
+def test_words_that_the_tokenizer_tells_apart_are_not_repeated():
+    assert Vocabulary.parse("Maße, Masse").names == ["Maße", "Masse"]

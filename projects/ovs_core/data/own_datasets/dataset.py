@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
@@ -230,5 +231,5 @@ class OwnDataset:
 
     def _require_paths(self) -> None:
         for path in self.source.required():
-            if not path.exists():
+            if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 raise UserError(f"dataset '{self.name}': {path} does not exist")

@@ -36,6 +36,9 @@ KEYS = {
     "subset": "leave pictures without a label out instead of refusing them",
 }
 _PATHS = ("images", "labels", "annotations", "segments", "list")
+_FLAGS = ("recursive", "subset")
+_ENDS = ("label_suffix", "segment_suffix")
+_SEVERAL = ("image_suffix", "label_rule")
 
 
 def register_yaml_datasets(*paths: str | Path) -> list[str]:
@@ -90,6 +93,7 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
     for key in ("images", "names"):
         if key not in stanza:
             raise UserError(f"{where}: lacks '{key}', the {KEYS[key].removesuffix(' (required)')}")
+    _check_values(stanza, where)
     kind, classes = _kind(stanza, where), _classes(stanza["names"], path, where)
     seen, unseen = _split(stanza, classes, where)
     things = stanza.get("things")
@@ -106,6 +110,24 @@ def parse_stanza(name: str, stanza: Any, path: Path) -> OwnDataset:
         things=None if things is None else tuple(things),
         drop=_drop(stanza, kind, classes.names, where),
     )
+
+
+def _check_values(stanza: Mapping[str, Any], where: str) -> None:
+    """Refuse values of the wrong kind for the keys that other functions take as they are."""
+    for key, value in stanza.items():
+        texts = value if isinstance(value, list) else [value]
+        is_text = bool(texts) and all(isinstance(text, str) and text for text in texts)
+        if key in _FLAGS and not isinstance(value, bool):
+            expected = "true or false"
+        elif key in _PATHS and not (type(value) is int or (is_text and texts[0] is value)):
+            expected = "a path"
+        elif key in _ENDS and not (is_text and texts[0] is value):
+            expected = "the end of a file name, such as .png"
+        elif key in _SEVERAL and not is_text and value != []:
+            expected = "a text, or a list of texts"
+        else:
+            continue
+        raise UserError(f"{where}: {key} is {value!r}; expected {expected}")
 
 
 def _ignore(stanza: Mapping[str, Any], names: Sequence[str], where: str) -> int:
