@@ -10,15 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovs_core.clip import CLIP, ImageEncoder
-from ovs_core.clip.attention import (
-    finish_block,
-    merge_heads,
-    project_qkv,
-    self_similarity,
-    value_block,
-)
+from ovs_core.clip.attention import value_block
 from ovs_core.clip.conv_encoder import ConvEncoder
-from ovs_core.clip.towers import Block
 from ovs_core.data.embedded.scenes import render_object, render_scene
 from ovs_core.data.embedded.vocabulary import (
     COLOURS,
@@ -28,15 +21,32 @@ from ovs_core.data.embedded.vocabulary import (
     unseen_pairs,
 )
 
+from .dense import recovered_block, self_self_block
+
 PROMPTS = ("a photo of a {}", "a picture of a {}", "there is a {}")
 _NUM_PAIRS = len(THINGS) * len(COLOURS)
+
+
+def probe(clip: CLIP) -> dict[str, float]:
+    """Measure in percent what a CLIP in evaluation mode can do on fresh pictures."""
+    found = single_object_accuracy(clip, count=200)
+    if hasattr(clip.visual, "transformer"):
+        found |= {f"mIoU {name}": value for name, value in dense_miou(clip, count=24).items()}
+    else:
+        larger = mask_accuracy(clip, count=50, size=(384, 512))
+        found |= mask_accuracy(clip, count=50)
+        found |= {f"{name} at 384": value for name, value in larger.items()}
+    return {name: round(value, 1) for name, value in found.items()}
 
 
 @torch.no_grad()
 def name_embeddings(clip: CLIP, names: Sequence[str]) -> Tensor:
     """(K, D) unit vectors of names, averaged over :data:`PROMPTS`."""
     features = [
-        clip.parts.encode_text(clip.tokenizer([prompt.format(n) for n in names]), normalize=True)
+        clip.parts.encode_text(
+            clip.tokenizer([prompt.format(n) for n in names]).to(clip.pixel_mean.device),
+            normalize=True,
+        )
         for prompt in PROMPTS
     ]
     return F.normalize(torch.stack(features).mean(0), dim=-1)
@@ -69,9 +79,10 @@ def single_object_accuracy(
             for i, pair in enumerate(truth)
         ]
         features = torch.cat([
-            clip.parts.encode_image(clip.normalize(part), normalize=True)
+            clip.parts.encode_image(clip.normalize(part.to(things.device)), normalize=True)
             for part in as_pixels(shown).split(100)
         ])  # fmt: skip
+        truth = truth.to(features.device)
         coarse = (features @ things.T).argmax(1) == truth // len(COLOURS)
         fine = (features @ pairs.T).argmax(1) == truth
         result[f"20-way{group}"] = 100 * coarse.float().mean().item()
@@ -87,10 +98,11 @@ def dense_miou(
     size: tuple[int, int] = (192, 256),
     seed: int = 910_000_000,
 ) -> dict[str, float]:
-    """MIoU in percent over the 28 classes of labels by patch, for three last attention blocks.
+    """MIoU in percent over the 28 classes of labels by patch, for four last attention blocks.
 
     Returns:
-        The mIoU of ``plain``, ``value-only`` (MaskCLIP) and ``self-self`` (SCLIP).
+        The mIoU of ``plain``, ``value-only`` (MaskCLIP), ``self-self`` (SCLIP) and ``recovered``
+        (CLIPtrase, without its regions).
     """
     words = name_embeddings(clip, SEMANTIC_NAMES)
     scenes = [render_scene(seed + i, size) for i in range(count)]
@@ -101,10 +113,10 @@ def dense_miou(
         confusion = np.zeros(classes * classes, np.int64)
         replaced = {encoder.num_blocks - 1: run} if run else None
         for scene in scenes:
-            pixels = clip.normalize(as_pixels([scene.image]))
+            pixels = clip.normalize(as_pixels([scene.image]).to(words.device))
             patches = F.normalize(encoder(pixels, blocks=replaced).patches, dim=1)
             scores = torch.einsum("bdhw,kd->bkhw", patches, words)
-            guess = F.interpolate(scores, size=size, mode="bilinear").argmax(1)[0].numpy()
+            guess = F.interpolate(scores, size=size, mode="bilinear").argmax(1)[0].cpu().numpy()
             pairs = classes * scene.semantic.astype(np.int64) + guess
             confusion += np.bincount(pairs.ravel(), minlength=len(confusion))
         table = confusion.reshape(classes, classes)
@@ -132,11 +144,13 @@ def mask_accuracy(
     encoder, words = ConvEncoder(clip.visual), name_embeddings(clip, SEMANTIC_NAMES)
     right: dict[str, list[bool]] = {"things": [], "stuff": [], "things among things": []}
     for scene in (render_scene(seed + i, size) for i in range(count)):
-        dense = encoder(clip.normalize(as_pixels([scene.image])))["dense"][0]
+        pixels = clip.normalize(as_pixels([scene.image]).to(words.device))
+        dense = encoder(pixels)["dense"][0]
         segments = scene.segments_info
         masks = np.stack([scene.panoptic == segment["id"] for segment in segments])
         grid = (dense.shape[-2], dense.shape[-1])
-        cells = F.adaptive_avg_pool2d(torch.from_numpy(masks).float(), grid).flatten(1)
+        shares = torch.from_numpy(masks).float().to(words.device)
+        cells = F.adaptive_avg_pool2d(shares, grid).flatten(1)
         pooled = cells / cells.sum(1, keepdim=True) @ dense.flatten(1).T
         scores = F.normalize(encoder.project(pooled), dim=-1) @ words.T
         for score, segment in zip(scores, segments, strict=True):
@@ -153,10 +167,7 @@ def as_pixels(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
 
 
-def _self_self_block(block: Block, tokens: Tensor) -> Tensor:
-    q, k, v = project_qkv(block, tokens)
-    weight = self_similarity(q) + self_similarity(k)
-    return finish_block(block, tokens, merge_heads(weight @ v))
-
-
-_LAST_BLOCKS = {"plain": None, "value-only": value_block, "self-self": _self_self_block}
+_LAST_BLOCKS = {
+    "plain": None, "value-only": value_block, "self-self": self_self_block,
+    "recovered": recovered_block,
+}  # fmt: skip

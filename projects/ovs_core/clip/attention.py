@@ -96,6 +96,21 @@ def cls_residual_value_block(block: Block, tokens: Tensor) -> Tensor:
     return finish_block(block, tokens[:, :1], project_values(block, tokens))
 
 
+def self_block(block: Block, tokens: Tensor) -> Tensor:
+    """Run a block in which tokens attend to those that are like them (SCLIP).
+
+    Args:
+        block: open_clip ``ResidualAttentionBlock``.
+        tokens: (B, L, C) block input.
+
+    Returns:
+        (B, L, C) block output.
+    """
+    query, key, value = project_qkv(block, tokens)
+    attention = (self_similarity(query) + self_similarity(key)) / 2
+    return finish_block(block, tokens, merge_heads(attention @ value))
+
+
 def self_similarity(x: Tensor, *, scale: float | None = None) -> Tensor:
     """Softmax attention of a stream with itself.
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from ovs_core.clip import ImageEncoder, PositionRule, load_clip
-from ovs_core.clip.attention import merge_heads, project_qkv, project_values, value_block
+from ovs_core.clip.attention import (
+    merge_heads,
+    project_qkv,
+    project_values,
+    self_block,
+    value_block,
+)
 from ovs_core.errors import UserError
 
 
@@ -53,6 +59,21 @@ def test_value_block_is_identity_attention(tiny_clip):
     x = torch.randn(2, 5, 32)
     _, _, values = project_qkv(block, x)
     torch.testing.assert_close(merge_heads(values), project_values(block, x))
+
+
+def test_in_the_self_block_tokens_attend_to_those_that_are_like_them(tiny_clip):
+    block = tiny_clip.visual.transformer.resblocks[0]
+    alike = torch.randn(2, 1, 32).expand(2, 5, 32)
+    torch.testing.assert_close(self_block(block, alike), value_block(block, alike))
+    x = torch.randn(1, 6, 32)
+    query, key, value = project_qkv(block, x)
+    parts = [y @ y.mT / y.shape[-1] ** 0.5 for y in (query, key)]
+    weights = (parts[0].softmax(dim=-1) + parts[1].softmax(dim=-1)) / 2
+    attended = x + block.attn.out_proj(merge_heads(weights @ value))
+    expected = attended + block.mlp(block.ln_2(attended))
+    torch.testing.assert_close(self_block(block, x), expected)
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    torch.testing.assert_close(self_block(block, x[:, order]), self_block(block, x)[:, order])
 
 
 def test_gradient_checkpointing_gives_the_same_gradient(tiny_config):
