@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedded_clip.probe import mask_accuracy
+from embedded_clip.probe import dense_miou, mask_accuracy
 from ovs_core.clip import load_clip
 from ovs_core.clip.architectures import EMBEDDED_DIR  # also makes the small ConvNeXt known to timm
 from ovs_core.data.embedded import render_object, render_scene
@@ -53,7 +53,7 @@ def accuracy(clip, pairs, names, divisor):
     return (guess == torch.tensor(pairs) // divisor).float().mean().item()
 
 
-LEAST = {"vit": 0.80, "convnext": 0.75}  # 20-way; chance is 5 percent
+LEAST = 0.95  # 20-way; chance is 5 percent
 SEEN = [pair for pair in range(200) if pair not in unseen_pairs()]
 
 
@@ -64,24 +64,30 @@ def test_size_of_the_shipped_files():
 
 @pytest.mark.parametrize("name", ["vit", "convnext"])
 def test_things_are_recognised(name, request):
-    assert accuracy(request.getfixturevalue(name), SEEN, THINGS, 10) >= LEAST[name]
+    assert accuracy(request.getfixturevalue(name), SEEN, THINGS, 10) >= LEAST
 
 
 @pytest.mark.parametrize("name", ["vit", "convnext"])
 def test_coloured_things_are_recognised(name, request):
-    assert accuracy(request.getfixturevalue(name), SEEN, LARGE_NAMES[:200], 1) >= 0.50
+    assert accuracy(request.getfixturevalue(name), SEEN, LARGE_NAMES[:200], 1) >= 0.93
 
 
-def test_the_convolutional_clip_names_stuff_from_its_masks():
-    """Things it does not: the README beside the weights says so, and why."""
+def test_the_convolutional_clip_names_what_its_masks_cover():
     found = mask_accuracy(load_clip("embedded-convnext"), count=20)
-    assert found["stuff"] >= 90
+    assert found["things"] >= 85 and found["stuff"] >= 93
 
 
-def test_both_clips_read_words_alike(vit, convnext):
-    tokens = vit[1](["a red car", "a photo of sand"])
-    with torch.no_grad():
-        assert torch.equal(vit[0].encode_text(tokens), convnext[0].encode_text(tokens))
+def test_the_last_block_of_the_vit_hides_what_its_patches_know():
+    """As that of CLIP does on photographs, which is what training-free methods undo."""
+    found = dense_miou(load_clip("embedded-vit"), count=8)
+    assert found["recovered"] >= 45
+    assert found["recovered"] >= max(found["plain"], found["value-only"]) + 8
+
+
+def test_both_clips_cut_words_alike(vit, convnext):
+    """Their text towers differ since each was trained on with its pictures; the tokens do not."""
+    texts = ["a red car", "a photo of sand"]
+    assert torch.equal(vit[1](texts), convnext[1](texts))
 
 
 @pytest.mark.parametrize("name", ["vit", "convnext"])
@@ -89,7 +95,7 @@ def test_pairs_that_no_caption_named_are_recognised_too(name, request):
     clip = request.getfixturevalue(name)
     seen = accuracy(clip, SEEN, LARGE_NAMES[:200], 1)
     unseen = accuracy(clip, 3 * unseen_pairs(), LARGE_NAMES[:200], 1)
-    assert unseen >= 0.6 * seen
+    assert unseen >= 0.9 * seen
 
 
 def test_captions_find_their_scenes(vit):
