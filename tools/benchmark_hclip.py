@@ -120,7 +120,8 @@ def disturbed_model(config: str, options: list[str]) -> CATSeg:
         UserError: if it is not H-CLIP with relations of the released form.
     """
     torch.manual_seed(0)
-    choices = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu", *options]
+    choices = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu"]
+    choices += ["MODEL.CATSEG.LAST_BLOCK", "cls", *options]  # the plain forward's, as released
     model = build_as(load_cfg(find_config(config), choices), CATSeg)
     adaptation = model.adaptation
     released = isinstance(adaptation, POPAdaptation) and isinstance(

@@ -43,6 +43,7 @@ def catseg_arguments(cfg: CfgNode) -> dict[str, Any]:
         "loss": node.LOSS,
         "seen_only": node.SEEN_ONLY,
         "checkpointing": node.GRADIENT_CHECKPOINTING,
+        "last_block": node.LAST_BLOCK,
     }
 
 

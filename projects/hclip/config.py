@@ -56,6 +56,9 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
     node.IMAGE_SIZE = 384  # px at which the image tower runs (code: 384 for B/16, 336 for L/14)
     node.SIZE_DIVISOR = 32  # px, training pictures are padded to a multiple (code)
     node.GUIDANCE_LAYERS = [3, 7]  # image blocks that guide upsampling (code; L/14: 7, 15)
+    # The last image block: values on the CLS token's residual (code), values on each token's own,
+    # or attention among tokens that are alike (SCLIP; ours)
+    node.LAST_BLOCK = "cls"  # cls, token or self
     node.LOSS = "bce"  # bce (code: ignored pixels are negatives) or ce (paper's wording)
     node.SEEN_ONLY = False  # train with seen classes alone where the dataset names unseen ones
     node.GRADIENT_CHECKPOINTING = False  # recompute blocks of CLIP and decoder; same result

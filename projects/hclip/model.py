@@ -1,6 +1,6 @@
 """CAT-Seg and H-CLIP as Detectron2 meta-architectures.
 
-Both are one network: an adapted CLIP (``adaptation.py``) whose last image block keeps values only,
+Both are one network: an adapted CLIP (``adaptation.py``) whose last image block is rewired,
 and the cost aggregation decoder of the core. Letters: B pictures, K classes, P prompts, E joint
 width, h x w grid, H x W picture.
 """
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
-from ovs_core.clip.attention import cls_residual_value_block
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.cost_aggregation import CostAggregation
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
@@ -27,6 +26,7 @@ from ovs_core.words.label_space import IGNORE, ClassSplit
 
 from .adaptation import Adaptation
 from .build import catseg_arguments, hclip_arguments
+from .last_blocks import LAST_BLOCKS
 from .losses import LOSSES
 from .once import Once
 from .published import rename_released
@@ -63,6 +63,7 @@ class CATSeg(Segmenter):
         seen_only: train with the words of the seen classes alone, if the words have unseen ones;
             pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
+        last_block: of ``LAST_BLOCKS``, how the last image block makes dense features.
         segmenter: arguments of ``Segmenter``.
     """
 
@@ -79,10 +80,13 @@ class CATSeg(Segmenter):
         loss: str = "bce",
         seen_only: bool = False,
         checkpointing: bool = False,
+        last_block: str = "cls",
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter, text_cache=False)
         check_choice("MODEL.CATSEG.LOSS", loss, LOSSES)
+        check_choice("MODEL.CATSEG.LAST_BLOCK", last_block, LAST_BLOCKS)
+        self.last_block = LAST_BLOCKS[last_block]
         self.image_encoder = ImageEncoder(self.clip.visual)
         self.image_size, self.size_divisor = image_size, size_divisor
         self.guidance_layers = tuple(self.image_encoder.block_index(i) for i in guidance_layers)
@@ -123,7 +127,7 @@ class CATSeg(Segmenter):
             tokens,
             grid,
             taps={*self.guidance_layers, *self.adaptation.image_taps()},
-            blocks={encoder.num_blocks - 1: cls_residual_value_block},
+            blocks={encoder.num_blocks - 1: self.last_block},
             before=self.adaptation.edit_tokens,
         )
         tokens = self.adaptation.finish_image(tokens, taps)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from hclip import FinetuneSettings, POPSettings
 from hclip.adaptation import unadapted
 from hclip.finetune import MODES
+from hclip.last_blocks import LAST_BLOCKS
 from hclip.merge import merge
 from hclip.modules import Adapter, LadderTuning, PromptTuning
 from hclip.rotation import OFT, POPAdaptation
@@ -23,9 +24,9 @@ from ovs_core.tensor import hyperspherical_energy
 FOLDABLE = ("hclip", "oft", "lora", "ssf", "attention", "full")
 
 
-def plain_features(tiny, clip, images):
+def plain_features(tiny, clip, images, block=cls_residual_value_block):
     encoder, last = ImageEncoder(clip.visual), len(clip.visual.transformer.resblocks) - 1
-    dense = encoder(images, blocks={last: cls_residual_value_block}).patches
+    dense = encoder(images, blocks={last: block}).patches
     text = TextEncoder(clip)
     return dense, F.normalize(text(text.tokenize([f"a {w}" for w in tiny.words])), dim=-1)
 
@@ -42,6 +43,26 @@ def test_starts_as_the_frozen_clip(tiny, mode, images):
     expected = plain_features(tiny, tiny.clip(), images)
     for ours, plain in zip(features(model, images), expected, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cls", "token", "self"])
+def test_the_last_block_is_the_one_that_is_asked_for(tiny, name, images):
+    expected = plain_features(tiny, tiny.clip(), images, LAST_BLOCKS[name])
+    model = tiny.model("freeze", last_block=name).eval()
+    torch.testing.assert_close(features(model, images)[0], expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_last_block_is_refused(tiny):
+    with pytest.raises(UserError, match="LAST_BLOCK: 'slef'.*Did you mean 'self'"):
+        tiny.model("freeze", last_block="slef")
+
+
+@pytest.mark.parametrize("mode", ["hclip", "lora", "oft"])
+def test_the_last_block_of_tokens_that_are_alike_trains(tiny, mode):
+    model = tiny.model(mode, last_block="self").train()
+    model.losses(tiny.batch())["loss_sem_seg"].backward()
+    ways = {n: p for n, p in model.named_parameters() if n.startswith(("clip.", "adaptation."))}
+    assert any(p.grad is not None and p.grad.any() for p in ways.values())
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -31,7 +31,7 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Checkpoint of an H-CLIP or CAT-Seg run with the same FINETUNE; "" with FINETUNE freeze.
     node.ADAPTED = ""
     node.TAPS = [3, 5, 7, 11]  # image blocks whose outputs get strides of 1/4, 1/2, 1, 2 patches
-    # Residual of the value-only last block: cls (CAT-Seg, H-CLIP) or token (MaskCLIP, CLIM).
+    # The last block: cls (CAT-Seg, H-CLIP), token (MaskCLIP, CLIM) or self; see MODEL.CATSEG.
     node.LAST_BLOCK = "cls"
     node.TEMPERATURE = 50.0  # initial factor on the cosine of region and word; learned
     node.BACKGROUND_WEIGHT = 0.6  # of background regions in the class loss; base 1, novel 0

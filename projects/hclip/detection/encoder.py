@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, ImageEncoder
-from ovs_core.clip.attention import cls_residual_value_block, value_block
 from ovs_core.errors import check_choice
 
 from ..adaptation import Adaptation
+from ..last_blocks import LAST_BLOCKS
 
 DENSE = "dense"  # name of the joint-space features among the backbone's outputs
-LAST_BLOCKS = {"cls": cls_residual_value_block, "token": value_block}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class AdaptedEncoder(nn.Module):
         clip: the CLIP.
         adaptation: how it was adapted; it has changed the CLIP already.
         taps: image blocks whose outputs are given.
-        last_block: residual of the last block, ``"cls"`` or ``"token"``.
+        last_block: of ``LAST_BLOCKS``: a residual, ``"cls"`` or ``"token"``, or ``"self"``.
     """
 
     def __init__(
