@@ -43,6 +43,7 @@ def sptseg_arguments(cfg: CfgNode) -> dict[str, Any]:
         "unseen": node.UNSEEN,
         "empty_batch_negatives": node.LOSS.EMPTY_BATCH_NEGATIVES,
         "accuracy_period": node.LOSS.ACCURACY_PERIOD,
+        "gate": node.DECODER.GATE,
     }
 
 
@@ -105,7 +106,14 @@ def build_decoder(node: CfgNode, dim: int) -> MaskDecoder:
             dropout=decoder.DROPOUT,
         )
 
-    return MaskDecoder(dim, make_layer, layers=decoder.LAYERS, init=decoder.INIT)
+    if len(decoder.LOGITS) == 1:
+        raise UserError(
+            f"{KEY}.DECODER.LOGITS {decoder.LOGITS} must hold a scale and a bias, or nothing"
+        )
+    scale, bias = decoder.LOGITS or (1.0, None)
+    return MaskDecoder(
+        dim, make_layer, layers=decoder.LAYERS, init=decoder.INIT, scale=scale, bias=bias
+    )
 
 
 def build_loss(node: CfgNode) -> MaskLoss:

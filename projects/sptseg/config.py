@@ -29,6 +29,7 @@ declare_ranges(
     FEEDFORWARD=above(0),
     DROPOUT=from_up_to(0, 1),
     ATTENTION_DROPOUT=from_up_to(0, 1),
+    LOGITS=list_of(any_number(), most=2),
 )
 declare_ranges("MODEL.SPTSEG.HILO", WINDOW=at_least(1), HEADS=at_least(1), ALPHA=between(0, 1))
 declare_ranges(
@@ -82,7 +83,11 @@ def _add_decoder_keys(node: CfgNode) -> None:
     decoder.FEEDFORWARD = 4.0  # width of the hidden layer over the joint width (2048 / 512)
     decoder.DROPOUT = 0.1
     decoder.ATTENTION_DROPOUT = 0.1
-    decoder.INIT = "default"  # default (PyTorch's, layers are copies) or trunc_normal (0.02)
+    # default (PyTorch's, layers are copies), trunc_normal (0.02), or clip (ours: masks start as
+    # CLIP's own comparison of words and patches, for short trainings)
+    decoder.INIT = "default"
+    decoder.GATE = "random"  # random (code), or patches: opened at the first batch (ours)
+    decoder.LOGITS = []  # initial scale and bias of the masks' logits (ours); [] for none (code)
     hilo = node.HILO = CfgNode()
     hilo.WINDOW = 3  # side of the high-frequency windows and of the low-frequency pooling
     hilo.HEADS = 8

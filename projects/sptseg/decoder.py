@@ -20,7 +20,8 @@ from ovs_core.modeling.scores import size_of
 
 from .hilo import Grid, HighLowAttention
 
-INITS = ("default", "trunc_normal")
+INITS = ("default", "trunc_normal", "clip")
+GATES = ("random", "patches")
 
 
 class QueryAttention(Protocol):
@@ -34,6 +35,9 @@ class QueryAttention(Protocol):
 
     def attend(self, query: Tensor, memory: Any) -> Tensor:
         """(B, K, D) queries -> (B, K, D), what they gather."""
+
+    def start_as_clip(self) -> None:
+        """Set weights so that logits are inner products of words and patches."""
 
 
 class CrossAttention(nn.Module):
@@ -59,6 +63,14 @@ class CrossAttention(nn.Module):
         """Mean over heads of the scaled products: one product over the full width."""
         scale = (query.shape[-1] / self.heads) ** -0.5 / self.heads
         return scale * self.query(query) @ memory[0].transpose(1, 2)
+
+    @torch.no_grad()
+    def start_as_clip(self) -> None:
+        """Start with plain inner products for logits, and with nothing gathered."""
+        scale = (self.query.in_features / self.heads) ** 0.5 * self.heads
+        for linear, factor in ((self.query, scale), (self.key, 1.0), (self.project, 0.0)):
+            linear.weight.copy_(factor * torch.eye(linear.in_features))
+            linear.bias.zero_()
 
     def attend(self, query: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
         """Weighted values behind the output projection."""
@@ -91,6 +103,19 @@ class SpectralGuidedAttention(nn.Module):
         mixed = self.mixer(patches, grid)
         cosine = F.normalize(mixed, dim=-1) @ F.normalize(self.gate, dim=0)
         return cosine.clamp(0, 1)[..., None] * mixed @ self.transform
+
+    @torch.no_grad()
+    def start_as_clip(self) -> None:
+        """Start with a mixer that averages like patches, and with nothing gathered."""
+        self.mixer.start_as_average()
+        self.project.weight.zero_()
+        self.project.bias.zero_()
+
+    @torch.no_grad()
+    def open_gate(self, patches: Tensor, grid: Grid) -> None:
+        """Turn xi towards the mean of mixed (B, N, D) patches; its length stays."""
+        mean = self.mixer(patches, grid).mean(dim=(0, 1))
+        self.gate.copy_(F.normalize(mean, dim=0) * self.gate.norm())
 
     def logits(self, query: Tensor, memory: Tensor) -> Tensor:
         """Plain inner products: neither scale nor projection."""
@@ -138,7 +163,10 @@ class MaskDecoder(nn.Module):
         dim: joint width D.
         make_layer: builds one layer; the others start as its copies.
         layers: number of layers.
-        init: ``default`` (PyTorch's), or ``trunc_normal`` for weights of std 0.02 and zero biases.
+        init: ``default`` (PyTorch's), ``trunc_normal`` for weights of std 0.02 and zero biases, or
+            ``clip``: words are compared with patches as CLIP does it, and training starts there.
+        scale: of the masks' logits; with a bias it is trained, without one it must be 1.
+        bias: of the masks' logits, or None for none.
     """
 
     def __init__(
@@ -148,13 +176,18 @@ class MaskDecoder(nn.Module):
         *,
         layers: int = 3,
         init: str = "default",
+        scale: float = 1.0,
+        bias: float | None = None,
     ) -> None:
         super().__init__()
+        self.affine = None if bias is None else nn.Parameter(torch.tensor([scale, bias]))
         self.query = nn.Linear(2 * dim, dim)
         first = make_layer()
         self.layers = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(layers - 1))])
         if init == "trunc_normal":
             self.apply(_truncated_normal)
+        if init == "clip":
+            self._start_as_clip()
 
     def memories(self, patches: Tensor) -> list[Any]:
         """Each layer's memory of (B, D, h, w) patch features."""
@@ -176,7 +209,23 @@ class MaskDecoder(nn.Module):
         for layer, memory in zip(self.layers[:-1], memories[:-1], strict=True):
             query = layer(query, memory)
         # The last layer's own query update would change nothing.
-        return self._attentions()[-1].logits(query, memories[-1])
+        logits = self._attentions()[-1].logits(query, memories[-1])
+        return logits if self.affine is None else self.affine[0] * logits + self.affine[1]
+
+    def gates(self) -> list[SpectralGuidedAttention]:
+        """The attentions that have a gate, by layer."""
+        return [a for a in self._attentions() if isinstance(a, SpectralGuidedAttention)]
+
+    @torch.no_grad()
+    def _start_as_clip(self) -> None:
+        """Make the query the word itself and every residual branch empty."""
+        dim = self.query.out_features
+        self.query.weight.copy_(torch.cat([torch.zeros(dim, dim), torch.eye(dim)], dim=1))
+        self.query.bias.zero_()
+        for layer, attention in zip(self.layers, self._attentions(), strict=True):
+            attention.start_as_clip()
+            layer.reduce.weight.zero_()
+            layer.reduce.bias.zero_()
 
     def _attentions(self) -> list[QueryAttention]:
         # nn.ModuleList does not say what it holds.

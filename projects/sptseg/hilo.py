@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ovs_core.errors import UserError
 
 Grid = tuple[int, int]
+SHARPNESS = 1000.0  # of start_as_average: unit features leave little for each head's channels
 
 
 class HighLowAttention(nn.Module):
@@ -77,6 +78,26 @@ class HighLowAttention(nn.Module):
         branches = [branch[:, : grid[0], : grid[1]] for branch in self.branches(patches, grid)]
         return torch.cat(branches, dim=-1).flatten(1, 2)
 
+    @torch.no_grad()
+    def start_as_average(self) -> None:
+        """Start as an average over patches that look alike: what comes out are CLIP's features.
+
+        Queries and keys are each head's own channels, values the channels themselves; the high
+        branch takes the first ones.
+        """
+        high = self.high_heads * self.head_dim
+        own = torch.eye(self.head_dim * (self.high_heads + self.low_heads))
+        sharp = SHARPNESS**0.5 * own
+        if self.high_heads:
+            parts = (sharp[:high], sharp[:high], own[:high])
+            self.high_qkv.weight.copy_(torch.cat(parts))
+            if isinstance(self.high_project, nn.Linear):
+                _make_identity(self.high_project)
+        if self.low_heads:
+            self.low_query.weight.copy_(sharp[high:])
+            self.low_key_value.weight.copy_(torch.cat([sharp[high:], own[high:]]))
+            _make_identity(self.low_project)
+
     def branches(self, patches: Tensor, grid: Grid) -> list[Tensor]:
         """High and low branch on the padded grid, (B, h', w', channels); none without heads."""
         if min(grid) < self.window:
@@ -113,3 +134,8 @@ class HighLowAttention(nn.Module):
 
     def _heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.low_heads, self.head_dim)).transpose(1, 2)
+
+
+def _make_identity(linear: nn.Linear) -> None:
+    nn.init.eye_(linear.weight)
+    nn.init.zeros_(linear.bias)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +28,7 @@ from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.label_space import IGNORE, UNSEEN
 
 from .build import sptseg_arguments
-from .decoder import MaskDecoder
+from .decoder import GATES, MaskDecoder
 from .prompts import PromptedEncoder
 from .published import rename_published
 from .split import MODES, TrainedSplit
@@ -70,6 +71,8 @@ class SPTSeg(Segmenter):
         unseen: names of the unseen classes; empty for the dataset's split.
         empty_batch_negatives: whether a batch without a labelled pixel trains negatives.
         accuracy_period: iterations between logged accuracies; 0 for never.
+        gate: where the gates of a spectral decoder start: ``random``, or ``patches`` for the mean
+            patch of the first batch.
         segmenter: arguments of ``Segmenter``.
     """
 
@@ -89,11 +92,13 @@ class SPTSeg(Segmenter):
         unseen: Sequence[str] = (),
         empty_batch_negatives: bool = False,
         accuracy_period: int = 20,
+        gate: str = "random",
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter)
         check_choice("MODEL.SPTSEG.MODE", mode, MODES)
         check_choice("MODEL.SPTSEG.TEST_CLASSES", test_classes, TEST_CLASSES)
+        check_choice("MODEL.SPTSEG.DECODER.GATE", gate, GATES)
         self.encoder, self.decoder = encoder, decoder
         self.statistics = statistics or PixelStatistics()
         self.loss, self.mode, self.crop = loss, mode, crop
@@ -106,6 +111,7 @@ class SPTSeg(Segmenter):
         self.to(self.device)
         self._split: TrainedSplit | None = None
         self._said_unseen = False
+        self.gate, self._started, self._said_closed = gate, False, False
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -137,6 +143,8 @@ class SPTSeg(Segmenter):
     def encode(self, images: Tensor) -> Features:
         """Encode (B, 3, H, W) normalised pictures."""
         cls, patches = self.encoder(images)
+        if self.training and self.gate == "patches" and not self._started:
+            self._open_gates(patches.detach())
         return Features(cls, self.decoder.memories(patches), size_of(patches))
 
     def score(self, features: Features) -> Tensor:
@@ -169,7 +177,9 @@ class SPTSeg(Segmenter):
             UserError: if a label is out of range.
         """
         images, labels = self._batch(batched_inputs)
-        logits = self.masks(self.encode(images), self.trained_text())
+        features = self.encode(images)
+        self._watch_gates(features.memories)
+        logits = self.masks(features, self.trained_text())
         labels = self.targets(labels, logits)
         self._log_accuracy(logits, labels)
         if not self.empty_batch_negatives and bool((labels == IGNORE).all()):
@@ -217,6 +227,30 @@ class SPTSeg(Segmenter):
             images.append(F.pad(self.normalize(one["image"]), padding))
             labels.append(F.pad(one["sem_seg"].to(self.device), padding, value=IGNORE))
         return torch.stack(images), torch.stack(labels)
+
+    def _open_gates(self, patches: Tensor) -> None:
+        """Turn the gates towards the patches of a training's first batch, (B, D, h, w)."""
+        self._started = True
+        if has_event_storage() and get_event_storage().iter > 0:
+            return  # a resumed training: they have learnt since
+        for attention in self.decoder.gates():
+            attention.open_gate(patches.flatten(2).transpose(1, 2), size_of(patches))
+            if comm.get_world_size() > 1:  # processes see different pictures
+                torch.distributed.broadcast(attention.gate.data, 0)
+
+    def _watch_gates(self, memories: list[Any]) -> None:
+        """Name, once, a gate that is closed on every patch of a batch."""
+        if self._said_closed or not self.decoder.gates():
+            return
+        closed = [str(i) for i, memory in enumerate(memories) if not memory.any()]
+        if closed:
+            self._said_closed = True
+            logger.warning(
+                "the gate of decoder layer %s is closed on every patch of a batch: its masks and "
+                "gradients are zero, and nothing is learnt through it; start with another SEED, "
+                "with MODEL.SPTSEG.DECODER.GATE patches, or with a lower SOLVER.BASE_LR",
+                ", ".join(closed),
+            )
 
     def _log_accuracy(self, logits: Tensor, labels: Tensor) -> None:
         """Log the share of labelled pixels whose best mask is right, in percent."""

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 
 from ovs_core.errors import UserError
 from ovs_core.modeling.checkpoint import load_published, trained_state
@@ -45,6 +46,47 @@ def open_gates(model):
                 mixed = layer.attention.mixer(tokens, tuple(patches.shape[-2:]))
                 layer.attention.gate.copy_(mixed.mean(dim=(0, 1)))
     return model
+
+
+def close_gates(model):
+    """Point SPT-SEG's gates away from the picture."""
+    open_gates(model)
+    with torch.no_grad():
+        for attention in model.decoder.gates():
+            attention.gate.neg_()
+    return model
+
+
+def test_a_gate_that_is_closed_everywhere_is_named_once(make, caplog):
+    model = close_gates(make("sptseg_voc_inductive")).train()
+    model(batch())
+    model(batch())
+    said = [m for m in caplog.messages if "closed on every patch" in m]
+    assert len(said) == 1 and "layer 0, 1, 2" in said[0] and "DECODER.GATE patches" in said[0]
+
+
+def test_an_open_gate_is_not_spoken_of(make, caplog):
+    open_gates(make("sptseg_voc_inductive")).train()(batch())
+    assert "gate" not in caplog.text
+
+
+def test_gates_open_at_the_first_batch_of_a_training_and_only_there(make, caplog):
+    model = close_gates(make("sptseg_voc_inductive", "MODEL.SPTSEG.DECODER.GATE", "patches"))
+    closed = model.decoder.layers[0].attention.gate.detach().clone()
+    with EventStorage(5):  # resumed
+        model.train()(batch())
+    assert torch.equal(model.decoder.layers[0].attention.gate, closed)
+    assert "closed on every patch" in caplog.text
+
+    model = close_gates(make("sptseg_voc_inductive", "MODEL.SPTSEG.DECODER.GATE", "patches"))
+    model.eval()(batch())  # looking at a picture starts no training
+    assert torch.equal(model.decoder.layers[0].attention.gate, closed)
+    caplog.clear()
+    model.train()(batch())
+    opened = model.decoder.layers[0].attention.gate.detach().clone()
+    assert "gate" not in caplog.text and not torch.equal(opened, closed)
+    model(batch())
+    assert torch.equal(model.decoder.layers[0].attention.gate, opened)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +251,8 @@ def test_unknown_published_names_stay_for_the_report():
         (["MODEL.SPTSEG.PIXEL_STATISTICS", "mine"], "PIXEL_STATISTICS: 'mine'"),
         (["MODEL.SPTSEG.LOSS.SSIM_ON", "softmax"], "SSIM_ON: 'softmax'"),
         (["MODEL.SPTSEG.DECODER.HEADS", "7"], "DECODER.HEADS 7 does not divide the joint width"),
+        (["MODEL.SPTSEG.DECODER.GATE", "open"], "DECODER.GATE: 'open'.*patches"),
+        (["MODEL.SPTSEG.DECODER.LOGITS", "[3.0]"], "LOGITS .* must hold a scale and a bias"),
         (["MODEL.SPTSEG.DECODER.LAYERS", "0"], "DECODER.LAYERS is 0; it must be at least 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from ovs_core.errors import UserError
 from sptseg.decoder import CrossAttention, DecoderLayer, MaskDecoder, SpectralGuidedAttention
@@ -17,7 +18,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def make_decoder(kind, dim=32, layers=3):
+def make_decoder(kind, dim=32, layers=3, **start):
     def layer():
         if kind == "cross":
             attention = CrossAttention(dim, heads=4, dropout=0.0)
@@ -25,7 +26,7 @@ def make_decoder(kind, dim=32, layers=3):
             attention = SpectralGuidedAttention(dim, mixer=HighLowAttention(dim), dropout=0.0)
         return DecoderLayer(attention, dim=dim, feedforward=64, dropout=0.0)
 
-    return MaskDecoder(dim, layer, layers=layers).eval()
+    return MaskDecoder(dim, layer, layers=layers, **start).eval()
 
 
 def set_filter(spectral, real):
@@ -153,3 +154,31 @@ def test_a_grid_smaller_than_a_window_is_refused():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(UserError, match="8 heads must divide the joint width 30"):
         HighLowAttention(30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_that_start_as_clip_compare_words_with_patches(kind):
+    decoder = make_decoder(kind, init="clip", scale=3.0, bias=-6.0)
+    # Attention over patches that are alike gives these back; the grid is one of whole windows.
+    patches = F.normalize(torch.randn(2, 32, 1, 1), dim=1).expand(2, 32, 6, 6)
+    for attention in decoder.gates():
+        attention.open_gate(patches[:1].flatten(2).transpose(1, 2), (6, 6))
+    cls, text = torch.randn(2, 32), F.normalize(torch.randn(5, 32), dim=-1)
+    found = decoder(cls, decoder.memories(patches), text)
+    words = F.layer_norm(F.layer_norm(text, (32,)), (32,))
+    expected = 3.0 * words @ patches[:, :, 0, 0].T - 6.0  # (K, B), the same at every patch
+    torch.testing.assert_close(found[0], expected[:, :1].expand(5, 36), rtol=1e-4, atol=1e-3)
+    if kind == "cross":
+        torch.testing.assert_close(found[1], expected[:, 1:].expand(5, 36), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layer_that_takes_part_learns_from_the_start_as_clip(kind):
+    decoder = make_decoder(kind, init="clip", scale=3.0, bias=-6.0)
+    patches, text = F.normalize(torch.randn(2, 32, 6, 6), dim=1), torch.randn(5, 32)
+    for attention in decoder.gates():
+        attention.open_gate(patches.flatten(2).transpose(1, 2), (6, 6))
+    decoder(torch.randn(2, 32), decoder.memories(patches), text).square().sum().backward()
+    assert decoder.affine.grad.abs().min() > 0
+    for layer in decoder.layers[:-1]:
+        assert layer.attention.project.weight.grad.any() and layer.reduce.weight.grad.any()
