@@ -30,5 +30,12 @@ def iter_files(
                 continue
             if recursive and entry.is_dir(follow_symlinks=False):
                 yield from iter_files(entry.path, suffixes, recursive=True)
-            elif entry.name.lower().endswith(ends) and entry.is_file():
+            elif entry.name.lower().endswith(ends) and _is_file(entry):
                 yield entry.path
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link that leads nowhere: whoever reads that tells of it."""
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return True
+    return os.path.isfile(entry.path)  # no pipe or device, whose reader would wait

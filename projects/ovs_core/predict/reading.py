@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -90,9 +91,9 @@ def find_files(named: Sequence[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, named):
-        if path.is_dir():
+        if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
             found += pictures_to_segment(path)
-        elif path.is_file():
+        elif os.path.isfile(path):
             found.append(path)
         else:
             raise UserError(f"{path}: no such picture, video or folder")
