@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.cost_aggregation import CostAggregation
+from ovs_core.modeling.global_batch import Facts, largest_size
+from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
@@ -110,14 +111,23 @@ class CATSeg(Segmenter):
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute ``loss_sem_seg`` of a batch of crops."""
         self.adaptation.begin_step(self.clip)
+        size = largest_size(batched_inputs, self.part)
         images = [self.normalize(one["image"]) for one in batched_inputs]
-        padded = ImageList.from_tensors(images, self.size_divisor).tensor
+        padded = stack_padded(images, size, divisor=self.size_divisor)
         labels = [one["sem_seg"].to(self.device) for one in batched_inputs]
-        targets = ImageList.from_tensors(labels, pad_value=IGNORE).tensor
-        text, targets = self._trained_classes(self.text_features(), targets)
-        logits = self._decode(self.encode(padded), text).float()
+        targets = self._trained_split().relabel(
+            stack_padded(labels, size, value=IGNORE), hidden=IGNORE
+        )
+        logits = self._decode(self.encode(padded), self._trained_text()).float()
         logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear")
-        return {"loss_sem_seg": LOSSES[self.loss](logits, targets)}
+        labelled = None if self.part is None else self.part.count("labelled")
+        return {"loss_sem_seg": LOSSES[self.loss](logits, targets, labelled)}
+
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """How many pixels of each picture are labelled."""
+        split = self._trained_split()
+        labels = [split.relabel(one["sem_seg"], hidden=IGNORE) for one in batched_inputs]
+        return [{"labelled": int((one != IGNORE).sum())} for one in labels]
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""
@@ -182,11 +192,15 @@ class CATSeg(Segmenter):
     def _decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
         return self.decoder(features.dense, text, (features.dense, *features.guidance))
 
-    def _trained_classes(self, text: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave out unseen classes: (K, P, E) features and labels -> (S, P, E), labels below S."""
-        split = ClassSplit.from_unseen(self.unseen if self.seen_only else (), len(text))
-        seen = text[list(split.seen)] if split.unseen else text
-        return seen, split.relabel(targets, hidden=IGNORE)
+    def _trained_split(self) -> ClassSplit:
+        """Which classes are trained; labels of the others count as unlabelled."""
+        unseen = self.unseen if self.seen_only else ()
+        return ClassSplit.from_unseen(unseen, len(self.vocabulary))
+
+    def _trained_text(self) -> Tensor:
+        """(S, P, E) features of the trained classes."""
+        text, split = self.text_features(), self._trained_split()
+        return text[list(split.seen)] if split.unseen else text
 
     def _pool(self, rows: Tensor) -> Tensor:
         """(E * P, D) prompt features -> (K, P, D): mean over the synonyms of a class."""

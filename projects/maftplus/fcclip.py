@@ -52,11 +52,12 @@ class FCCLIP(MaskSegmenter):
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Set criterion of every head; nothing of CLIP gets a gradient."""
-        images = self.pad([one["image"] for one in batched_inputs])
+        images = self.batch(batched_inputs)
         with torch.no_grad():
             features = self.encoder(images)
         heads = self.decoder(self.pixel_decoder(features), every_head=True)
-        return self.criterion(self.head_outputs(heads), self.targets(batched_inputs, images))
+        targets = self.targets(batched_inputs, images)
+        return self.criterion(self.head_outputs(heads), targets, self.part)
 
     def classify(self, encoded: EncodedPicture) -> Tensor:
         """Blend both classifications."""

@@ -14,13 +14,16 @@ from ovs_core.modeling.mask2former.transformer_decoder import resize_features
 from ovs_core.modeling.scores import size_of
 
 
-def mask_aware_loss(logits: Tensor, masks: Tensor, targets: list[MaskTargets]) -> Tensor:
+def mask_aware_loss(
+    logits: Tensor, masks: Tensor, targets: list[MaskTargets], segments: float | None = None
+) -> Tensor:
     """SmoothL1 distance of class probability and rescaled IoU, mean over (target, mask) pairs.
 
     Args:
         logits: (B, Q, K + 1) scores of the pooled CLIP features, void last.
         masks: (B, Q, h, w) mask logits; no gradient reaches them.
         targets: segments of the B pictures.
+        segments: what the mean is taken over, in a part of a step; None for those of the pictures.
 
     Returns:
         Scalar; zero, with a graph, for a batch without segments.
@@ -33,7 +36,9 @@ def mask_aware_loss(logits: Tensor, masks: Tensor, targets: list[MaskTargets]) -
             wanted.append(rescale(mask_ious(mask, target.masks)))
     if not scores:
         return logits.sum() * 0.0
-    return F.smooth_l1_loss(torch.cat(scores), torch.cat(wanted))
+    own = sum(len(target.labels) for target in targets)
+    total = F.smooth_l1_loss(torch.cat(scores), torch.cat(wanted), reduction="sum")
+    return total / (masks.shape[1] * (own if segments is None else segments))
 
 
 @torch.no_grad()

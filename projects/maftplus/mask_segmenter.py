@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.errors import UserError
 from ovs_core.modeling.contract import TASKS
+from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.mask2former import (
     HeadOutput,
     MaskedAttentionDecoder,
@@ -31,6 +30,7 @@ from ovs_core.modeling.mask2former import (
     read_targets,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
+from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.scores import Scores, Size, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
@@ -143,32 +143,36 @@ class MaskSegmenter(Segmenter):
         """Text rows (S + 1, E) of the current words, void last, and the class of each text."""
         return self.text_rows(self.vocabulary, self.templates, self.text_embedder)
 
-    def pad(self, pictures: Sequence[Tensor]) -> Tensor:
+    def pad(self, pictures: Sequence[Tensor], size: Size) -> Tensor:
         """Normalise pictures and put them top left into one zero tensor.
 
         Args:
             pictures: (3, h, w) RGB in 0..255 each.
+            size: (H, W), no picture is larger.
 
         Returns:
-            (B, 3, Hp, Wp), sides the largest of the batch rounded up to a multiple of 32.
+            (B, 3, Hp, Wp), the sides rounded up to a multiple of 32.
         """
-        height, width = (max(p.shape[i] for p in pictures) for i in (-2, -1))
-        height, width = height + -height % DIVISOR, width + -width % DIVISOR
-        return torch.stack(
-            [
-                F.pad(self.normalize(p), (0, width - p.shape[-1], 0, height - p.shape[-2]))
-                for p in pictures
-            ]
-        )
+        return stack_padded(map(self.normalize, pictures), size, divisor=DIVISOR)
+
+    def batch(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        """Give the padded pictures of training samples."""
+        size = largest_size(batched_inputs, self.part)
+        return self.pad([one["image"] for one in batched_inputs], size)
+
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """What the set criterion divides by."""
+        queries = self.decoder.num_queries
+        return [self.criterion.facts(len(one["instances"]), queries) for one in batched_inputs]
 
     def encode_picture(self, picture: Tensor) -> EncodedPicture:
         """Find the masks of a (3, H', W') picture and embed them."""
-        images = self.pad([picture])
+        images = self.pad([picture], size_of(picture))
         return EncodedPicture(*self.encode(images), canvas=size_of(images), valid=size_of(picture))
 
     def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
         """The one padded picture that the tower is shown."""
-        return [self.pad([picture])]
+        return [self.pad([picture], size_of(picture))]
 
     def encode(self, images: Tensor) -> tuple[Prediction, Tensor, Tensor, Tensor]:
         """Find and embed the masks of normalised, padded pictures.

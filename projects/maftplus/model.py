@@ -18,6 +18,7 @@ from torch import Tensor
 from ovs_core.clip import ClipIdentity
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.per_picture import draw_per_picture
 
 from .build import maftplus_arguments
 from .compensation import representation_compensation
@@ -69,6 +70,7 @@ class MAFTPlus(MaskSegmenter):
         self.drop_path = drop_path
         for module in self.encoder.trunk_modules():
             module.requires_grad_(True)
+            draw_per_picture(module)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class MAFTPlus(MaskSegmenter):
             self._teacher = self._build_teacher(self.clip.identity)
             tower = self._teacher.visual.to(self.device).requires_grad_(False)
             tower.train(self.drop_path != "none")
+            draw_per_picture(tower)
         return self._teacher
 
     @property
@@ -99,7 +102,7 @@ class MAFTPlus(MaskSegmenter):
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Set criterion, mask-aware loss and representation compensation."""
-        images = self.pad([one["image"] for one in batched_inputs])
+        images = self.batch(batched_inputs)
         features = self.encoder(images)
         dense = features["dense"]
         detached = {name: value.detach() for name, value in features.items()}
@@ -108,10 +111,13 @@ class MAFTPlus(MaskSegmenter):
                 detached = self.encoder(images)
         heads = self.decoder(self.pixel_decoder(detached), every_head=True)
         targets = self.targets(batched_inputs, images)
-        losses = self.criterion(self.head_outputs(heads), targets)
+        losses = self.criterion(self.head_outputs(heads), targets, self.part)
         scores = self.transferred_scores(dense, heads[-1].masks)
         losses["ranking_loss"] = self.mask_aware_weight * mask_aware_loss(
-            scores, heads[-1].masks, targets
+            scores,
+            heads[-1].masks,
+            targets,
+            None if self.part is None else self.part.count("segments"),
         )
         with torch.no_grad():
             original = self.teacher(images)["dense"]

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovs_core.modeling.per_picture import Dropout, picture_by_picture
 from ovs_core.modeling.scores import size_of
 
 from .hilo import Grid, HighLowAttention
@@ -76,8 +78,11 @@ class CrossAttention(nn.Module):
         """Weighted values behind the output projection."""
         parts = (self.query(query), memory[0], self.value(memory[1]))
         q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        if self.training and self.dropout:
+            attention = partial(F.scaled_dot_product_attention, dropout_p=self.dropout)
+            mixed = picture_by_picture(attention, q, k, v)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v)
         return self.project(mixed.transpose(1, 2).flatten(2))
 
 
@@ -95,7 +100,7 @@ class SpectralGuidedAttention(nn.Module):
         self.mixer = mixer
         self.gate = nn.Parameter(torch.randn(dim))  # the paper's xi
         self.transform = nn.Parameter(torch.eye(dim))  # the paper's P
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(dim, dim)
 
     def memory(self, patches: Tensor, grid: Grid) -> Tensor:
@@ -146,7 +151,7 @@ class DecoderLayer(nn.Module):
         self.attention = attention
         self.expand, self.reduce = nn.Linear(dim, feedforward), nn.Linear(feedforward, dim)
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, memory: Any) -> Tensor:
         """Give the next layer's queries: (B, K, D) -> (B, K, D)."""

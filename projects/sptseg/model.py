@@ -15,13 +15,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from ovs_core.errors import check_choice
 from ovs_core.modeling.contract import Words
+from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.label_argmax import argmax_upsample
-from ovs_core.modeling.losses import MaskLoss
+from ovs_core.modeling.losses import MaskLoss, present_classes
+from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import Scores, Size, WindowScores, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
@@ -182,10 +183,31 @@ class SPTSeg(Segmenter):
         logits = self.masks(features, self.trained_text())
         labels = self.targets(labels, logits)
         self._log_accuracy(logits, labels)
-        if not self.empty_batch_negatives and bool((labels == IGNORE).all()):
+        if not self.empty_batch_negatives and not self._labelled(labels):
             logger.warning("a batch without one labelled pixel: its loss is zero")
             return {"loss_focal": logits.sum() * 0.0}
-        return self.loss(logits, labels)
+        return self.loss(logits, labels, None if self.part is None else self.part.count("pairs"))
+
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """How many trained classes each picture shows, and whether a pixel is labelled.
+
+        A transductive training finds the classes of hidden pixels by a forward pass of its own.
+        """
+        if self.mode == "transductive" and self.split.unseen:
+            with torch.no_grad():
+                images, labels = self._batch(batched_inputs)
+                logits = self.masks(self.encode(images), self.trained_text())
+            targets = list(self.targets(labels, logits))
+        else:
+            targets = [self._visible(self._mapped(one["sem_seg"])) for one in batched_inputs]
+        count = len(self.split.trained_classes(self.mode))
+        return [
+            {
+                "pairs": int(present_classes(one[None], count).sum()),
+                "labelled": bool((one != IGNORE).any()),
+            }
+            for one in targets
+        ]
 
     def trained_text(self) -> Tensor:
         """(K', D) embeddings of the classes whose masks are trained."""
@@ -199,9 +221,20 @@ class SPTSeg(Segmenter):
             labels: (B, H, W) of the dataset.
             logits: (B, K', h, w) current masks, for pseudo labels.
         """
-        labels = self.split.map_labels(labels, self.mode)
+        labels = self._mapped(labels)
         if self.mode == "transductive" and self.split.unseen:
             return self.split.fill_unseen(labels, logits)
+        return self._visible(labels)
+
+    def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bring the names of a published checkpoint to this model's; see ``published``."""
+        return rename_published(tensors)
+
+    def _mapped(self, labels: Tensor) -> Tensor:
+        return self.split.map_labels(labels, self.mode)
+
+    def _visible(self, labels: Tensor) -> Tensor:
+        """Ignore the pixels of unseen classes."""
         hidden = labels == UNSEEN
         if not self._said_unseen and bool(hidden.any()):
             logger.warning(
@@ -213,20 +246,21 @@ class SPTSeg(Segmenter):
             self._said_unseen = True
         return labels.masked_fill(hidden, IGNORE)
 
-    def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Bring the names of a published checkpoint to this model's; see ``published``."""
-        return rename_published(tensors)
+    def _labelled(self, labels: Tensor) -> bool:
+        """Whether a pixel of the step is labelled; ``labels`` are those of this part."""
+        if self.part is not None:
+            return self.part.total("labelled") > 0
+        return bool((labels != IGNORE).any())
 
     def _batch(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         """Normalise, pad right and below to one size: pictures with 0, labels with ``IGNORE``."""
-        sides = [one["image"].shape[-2:] for one in batched_inputs]
-        height, width = (max(self.crop, *(side[i] for side in sides)) for i in range(2))
-        images, labels = [], []
-        for one, (h, w) in zip(batched_inputs, sides, strict=True):
-            padding = (0, width - w, 0, height - h)
-            images.append(F.pad(self.normalize(one["image"]), padding))
-            labels.append(F.pad(one["sem_seg"].to(self.device), padding, value=IGNORE))
-        return torch.stack(images), torch.stack(labels)
+        height, width = (max(self.crop, n) for n in largest_size(batched_inputs, self.part))
+        images = [self.normalize(one["image"]) for one in batched_inputs]
+        labels = [one["sem_seg"].to(self.device) for one in batched_inputs]
+        return (
+            stack_padded(images, (height, width)),
+            stack_padded(labels, (height, width), value=IGNORE),
+        )
 
     def _open_gates(self, patches: Tensor) -> None:
         """Turn the gates towards the patches of a training's first batch, (B, D, h, w)."""

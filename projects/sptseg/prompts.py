@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ovs_core.clip import ImageEncoder
 from ovs_core.clip.positions import Positions
 from ovs_core.errors import UserError
+from ovs_core.modeling.per_picture import Dropout
 
 from .spectral import Grid, SpectralFilter
 
@@ -60,7 +61,7 @@ class VisualPrompts(nn.Module):
         self.deep = nn.Parameter(torch.empty(depth, tokens, width).uniform_(-bound, bound))
         self.project = nn.Linear(width, width)
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6) if depth else nn.Identity()
 
     @property

@@ -4,10 +4,12 @@ from .backbone import AdaptedBackbone
 from .model import HCLIPDetector
 from .region_classifier import RegionClassifier
 from .roi_heads import RegionTextROIHeads
+from .sampling import PictureRPN
 
 __all__ = [
     "AdaptedBackbone",
     "HCLIPDetector",
+    "PictureRPN",
     "RegionClassifier",
     "RegionTextROIHeads",
 ]

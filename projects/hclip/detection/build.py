@@ -20,7 +20,11 @@ from .adapted import check_source, load_adaptation
 from .encoder import DENSE, AdaptedEncoder
 from .fusion import FusionSettings, ScoreFusion
 
-PARTS = {"BACKBONE": "AdaptedBackbone", "ROI_HEADS": "RegionTextROIHeads"}
+PARTS = {
+    "BACKBONE": "AdaptedBackbone",
+    "PROPOSAL_GENERATOR": "PictureRPN",
+    "ROI_HEADS": "RegionTextROIHeads",
+}
 
 
 def detector_arguments(cfg: CfgNode) -> dict[str, Any]:

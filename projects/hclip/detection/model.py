@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.structures import ImageList
 from torch import Tensor
 
 from ovs_core.clip import CLIP, TextEmbedder, TextEncoder
 from ovs_core.errors import UserError
 from ovs_core.modeling.contract import OpenVocabularyModel, Words
+from ovs_core.modeling.global_batch import largest_size
+from ovs_core.modeling.padding import stack_padded
+from ovs_core.modeling.scores import size_of
 
 from .backbone import AdaptedBackbone
 from .build import detector_arguments
@@ -115,6 +119,16 @@ class HCLIPDetector(OpenVocabularyModel, GeneralizedRCNN):
             return super().forward(batched_inputs)
         with torch.no_grad():
             return super().forward(batched_inputs)
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """Normalise pictures, and pad them to the size of the largest of the step."""
+        pictures = [one["image"].to(self.device) for one in batched_inputs]
+        tensor = stack_padded(
+            [(one - self.pixel_mean) / self.pixel_std for one in pictures],
+            largest_size(batched_inputs, self.part),
+            divisor=self.backbone.size_divisibility,
+        )
+        return ImageList(tensor, [size_of(one) for one in pictures])
 
 
 def _mask(indices: Sequence[int], count: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, cat
+from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -127,7 +127,10 @@ class RegionClassifier(FastRCNNOutputLayers):
     def losses(
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
     ) -> dict[str, Tensor]:
-        """Compute ``loss_cls`` and ``loss_box_reg`` of sampled proposals.
+        """Compute ``loss_cls`` and ``loss_box_reg`` of sampled proposals, means over pictures.
+
+        A picture's losses are means over its regions, so that they do not depend on how many the
+        other pictures of a batch have.
 
         Raises:
             UserError: if no class is trained.
@@ -137,15 +140,23 @@ class RegionClassifier(FastRCNNOutputLayers):
                 "none of the training classes is a base class; check the seen and unseen classes "
                 "of DATASETS.TRAIN"
             )
-        logits, deltas = predictions
-        classes = cat([p.gt_classes for p in proposals])
-        boxes = cat([p.proposal_boxes.tensor for p in proposals])
+        counts = [len(one) for one in proposals]
+        pictures = zip(*(part.split(counts) for part in predictions), proposals, strict=True)
+        each = [self._picture_losses(*one) for one in pictures]
+        return {
+            name: self.loss_weight.get(name, 1.0) * torch.stack([one[name] for one in each]).mean()
+            for name in each[0]
+        }
+
+    def _picture_losses(
+        self, logits: Tensor, deltas: Tensor, regions: Instances
+    ) -> dict[str, Tensor]:
+        """Losses of one picture's regions, not weighted."""
+        boxes = regions.proposal_boxes.tensor
         # A picture without boxes has no truth to match; its regions are background and not used.
-        truth = cat(
-            [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]
-        )
-        losses = {
+        truth = regions.gt_boxes.tensor if regions.has("gt_boxes") else boxes
+        classes = regions.gt_classes
+        return {
             "loss_cls": self.classification_loss(logits, classes),
             "loss_box_reg": self.box_reg_loss(boxes, truth, deltas, classes),
         }
-        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}

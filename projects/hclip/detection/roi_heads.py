@@ -5,7 +5,7 @@ Letters: B pictures, R regions, K classes, D joint width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -16,6 +16,8 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
+
+from ovs_core.modeling.per_picture import seed_for
 
 from .build import build_fusion
 from .encoder import DENSE
@@ -31,6 +33,8 @@ class RegionTextROIHeads(StandardROIHeads):
         fusion: fuses with the frozen encoder's scores at test time; None for the detector alone.
         arguments: of Detectron2's heads; ``box_predictor`` is a ``RegionClassifier``.
     """
+
+    _turns: Iterator[int]
 
     @configurable
     def __init__(self, *, fusion: ScoreFusion | None = None, **arguments: Any) -> None:
@@ -53,6 +57,17 @@ class RegionTextROIHeads(StandardROIHeads):
         """Choose the classes, see ``RegionClassifier.set_words``."""
         self.num_classes = len(text)
         self.box_predictor.set_words(text, **kinds)
+
+    def label_and_sample_proposals(self, proposals: Any, targets: Any) -> list[Instances]:
+        """Sample the regions of every picture in turn; see Detectron2."""
+        self._turns = iter(range(len(targets)))
+        sampled: list[Instances] = super().label_and_sample_proposals(proposals, targets)
+        return sampled
+
+    def _sample_proposals(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        seed_for(next(self._turns))  # so that they do not depend on the rest of the batch
+        sampled: tuple[Tensor, Tensor] = super()._sample_proposals(*arguments)
+        return sampled
 
     def _forward_box(
         self, features: dict[str, Tensor], proposals: list[Instances]

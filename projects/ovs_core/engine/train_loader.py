@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,15 @@ class Draws(Dataset[Sample]):
         return int(self._order[1][position])
 
     def __getitem__(self, draw: int) -> Sample:
-        """Map draw number ``draw``."""
+        """Map draw number ``draw``; the sample says which it is."""
         with fixed_randomness(self.seed, draw):
-            return self.mapper(dict(self.dicts[self.index(draw)]))
+            return {**self.mapper(dict(self.dicts[self.index(draw)])), "draw": draw}
 
 
 class DrawSampler(Sampler[int]):
     """The draw numbers of one process, from any iteration on.
+
+    The draws of an iteration are cut into one run per process, so that neighbours stay together.
 
     Args:
         batch: pictures per iteration over all processes.
@@ -70,10 +73,10 @@ class DrawSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Count on for ever."""
-        draw = self.start_iteration * self.batch + self._rank
-        while True:
-            yield draw
-            draw += self._world
+        share = self.batch // self._world
+        for iteration in count(self.start_iteration):
+            first = iteration * self.batch + self._rank * share
+            yield from range(first, first + share)
 
 
 @contextmanager

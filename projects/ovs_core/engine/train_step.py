@@ -1,44 +1,50 @@
-"""One training step: accumulation, mixed precision, gradient scaling."""
+"""One training step: its parts, mixed precision, gradient scaling."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import check_choice
-from ..modeling.contract import OpenVocabularyModel, bare
+from ..modeling.contract import OpenVocabularyModel
+from ..modeling.global_batch import GlobalBatch
+from ..modeling.per_picture import drawing_for
+from .gradients import sum_gradients
 from .optimizer import restore_memory
+from .parts import global_batches
 from .train_loader import Sample, seed_everything
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TrainStep(SimpleTrainer):
-    """Detectron2's ``SimpleTrainer`` with autocast on any device and gradient accumulation.
+    """Detectron2's ``SimpleTrainer`` with autocast on any device, over any split of the batch.
 
-    Every step seeds the generators from (seed, iteration, rank), so that dropout after a resume is
-    the dropout of an uninterrupted run.
+    A step is shared out over processes and ``ACCUMULATE`` batches of each; losses and gradients are
+    those of all its pictures in one batch. Random numbers are each picture's own. What is random
+    otherwise is seeded from (seed, iteration, rank, batch), so that a resumed run is that of an
+    uninterrupted one.
 
     Args:
         cfg: config.
-        model: model, maybe wrapped for distribution.
+        model: model.
         data_loader: endless batches.
         optimizer: optimiser.
     """
 
+    model: OpenVocabularyModel
+
     def __init__(
         self,
         cfg: CfgNode,
-        model: nn.Module,
+        model: OpenVocabularyModel,
         data_loader: Iterable[list[Sample]],
         optimizer: torch.optim.Optimizer,
     ) -> None:
@@ -53,22 +59,22 @@ class TrainStep(SimpleTrainer):
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
 
     def run_step(self) -> None:
-        """Run ``ACCUMULATE`` batches forward and backward, then one optimiser step."""
+        """Run all parts of a step forward and backward, then the optimiser."""
         self.optimizer.zero_grad()
+        start = time.perf_counter()
+        parts = [next(self._data_loader_iter) for _ in range(self.accumulate)]
+        data_time = time.perf_counter() - start
         totals: dict[str, torch.Tensor] = {}
-        data_time = 0.0
-        for part in range(self.accumulate):
-            start = time.perf_counter()
-            data = next(self._data_loader_iter)
-            data_time += time.perf_counter() - start
+        batches = global_batches(self.model, parts, self._around)
+        for number, (part, batch) in enumerate(zip(parts, batches, strict=True)):
             # Behind the loader, whose start draws a number from torch's generator.
-            seed_everything(self.seed, self.iter, comm.get_rank(), part)
-            with self._without_sync(part):
-                losses = self._forward(data)
-                self.scaler.scale(sum(losses.values()) / self.accumulate).backward()
-            for name, loss in losses.items():
-                totals[name] = totals.get(name, 0) + loss.detach() / self.accumulate
-        self._write_metrics(totals, data_time)
+            seed_everything(self.seed, self.iter, comm.get_rank(), number)
+            for name, loss in self._backward(part, batch).items():
+                totals[name] = totals.get(name, 0) + loss
+        sum_gradients([p for p in self.model.parameters() if p.requires_grad])
+        # The writer takes the mean over processes of what is summed up here.
+        world = comm.get_world_size()
+        self._write_metrics({name: world * loss for name, loss in totals.items()}, data_time)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -77,7 +83,7 @@ class TrainStep(SimpleTrainer):
         return {
             **super().state_dict(),
             "scaler": self.scaler.state_dict(),
-            "model_run": self._bare.run_state(),
+            "model_run": self.model.run_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,20 +92,22 @@ class TrainStep(SimpleTrainer):
         restore_memory(self.optimizer, state_dict["optimizer"])
         if state_dict["scaler"]:  # empty where none was used
             self.scaler.load_state_dict(state_dict["scaler"])
-        self._bare.load_run_state(state_dict["model_run"])
+        self.model.load_run_state(state_dict["model_run"])
 
-    @property
-    def _bare(self) -> OpenVocabularyModel:
-        return bare(self.model)
+    def _backward(self, part: list[Sample], batch: GlobalBatch | None) -> dict[str, torch.Tensor]:
+        """Add a part's gradients; give its shares of the step's losses."""
+        with self.model.part_of(batch), self._around(part):
+            losses = self.model(part)
+        share = 1.0 if batch is None else batch.pictures / len(batch.facts)
+        shares = {name: share * loss for name, loss in losses.items()}
+        self.scaler.scale(sum(shares.values())).backward()
+        return {name: loss.detach() for name, loss in shares.items()}
 
-    def _forward(self, data: list[Sample]) -> dict[str, torch.Tensor]:
-        with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):
-            losses = self.model(data)
-        return {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
-
-    def _without_sync(self, part: int) -> AbstractContextManager[None]:
-        """Leave the exchange of gradients between processes to the last part of a step."""
-        last = part == self.accumulate - 1
-        if last or not isinstance(self.model, DistributedDataParallel):
-            return nullcontext()
-        return self.model.no_sync()
+    @contextmanager
+    def _around(self, part: list[Sample]) -> Iterator[None]:
+        """What a part is computed in: the precision, and its pictures' random numbers."""
+        with (
+            torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None),
+            drawing_for([(self.seed, one["draw"]) for one in part]),
+        ):
+            yield

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, create_ddp_model
+from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -29,6 +29,7 @@ from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
 from .checkpoint import OVSCheckpointer
 from .config import check_device
+from .gradients import share_start
 from .optimizer import build_optimizer
 from .schedules import build_schedule, set_iteration
 from .train_loader import Sample, build_train_loader
@@ -58,12 +59,9 @@ class Trainer(DefaultTrainer):
         loader, self._sampler = build_train_loader(
             cfg, dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
         )
-        wrapped = create_ddp_model(
-            model,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS,
-        )
-        self._trainer = TrainStep(cfg, wrapped, loader, optimizer)
+        model.check_split(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
+        share_start(model)
+        self._trainer = TrainStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())

@@ -6,15 +6,16 @@ derives from it directly. Letters: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..clip import CLIP
 from ..errors import UserError
 from ..words.vocabulary import Vocabulary
+from .global_batch import Facts, GlobalBatch
 
 # What can be asked of a picture, spelled the same in models, evaluators, tables and options.
 TASKS = ("semantic", "panoptic", "instance")
@@ -32,6 +33,8 @@ class OpenVocabularyModel(nn.Module):
             the trained ones are enough, and strange ones are left out.
         unseen: indices of the current classes that have no training pixels.
         outside: indices of the current classes that take no part.
+        part: what is known of a training step of which this batch is a part; None if it is all of
+            it.
     """
 
     clip: CLIP
@@ -39,6 +42,7 @@ class OpenVocabularyModel(nn.Module):
     published_whole: ClassVar[bool] = False
     unseen: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
+    part: GlobalBatch | None = None
     _vocabulary: Vocabulary | None = None
 
     @property
@@ -81,6 +85,37 @@ class OpenVocabularyModel(nn.Module):
         self._vocabulary = vocabulary
         self.unseen, self.outside = tuple(unseen), tuple(outside)
 
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """What a loss must know of each picture before any picture of the step is trained on.
+
+        A loss that is a mean over pictures needs none. Otherwise the losses of a part are such that
+        their mean over all parts, weighted by pictures, is the loss of the step; see ``part``.
+
+        Args:
+            batched_inputs: samples of a part.
+        """
+        return [{} for _ in batched_inputs]
+
+    @contextmanager
+    def part_of(self, batch: GlobalBatch | None) -> Iterator[None]:
+        """Let the losses inside the block be those of a part of a step."""
+        self.part = batch
+        try:
+            yield
+        finally:
+            self.part = None
+
+    def check_split(self, pictures: int, accumulate: int) -> None:
+        """Refuse a training whose batch is split in a way that its recipe does not allow.
+
+        Args:
+            pictures: of a part.
+            accumulate: parts of each process.
+
+        Raises:
+            UserError: names the key.
+        """
+
     def run_state(self) -> dict[str, Any]:
         """What a training remembers beside weights; goes into checkpoints of a run."""
         return {}
@@ -101,7 +136,6 @@ class OpenVocabularyModel(nn.Module):
 
 
 def bare(model: nn.Module) -> OpenVocabularyModel:
-    """The model inside the wrapper that distributed training puts around it."""
-    inner = model.module if isinstance(model, DistributedDataParallel) else model
-    assert isinstance(inner, OpenVocabularyModel), f"{type(inner).__name__} breaks the contract"
-    return inner
+    """A model that Detectron2 hands on, as what it is."""
+    assert isinstance(model, OpenVocabularyModel), f"{type(model).__name__} breaks the contract"
+    return model

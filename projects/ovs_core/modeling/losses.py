@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
@@ -63,20 +62,25 @@ class MaskLoss:
         """
         check_choice("SSIM_ON", self.ssim_on, SSIM_INPUTS)
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, logits: Tensor, labels: Tensor, pairs: float | None = None
+    ) -> dict[str, Tensor]:
         """Compute the weighted losses.
 
         Args:
             logits: (B, K, h, w), enlarged bilinearly to the labels' size.
             labels: (B, H, W) integers.
+            pairs: present pairs that focal and dice sums are divided by, in a part of a step; None
+                for those of the labels.
 
         Returns:
             ``loss_focal``, ``loss_dice`` and ``loss_ssim``, those whose weight is not 0.
         """
         with torch.autocast(logits.device.type, enabled=False):
             terms = self._sums(logits.float(), labels)
-        pairs = terms.pop("pairs")
-        divisors = {"focal": pairs, "dice": pairs, "ssim": 1.0}
+        own = terms.pop("pairs").clamp(min=1)
+        divisor = own if pairs is None else pairs
+        divisors = {"focal": divisor, "dice": divisor, "ssim": 1.0}
         return {
             f"loss_{name}": getattr(self, name) * value / divisors[name]
             for name, value in terms.items()
@@ -107,7 +111,7 @@ class MaskLoss:
         sums = dict(zip(names, total.unbind(), strict=True))
         if "ssim" in sums:
             sums["ssim"] = 1 - sums["ssim"] / (len(pairs) * pixels)
-        return {**sums, "pairs": mean_over_processes(present.sum()).clamp(min=1)}
+        return {**sums, "pairs": present.sum()}
 
     def _labelled_terms(
         self,
@@ -217,15 +221,6 @@ def present_classes(labels: Tensor, classes: int) -> Tensor:
     index = torch.where((labels >= 0) & (labels < classes), labels, classes).flatten(1).long()
     found = torch.zeros(len(labels), classes + 1, dtype=torch.bool, device=labels.device)
     return found.scatter_(1, index, True)[:, :classes]
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """Average a count over the processes of a distributed run, as float."""
-    value = value.float()
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(value)
-        value = value / dist.get_world_size()
-    return value
 
 
 def _pixel_mean(values: Tensor, weights: Tensor | None, picture: Tensor) -> Tensor:

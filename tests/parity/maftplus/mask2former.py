@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from detectron2.structures import Instances
@@ -40,10 +40,12 @@ class RecordedDraws:
         draws = {k: v for k, v in case.tensors().items() if k.startswith("draws/")}
         self._draws: Iterator[Tensor] = iter(draws[f"draws/{i}"] for i in range(len(draws)))
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self, owners: Sequence[int], shape: tuple[int, ...], device: torch.device
+    ) -> Tensor:
         """Give the next ones, which must have the asked shape."""
-        draw = next(self._draws)
-        if tuple(draw.shape) != tuple(shape):
+        draw, shape = next(self._draws), (len(owners), *shape)
+        if tuple(draw.shape) != shape:
             raise ValueError(f"asked for draws of shape {shape}, recorded are {tuple(draw.shape)}")
         return draw.to(device)
 

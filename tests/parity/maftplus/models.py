@@ -151,7 +151,7 @@ def run_inference(case: ParityCase) -> Results:
             picture = case.tensors()[f"image{b}"]
             encoded = model.encode_picture(picture)
             results |= _intermediates(model, encoded)
-            results["images"] = model.pad([picture])
+            results["images"] = model.pad([picture], picture.shape[-2:])
             height, width = size
             output = model([{"image": picture, "height": height, "width": width}])[0]
             results[f"sem_seg{b}"] = output["sem_seg"]

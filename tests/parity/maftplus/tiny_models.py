@@ -25,7 +25,8 @@ from ovs_core.modeling.mask2former import (
     PixelDecoder,
     SetCriterion,
 )
-from ovs_core.modeling.mask2former.point_sampling import Draw, uniform
+from ovs_core.modeling.mask2former.point_sampling import Draw
+from ovs_core.modeling.per_picture import uniform_of
 from ovs_core.words.class_lists import load_templates
 from ovs_core.words.vocabulary import Vocabulary
 
@@ -95,7 +96,7 @@ def vocabulary(names: Sequence[str], things: Sequence[int] = ()) -> Vocabulary:
 
 
 def tiny_segmenter(
-    method: str, config: dict, inputs: dict[str, np.ndarray], draw: Draw = uniform
+    method: str, config: dict, inputs: dict[str, np.ndarray], draw: Draw = uniform_of
 ) -> MaskSegmenter:
     """Build the model of a file's ``config``, with the training words set and random weights."""
     clip, head = tiny_clip(config["clip"]), config["head"]

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import dice_loss, mean_over_processes
+from ..global_batch import GlobalBatch
+from ..losses import dice_loss
+from ..per_picture import uniform_of
 from .matcher import Assignment, Matcher
-from .point_sampling import Draw, sample_points, uncertain_points, uniform
+from .point_sampling import Draw, sample_points, uncertain_points
 from .targets import MaskTargets
 
 Losses = dict[str, Tensor]
@@ -57,14 +59,28 @@ class SetCriterion:
     points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75
-    draw: Draw = uniform
+    draw: Draw = uniform_of
 
-    def __call__(self, heads: Sequence[HeadOutput], targets: list[MaskTargets]) -> Losses:
+    def facts(self, segments: int, queries: int) -> dict[str, float]:
+        """What the losses are divided by, of a picture of so many segments."""
+        matched = min(segments, queries)
+        return {
+            "segments": segments,
+            "class_weight": matched + self.void_weight * (queries - matched),
+        }
+
+    def __call__(
+        self,
+        heads: Sequence[HeadOutput],
+        targets: list[MaskTargets],
+        part: GlobalBatch | None = None,
+    ) -> Losses:
         """Compute all losses, weighted.
 
         Args:
             heads: in order, the output head last.
             targets: segments of the B pictures.
+            part: the step that the pictures are a part of, with ``facts``; None if they are all.
 
         Returns:
             ``loss_ce``, ``loss_mask``, ``loss_dice`` of the output head, and the same with ``_0``,
@@ -75,25 +91,26 @@ class SetCriterion:
             "loss_mask": self.mask_weight,
             "loss_dice": self.dice_weight,
         }
-        count = _mean_count(targets, heads[-1].masks.device)
+        part = part or self._alone(targets, heads[-1].masks.shape[1])
         losses = {}
         for suffix, head in [("", heads[-1]), *((f"_{i}", h) for i, h in enumerate(heads[:-1]))]:
-            for name, value in self.of_head(head, targets, count).items():
+            for name, value in self.of_head(head, targets, part).items():
                 losses[name + suffix] = value * factors[name]
         return losses
 
-    def of_head(self, head: HeadOutput, targets: list[MaskTargets], count: float) -> Losses:
+    def of_head(self, head: HeadOutput, targets: list[MaskTargets], part: GlobalBatch) -> Losses:
         """Compute the three losses of one head, not weighted.
 
         Args:
             head: the head.
             targets: segments of the B pictures.
-            count: number of segments by which sums over masks are divided.
+            part: the step that the pictures are a part of.
         """
         pairs = self.matcher(head.logits, head.masks, targets)
         return {
-            "loss_ce": self._classification(head.logits, targets, pairs),
-            **self._masks(head.masks, targets, pairs, count),
+            "loss_ce": self._classification(head.logits, targets, pairs)
+            / part.count("class_weight"),
+            **self._masks(head.masks, targets, pairs, part.count("segments")),
         }
 
     def _classification(
@@ -105,7 +122,7 @@ class SetCriterion:
             row[queries] = target.labels[segments]
         weight = logits.new_ones(void + 1, dtype=torch.float32)
         weight[void] = self.void_weight
-        return F.cross_entropy(logits.float().transpose(1, 2), wanted, weight)
+        return F.cross_entropy(logits.float().transpose(1, 2), wanted, weight, reduction="sum")
 
     def _masks(
         self,
@@ -119,6 +136,7 @@ class SetCriterion:
         predicted = predicted.float()
         points = uncertain_points(
             predicted,
+            [picture for picture, (queries, _) in enumerate(pairs) for _ in queries],
             self.points,
             oversample=self.oversample,
             importance=self.importance,
@@ -133,8 +151,6 @@ class SetCriterion:
         entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1).sum()
         return {"loss_mask": entropy / count, "loss_dice": dice_loss(logits, labels).sum() / count}
 
-
-def _mean_count(targets: list[MaskTargets], device: torch.device) -> float:
-    """Segments per process, at least one."""
-    count = torch.tensor(sum(len(t.labels) for t in targets), device=device)
-    return max(float(mean_over_processes(count)), 1.0)
+    def _alone(self, targets: list[MaskTargets], queries: int) -> GlobalBatch:
+        facts = [self.facts(len(target.labels), queries) for target in targets]
+        return GlobalBatch(facts, 0, len(targets))

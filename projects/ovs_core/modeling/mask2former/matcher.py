@@ -9,7 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from .point_sampling import Draw, sample_points, uniform
+from ..per_picture import uniform_of
+from .point_sampling import Draw, sample_points
 from .targets import MaskTargets
 
 Assignment = tuple[Tensor, Tensor]  # queries and the targets they are matched to
@@ -31,7 +32,7 @@ class Matcher:
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     points: int = 12544
-    draw: Draw = uniform
+    draw: Draw = uniform_of
 
     @torch.no_grad()
     def __call__(
@@ -49,8 +50,8 @@ class Matcher:
             Per picture the indices of the matched queries (ascending) and of their segments.
         """
         result = []
-        for picture_logits, picture_masks, target in zip(logits, masks, targets, strict=True):
-            cost = self.cost(picture_logits, picture_masks, target).cpu()
+        for picture, one in enumerate(zip(logits, masks, targets, strict=True)):
+            cost = self.cost(*one, picture=picture).cpu()
             queries, segments = linear_sum_assignment(cost.numpy())
             device = logits.device
             result.append(
@@ -58,18 +59,19 @@ class Matcher:
             )
         return result
 
-    def cost(self, logits: Tensor, masks: Tensor, target: MaskTargets) -> Tensor:
+    def cost(self, logits: Tensor, masks: Tensor, target: MaskTargets, picture: int = 0) -> Tensor:
         """Cost of every pair, in float32.
 
         Args:
             logits: (Q, K + 1).
             masks: (Q, h, w).
             target: n segments.
+            picture: which of the batch it is, for its random points.
 
         Returns:
             (Q, n).
         """
-        points = self.draw((1, self.points, 2), masks.device)
+        points = self.draw([picture], (self.points, 2), masks.device)
         with torch.autocast(masks.device.type, enabled=False):
             predicted = sample_points(masks.float(), points)
             truth = sample_points(target.masks.float(), points)

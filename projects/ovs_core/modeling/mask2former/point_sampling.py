@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# shape, device -> uniform numbers in [0, 1); replaced in tests by recorded draws
-Draw = Callable[[tuple[int, ...], torch.device], Tensor]
+from ..per_picture import uniform_of
 
-
-def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Draw from [0, 1) with PyTorch's generator."""
-    return torch.rand(shape, device=device)
+# picture of each row, shape of a row, device -> uniform numbers in [0, 1), see ``uniform_of``;
+# replaced in tests by recorded draws
+Draw = Callable[[Sequence[int], tuple[int, ...], torch.device], Tensor]
 
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
@@ -36,12 +34,19 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def uncertain_points(
-    logits: Tensor, count: int, *, oversample: float, importance: float, draw: Draw = uniform
+    logits: Tensor,
+    owners: Sequence[int],
+    count: int,
+    *,
+    oversample: float,
+    importance: float,
+    draw: Draw = uniform_of,
 ) -> Tensor:
     """Choose points where the masks are undecided, and some anywhere.
 
     Args:
         logits: (n, H, W).
+        owners: (n,) picture of each mask, ascending.
         count: points per mask.
         oversample: how many candidates per point.
         importance: share of the points taken from the candidates, those nearest to logit 0.
@@ -51,7 +56,7 @@ def uncertain_points(
         (n, count, 2) as (x, y) in [0, 1].
     """
     device = logits.device
-    candidates = draw((len(logits), int(count * oversample), 2), device)
+    candidates = draw(owners, (int(count * oversample), 2), device)
     chosen = int(importance * count)
     if len(logits):
         doubt = sample_points(logits, candidates).abs()
@@ -61,4 +66,4 @@ def uncertain_points(
         picked = candidates[:, :chosen]
     if chosen == count:
         return picked
-    return torch.cat([picked, draw((len(logits), count - chosen, 2), device)], dim=1)
+    return torch.cat([picked, draw(owners, (count - chosen, 2), device)], dim=1)

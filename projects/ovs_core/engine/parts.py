@@ -1,0 +1,48 @@
+"""Sharing what the parts of a step must know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from detectron2.utils import comm
+
+from ..modeling.contract import OpenVocabularyModel
+from ..modeling.global_batch import Facts, GlobalBatch, picture_size
+from .train_loader import Sample
+
+Around = Callable[[list[Sample]], AbstractContextManager[None]]
+
+
+def global_batches(
+    model: OpenVocabularyModel, parts: Sequence[list[Sample]], around: Around
+) -> list[GlobalBatch | None]:
+    """Tell every part of a step about the pictures of all parts.
+
+    Args:
+        model: gives the facts.
+        parts: batches of this process, to be accumulated.
+        around: what each part is computed in.
+
+    Returns:
+        The step as each part sees it; None where the step has one part, which knows all of it.
+    """
+    if len(parts) * comm.get_world_size() == 1:
+        return [None]
+    facts: list[list[Facts]] = [[{"size": picture_size(one)} for one in part] for part in parts]
+    for part, known, own in zip(parts, _gathered(facts), facts, strict=True):
+        with model.part_of(known), around(part):
+            own[:] = [{**a, **b} for a, b in zip(own, model.facts(part), strict=True)]
+    return list(_gathered(facts))
+
+
+def _gathered(facts: list[list[Facts]]) -> list[GlobalBatch]:
+    """What each of this process's parts sees, from the facts of its own pictures."""
+    everywhere: list[list[list[Facts]]] = comm.all_gather(facts)
+    # Draws count on over the processes first, then over accumulated batches.
+    order = [one for part in range(len(facts)) for process in everywhere for one in process[part]]
+    batches, size = [], len(facts[0])
+    for part in range(len(facts)):
+        start = (part * len(everywhere) + comm.get_rank()) * size
+        batches.append(GlobalBatch(order, start, size, last=part == len(facts) - 1))
+    return batches
