@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ovs_core.errors import UserError
-from ovs_core.modeling.scores import size_of
+from ovs_core.modeling.padding import stack_padded
+from ovs_core.modeling.scores import Size, size_of
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
 from .fused_labels import NO_CLASS
@@ -37,7 +37,7 @@ class Batch:
     def images(self, normalize: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, 3, Y, X) pictures in a network's statistics, padded right and below with zeros."""
         size = size_of(self.labels)
-        return torch.stack([_pad(normalize(one), size) for one in self.pictures])
+        return stack_padded(map(normalize, self.pictures), size)
 
 
 def make_batch(
@@ -45,6 +45,7 @@ def make_batch(
     *,
     classes: int,
     unseen: Sequence[int],
+    size: Size,
     divisor: int,
     device: torch.device,
 ) -> Batch:
@@ -54,6 +55,7 @@ def make_batch(
         samples: with ``image``, ``sem_seg`` and, where a mapper padded, ``padding_mask``.
         classes: K.
         unseen: indices whose pixels are as unlabelled.
+        size: (H, W), no picture is larger.
         divisor: both sides become multiples of this.
         device: where the tensors go.
 
@@ -63,20 +65,13 @@ def make_batch(
     if any("sem_seg" not in one for one in samples):
         raise UserError("a training sample has no sem_seg; take a dataset with semantic labels")
     pictures = [one["image"].to(device) for one in samples]
-    size = tuple(
-        divisor * -(-max(one.shape[axis] for one in pictures) // divisor) for axis in (-2, -1)
-    )
-    labels, padding = [], []
-    for one in samples:
-        truth = one["sem_seg"].to(device).long()
-        outside = one.get("padding_mask", torch.zeros_like(truth, dtype=torch.bool)).to(device)
-        labels.append(_pad(truth, size, IGNORE))
-        padding.append(_pad(outside, size, True))
+    truth = [one["sem_seg"].to(device).long() for one in samples]
+    outside = [
+        one.get("padding_mask", torch.zeros_like(labels, dtype=torch.bool)).to(device)
+        for one, labels in zip(samples, truth, strict=True)
+    ]
+    labels = stack_padded(truth, size, divisor=divisor, value=IGNORE)
+    padding = stack_padded(outside, size, divisor=divisor, value=True)
     split = ClassSplit.from_unseen(unseen, classes)
-    seen, outside = split.relabel(torch.stack(labels), hidden=IGNORE), torch.stack(padding)
-    return Batch(pictures, seen.masked_fill((seen == IGNORE) | outside, NO_CLASS), outside)
-
-
-def _pad(maps: Tensor, size: tuple[int, int], value: float = 0.0) -> Tensor:
-    height, width = maps.shape[-2:]
-    return F.pad(maps, (0, size[1] - width, 0, size[0] - height), value=value)
+    seen = split.relabel(labels, hidden=IGNORE)
+    return Batch(pictures, seen.masked_fill((seen == IGNORE) | padding, NO_CLASS), padding)

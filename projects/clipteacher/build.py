@@ -12,7 +12,9 @@ from torch import nn
 
 from ovs_core.clip import CLIP
 from ovs_core.errors import UserError
+from ovs_core.modeling.batch_norm import group_batch_norms, share_batch_norms
 from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.per_picture import draw_per_picture
 
 from .adapter import VisualLanguageAdapter
 from .glm import GlobalLearning
@@ -44,6 +46,7 @@ def clipteacher_arguments(cfg: CfgNode) -> dict[str, Any]:
         "teacher": build_teacher(node, shared["clip"]),
         "objective": build_objective(node, dim),
         "gamma": node.TEST.GAMMA,
+        "pictures_per_group": node.PICTURES_PER_GROUP,
     }
 
 
@@ -72,9 +75,14 @@ def build_student(cfg: CfgNode, dim: int) -> Student:
         )
     if not isinstance(student, Student):
         student = Student(student, dim)
-    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda"
-    if node.SYNC_BN and on_gpu and comm.get_world_size() > 1:
-        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    if not node.SYNC_BN:
+        group_batch_norms(student, cfg.MODEL.CLIPTEACHER.PICTURES_PER_GROUP)
+    elif comm.get_world_size() > 1:
+        if torch.device(cfg.MODEL.DEVICE).type == "cuda":
+            student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+        else:
+            share_batch_norms(student)
+    draw_per_picture(student)
     return student
 
 

@@ -15,6 +15,7 @@ from ovs_core.methods.ranges import (
     texts,
 )
 
+declare_ranges("MODEL.CLIPTEACHER", PICTURES_PER_GROUP=at_least(1))
 declare_ranges("MODEL.CLIPTEACHER.CLIP", CACHE_MIB=at_least(0))
 declare_ranges(
     "MODEL.CLIPTEACHER.STUDENT",
@@ -55,6 +56,9 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
         cfg: Detectron2's and the core's defaults, changed in place.
     """
     node = cfg.MODEL.CLIPTEACHER = CfgNode()
+    # Pictures that are learned from together: their classes are told apart, their losses have one
+    # mean. What a GPU holds in mmsegmentation's schedule, which the paper follows.
+    node.PICTURES_PER_GROUP = 2
     node.CLIP = CfgNode()
     node.CLIP.POS_INTERP = "bicubic"  # resizing of the position table: bicubic or bilinear
     node.CLIP.CACHE_MIB = 0  # memory for tokens of pictures that come again bit for bit; 0: none
@@ -64,7 +68,8 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
     student.WEIGHTS = "imagenet"  # imagenet (published, downloaded), local file or folder, or ""
     student.DROP_PATH = 0.1  # stochastic depth of the encoder
     student.DROPOUT = 0.1  # in front of the last convolution
-    student.SYNC_BN = True  # batch norms over all GPUs of a run, as mmsegmentation has them
+    # batch norms over all pictures of a step, as mmsegmentation has them; False: over a group
+    student.SYNC_BN = True
     student.HEAD_WIDTH = 0  # channels of the head; 0 for mmsegmentation's
     student.IMPORT = []  # Python modules that register own students
     _add_module_keys(node)
@@ -84,7 +89,7 @@ def _add_module_keys(node: CfgNode) -> None:
     # pool: this batch and 23 older; bank_and_batch: and 24 older; bank_only: 24 older; batch_only
     glm.NEGATIVES = "pool"
     glm.REDUCTION = "mean"  # over anchors; the paper prints sum
-    glm.GATHER = True  # one bank over all processes
+    glm.GATHER = True  # contrast with all pictures of a step; False: with those of the group
     plm = node.PLM = CfgNode()
     plm.ENABLED = True  # potential objects on unannotated area
     plm.TOKENS = "proj"  # clustered teacher tokens: proj, ln_post or raw

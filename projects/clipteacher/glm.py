@@ -3,26 +3,22 @@
 Eq. 3 contrasts the pool (``pooling.py``) with CLS tokens of this and earlier iterations. As
 printed, it lacks the -log and misplaces a bracket; this is InfoNCE.
 
-Letters: B pictures of this process, C channels, h x w student grid, M candidates.
+Letters: B anchors, C channels, h x w student grid, M candidates.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.errors import UserError, check_choice
 
 from .pooling import POOLS, pool_dense
-
-logger = logging.getLogger(__name__)
 
 NEGATIVES = ("pool", "bank_and_batch", "bank_only", "batch_only")
 REDUCTIONS = ("mean", "sum")
@@ -38,7 +34,7 @@ def contrast_logits(
         pooled: (B, C) anchors.
         current: (M', C) CLS tokens of the global batch; anchor i's own is row ``offset + i``.
         older: (M, C) CLS tokens of earlier iterations, all negatives.
-        offset: first row of this process in ``current``.
+        offset: first row of the anchors in ``current``.
         own_only: whether the other rows of ``current`` are left out.
 
     Returns:
@@ -55,11 +51,23 @@ def contrast_logits(
     return torch.cat([own, near[others].view(len(pooled), -1), far], dim=1)
 
 
+class StepTokens(NamedTuple):
+    """CLS tokens of a step, seen from some of its pictures.
+
+    Attributes:
+        block: (M', C) tokens of all pictures, without gradients.
+        start: place of the first of those pictures.
+    """
+
+    block: Tensor
+    start: int
+
+
 class GlobalLearning(nn.Module):
     """Contrast the pooled student features with a bank of CLS tokens (eq. 1-3).
 
     The bank holds the CLS tokens of the last iterations, one block per iteration, newest first; a
-    block is the global batch in rank order, so all processes hold the same bank.
+    block is that of all pictures of a step in order of draws, so all processes hold the same bank.
 
     Args:
         pool: ``attention``, ``max`` or ``mean`` (Table 4).
@@ -70,7 +78,7 @@ class GlobalLearning(nn.Module):
         negatives: ``pool`` (this batch and n - 1 older ones), ``bank_and_batch`` (this batch and n
             older ones), ``bank_only`` (n older ones) or ``batch_only``.
         reduction: ``mean`` over anchors, or ``sum`` as printed.
-        gather: share CLS tokens between processes; else each has a bank of its own.
+        gather: contrast with all pictures of a step; else with those at the anchors' places.
     """
 
     def __init__(
@@ -96,38 +104,69 @@ class GlobalLearning(nn.Module):
         self.negatives, self.reduction, self.gather = negatives, reduction, gather
         self.bank: deque[Tensor] = deque(maxlen=bank_size)
 
-    def forward(self, dense: Tensor, cls: Tensor, *, valid: Tensor | None = None) -> Tensor:
-        """Loss of this process's anchors; in training the bank then holds this batch.
+    def forward(
+        self,
+        dense: Tensor,
+        cls: Tensor,
+        *,
+        valid: Tensor | None = None,
+        step: StepTokens | None = None,
+    ) -> Tensor:
+        """Loss of some anchors.
 
         Args:
             dense: (B, C, h, w) student features.
             cls: (B, C) CLS tokens of the frozen teacher.
             valid: (B, h, w) bool, False on padding.
+            step: CLS tokens of the step that the anchors are a part of, whose end ``remember``
+                tells; None if they are all: in training the bank then holds them.
 
         Returns:
             Scalar.
         """
-        per_anchor = self.per_anchor(dense, cls, valid=valid)
+        per_anchor = self.per_anchor(dense, cls, valid=valid, step=step)
         return per_anchor.mean() if self.reduction == "mean" else per_anchor.sum()
 
-    def per_anchor(self, dense: Tensor, cls: Tensor, *, valid: Tensor | None = None) -> Tensor:
+    def per_anchor(
+        self,
+        dense: Tensor,
+        cls: Tensor,
+        *,
+        valid: Tensor | None = None,
+        step: StepTokens | None = None,
+    ) -> Tensor:
         """(B,) losses; arguments as ``forward``."""
-        logits = self.logits(dense, cls, valid=valid)
+        logits = self.logits(dense, cls, valid=valid, step=step)
         return F.cross_entropy(logits, logits.new_zeros(len(logits)).long(), reduction="none")
 
-    def logits(self, dense: Tensor, cls: Tensor, *, valid: Tensor | None = None) -> Tensor:
-        """(B, 1 + negatives) similarities over ``tau``, own token first; pushes in training."""
+    def logits(
+        self,
+        dense: Tensor,
+        cls: Tensor,
+        *,
+        valid: Tensor | None = None,
+        step: StepTokens | None = None,
+    ) -> Tensor:
+        """(B, 1 + negatives) similarities over ``tau``, own token first; see ``forward``."""
         pooled = pool_dense(dense, cls, self.pool, valid=valid, unit_query=self.unit_query)
-        block, offset = self._global_block(cls.detach())
-        older = self._older(block)
-        if self.training and self.negatives != "batch_only":
-            self.bank.appendleft(block)
+        block, start = (cls.detach(), 0) if step is None else (step.block, step.start)
+        rows = slice(None) if self.gather else slice(start, start + len(cls))
+        older = self._older(block, rows)
+        if step is None:
+            self.remember(block)
+        block = block[rows]
         if self.normalize:
             pooled, block, older = (
                 F.normalize(t, dim=-1, eps=1e-12) for t in (pooled, block, older)
             )
         own_only = self.negatives == "bank_only"
+        offset = start if self.gather else 0
         return contrast_logits(pooled, block, older, offset=offset, own_only=own_only) / self.tau
+
+    def remember(self, block: Tensor) -> None:
+        """Put the CLS tokens (M', C) of a step into the bank, in training."""
+        if self.training and self.negatives != "batch_only":
+            self.bank.appendleft(block)
 
     def run_state(self) -> dict[str, list[Tensor]]:
         """What an exact resume needs: the bank, newest block first."""
@@ -135,28 +174,9 @@ class GlobalLearning(nn.Module):
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Restore the bank of ``run_state``."""
-        if not self.gather and _rank():
-            logger.warning(
-                "%s.GATHER False: a checkpoint holds the bank of process 0 only; this one starts "
-                "with an empty bank",
-                KEY,
-            )
-            return
         self.bank = deque(state["bank"], maxlen=self.bank_size)
 
-    def _older(self, block: Tensor) -> Tensor:
+    def _older(self, block: Tensor, rows: slice) -> Tensor:
         count = {"pool": self.bank_size - 1, "batch_only": 0}.get(self.negatives, self.bank_size)
         blocks = list(self.bank)[:count]
-        return torch.cat([b.to(block) for b in blocks]) if blocks else block[:0]
-
-    def _global_block(self, cls: Tensor) -> tuple[Tensor, int]:
-        """CLS tokens of all processes in rank order, and the first row of this one."""
-        if not (self.gather and dist.is_available() and dist.is_initialized()):
-            return cls, 0
-        parts = [torch.empty_like(cls) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, cls.contiguous())
-        return torch.cat(parts), dist.get_rank() * len(cls)
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        return torch.cat([b.to(block)[rows] for b in blocks]) if blocks else block[:0]

@@ -17,15 +17,19 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ovs_core.errors import UserError
+from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
 from .batch import Batch, make_batch
 from .build import clipteacher_arguments
 from .export import ExportedStudent, load_student, save_student
+from .glm import StepTokens
 from .inference import add_unseen_bonus, class_logits, fit_protocol
 from .objective import Material, Objective, Step
 from .students import Student
 from .teacher import Teacher
+
+TAUGHT = "clipteacher_taught"  # of a sample: what the teacher said of it
 
 
 @META_ARCH_REGISTRY.register()
@@ -37,6 +41,7 @@ class CLIPTeacher(Segmenter):
         teacher: CLIP's image tower.
         objective: Global and Pixel Learning Module with their losses.
         gamma: added to the logits of unseen classes.
+        pictures_per_group: neighbouring pictures of a batch that are learned from together.
         segmenter: arguments of ``Segmenter``.
     """
 
@@ -48,6 +53,7 @@ class CLIPTeacher(Segmenter):
         teacher: Teacher,
         objective: Objective,
         gamma: float = 1.5,
+        pictures_per_group: int = 2,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter)
@@ -58,7 +64,7 @@ class CLIPTeacher(Segmenter):
             )
         self.protocol = fit_protocol(self.protocol, student.size_divisibility)
         self.student, self.objective, self.gamma = student, objective, gamma
-        self.teacher = teacher
+        self.teacher, self.pictures_per_group = teacher, pictures_per_group
         self.to(self.device)
 
     @classmethod
@@ -115,8 +121,23 @@ class CLIPTeacher(Segmenter):
         return self.student(images)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Weighted losses of a batch; see ``Segmenter.losses``."""
-        return self.step(self.batch(batched_inputs)).losses
+        """Weighted losses of a batch, means over its groups; see ``Segmenter.losses``."""
+        groups = self.steps(batched_inputs)
+        names = groups[0].losses
+        return {name: torch.stack([g.losses[name] for g in groups]).mean() for name in names}
+
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """The CLS token of each picture, which those of other parts are contrasted with.
+
+        What the teacher says stays in the samples, so that it is asked once.
+        """
+        if self.objective.glm is None:
+            return super().facts(batched_inputs)
+        with torch.no_grad():
+            taught = self._teach(self.batch(batched_inputs))
+        for one, *answer in zip(batched_inputs, *taught, strict=True):
+            one[TAUGHT] = answer
+        return [{"cls": cls.cpu()} for cls in taught[0]]
 
     def batch(self, batched_inputs: Sequence[dict[str, Any]]) -> Batch:
         """Pictures, labels and padding of training samples."""
@@ -125,23 +146,55 @@ class CLIPTeacher(Segmenter):
             batched_inputs,
             classes=len(self.vocabulary),
             unseen=self.unseen,
+            size=largest_size(batched_inputs, self.part),
             divisor=math.lcm(self.student.size_divisibility, *patch),
             device=self.device,
         )
 
-    def step(self, batch: Batch) -> Step:
-        """Losses of a batch and what they stand on.
+    def steps(self, batched_inputs: Sequence[dict[str, Any]]) -> list[Step]:
+        """Losses of each group of a batch and what they stand on.
 
         Raises:
             UserError: if the words hold no seen class.
         """
         if not self.seen:
             raise UserError("no class is seen; at least one needs training pixels")
-        with torch.autocast(self.device.type, enabled=False):
-            cls, tokens = self.teacher(batch.images(self.clip.normalize))
-            text = self.text_features()[self.seen]
+        batch = self.batch(batched_inputs)
+        kept = [one.pop(TAUGHT, None) for one in batched_inputs]
+        if None in kept:
+            cls, tokens = self._teach(batch)
+        else:
+            cls, tokens = (torch.stack(answers) for answers in zip(*kept, strict=True))
+        text = self.text_features()[self.seen]
         dense = self.student(batch.images(self.student.normalize))
-        return self.objective(Material(dense, cls, tokens, batch.labels, batch.padding, text))
+        step = self._step_tokens(cls)
+        material = Material(dense, cls, tokens, batch.labels, batch.padding, text, step)
+        groups = [self.objective(one) for one in material.groups(self.pictures_per_group)]
+        if self.objective.glm is not None and (self.part is None or self.part.last):
+            self.objective.glm.remember(step.block)
+        return groups
+
+    def check_split(self, pictures: int, accumulate: int) -> None:
+        """Refuse parts that cannot be cut into groups; see ``OpenVocabularyModel.check_split``."""
+        if pictures % self.pictures_per_group:
+            raise UserError(
+                f"MODEL.CLIPTEACHER.PICTURES_PER_GROUP {self.pictures_per_group}: the {pictures} "
+                "pictures of a process's batch (SOLVER.IMS_PER_BATCH by processes) cannot be cut "
+                "into such groups; use fewer processes, a larger batch, or smaller groups, which "
+                "is another training"
+            )
+
+    def _teach(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CLS tokens (B, C) and dense tokens of the teacher."""
+        with torch.autocast(self.device.type, enabled=False):
+            taught: tuple[Tensor, Tensor] = self.teacher(batch.images(self.clip.normalize))
+        return taught
+
+    def _step_tokens(self, cls: Tensor) -> StepTokens:
+        if self.part is None or self.objective.glm is None:
+            return StepTokens(cls.detach().float(), 0)
+        block = torch.stack([one["cls"] for one in self.part.facts])
+        return StepTokens(block.to(cls.device).float(), self.part.start)
 
     def run_state(self) -> dict[str, Any]:
         """What an exact resume needs beside the weights: the bank of CLS tokens."""

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ovs_core.modeling.losses import MaskLoss
+from ovs_core.modeling.per_picture import seed_for
 from ovs_core.modeling.scores import size_of
 
 from .adapter import VisualLanguageAdapter
 from .fused_labels import NO_CLASS, FusedLabels, class_centroids, fuse_labels, sample_nearest
-from .glm import GlobalLearning
+from .glm import GlobalLearning, StepTokens
 from .losses import LossSettings, generate_loss, pixel_cross_entropy
 from .potential import PotentialObjects
 
@@ -32,6 +33,8 @@ class Material:
         labels: (B, Y, X) seen ids, -1 for unannotated.
         padding: (B, Y, X) bool, pixels outside the pictures.
         text: (N, C) unit text features of the seen classes.
+        step: CLS tokens of the step that the pictures are a part of; None if they are all.
+        first: place of the first picture in the batch that random numbers are drawn for.
     """
 
     dense: Tensor
@@ -40,6 +43,20 @@ class Material:
     labels: Tensor
     padding: Tensor
     text: Tensor
+    step: StepTokens | None = None
+    first: int = 0
+
+    def groups(self, pictures: int) -> list[Material]:
+        """Cut into groups of so many neighbouring pictures; the last one may be smaller."""
+        names = ("dense", "cls", "tokens", "labels", "padding")
+        parts = zip(*(getattr(self, name).split(pictures) for name in names), strict=True)
+        found = []
+        for number, part in enumerate(parts):
+            first = self.first + number * pictures
+            step = self.step and self.step._replace(start=self.step.start + number * pictures)
+            own = dict(zip(names, part, strict=True))
+            found.append(replace(self, **own, step=step, first=first))
+        return found
 
 
 @dataclass(frozen=True)
@@ -137,6 +154,7 @@ class Objective(nn.Module):
         )
         classes = len(text) + int(fused.kept.sum())
         ids, centroids = class_centroids(dense, fused.small, classes)
+        seed_for(material.first)  # the adapter's dropout is the group's, not the batch's
         prototypes = self.adapter(centroids, material.cls) if len(ids) else centroids
         rows = torch.cat([text, prototypes[ids >= len(text)]])
         logits = torch.einsum("kc,bchw->bkhw", rows, dense)
@@ -181,10 +199,11 @@ class Objective(nn.Module):
     def _global_loss(self, glm: GlobalLearning, material: Material) -> Tensor:
         valid = ~sample_nearest(material.padding, size_of(material.dense))
         padded = bool(material.padding.any())
-        return glm(material.dense, material.cls, valid=valid if padded else None)
+        valid_cells = valid if padded else None
+        return glm(material.dense, material.cls, valid=valid_cells, step=material.step)
 
     def _reach_every_parameter(self, losses: dict[str, Tensor], dense: Tensor) -> None:
-        """Add nothing, with a gradient for every parameter: distributed training wants one."""
+        """Add nothing, with a gradient for every parameter, so that each step treats all alike."""
         silent = sum((p.sum() * 0.0 for p in self.adapter.parameters()), dense.sum() * 0.0)
         name = next(iter(losses), "loss_none")
         losses[name] = losses.get(name, 0.0) + silent

@@ -68,7 +68,7 @@ def test_all_labelled_and_nothing_labelled(tiny_model, samples, value):
     model, given = tiny_model().train(), samples()
     for one in given:
         one["sem_seg"].fill_(value)
-    pixels = model.step(model.batch(given)).pixels
+    pixels = model.steps(given)[0].pixels
     losses = model(given)
     assert all(value.isfinite() for value in losses.values())
     assert bool(pixels.labels.kept.sum()) == (value == IGNORE)
@@ -82,7 +82,7 @@ def test_pictures_of_different_sizes_are_padded_and_padding_is_no_object(tiny_mo
     batch = model.batch(given)
     assert batch.labels.shape == (2, 64, 64)
     assert batch.padding[1, 40:].all() and batch.padding[1, :, 56:].all()
-    full = model.step(batch).pixels.labels.full
+    full = model.steps(given)[0].pixels.labels.full
     assert (full[batch.padding] == -1).all()
 
 

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 
 from detectron2.utils import comm
 
+from ..errors import UserError
+from ..modeling.batch_norm import split_batch_norms
 from ..modeling.contract import OpenVocabularyModel
 from ..modeling.global_batch import Facts, GlobalBatch, picture_size
 from .train_loader import Sample
@@ -46,3 +48,25 @@ def _gathered(facts: list[list[Facts]]) -> list[GlobalBatch]:
         start = (part * len(everywhere) + comm.get_rank()) * size
         batches.append(GlobalBatch(order, start, size, last=part == len(facts) - 1))
     return batches
+
+
+def check_split(model: OpenVocabularyModel, pictures: int, accumulate: int) -> None:
+    """Refuse a split of the batch that would make another training of it.
+
+    Args:
+        model: in training mode.
+        pictures: of each part.
+        accumulate: parts of each process.
+
+    Raises:
+        UserError: names the key.
+    """
+    model.check_split(pictures, accumulate)
+    norms = split_batch_norms(model, processes=comm.get_world_size(), parts=accumulate)
+    if norms:
+        raise UserError(
+            f"SOLVER.ACCUMULATE {accumulate} with {comm.get_world_size()} processes: {len(norms)} "
+            f"batch norms, such as {norms[0]}, would see {pictures} pictures at a time, not the "
+            "whole batch; use ACCUMULATE 1 and synchronised norms, norms that take each picture "
+            "for itself (GN), or groups where the method has them (STUDENT.SYNC_BN False)"
+        )

@@ -31,6 +31,7 @@ from .checkpoint import OVSCheckpointer
 from .config import check_device
 from .gradients import share_start
 from .optimizer import build_optimizer
+from .parts import check_split
 from .schedules import build_schedule, set_iteration
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
@@ -59,7 +60,8 @@ class Trainer(DefaultTrainer):
         loader, self._sampler = build_train_loader(
             cfg, dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
         )
-        model.check_split(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
+        pictures = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        check_split(model.train(), pictures, cfg.SOLVER.ACCUMULATE)
         share_start(model)
         self._trainer = TrainStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)

@@ -15,6 +15,8 @@ import torch.multiprocessing as mp
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.nn import functional as F
 
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.train_loader import Draws, seed_everything
@@ -93,6 +95,7 @@ def train(config, options, split, output):
     seed_everything(cfg.SEED)
     trainer = Trainer(cfg)
     _blank(trainer._trainer.data_loader)
+    _smooth(trainer._trainer.model)
     model, optimizer, kept = bare(trainer._trainer.model), trainer.optimizer, []
     step = optimizer.step
 
@@ -110,6 +113,16 @@ def train(config, options, split, output):
         logged = storage.latest()
         losses.append({n: v for n, (v, _) in logged.items() if "loss" in n})
     return {"losses": losses, "gradients": kept}
+
+
+def _smooth(model):
+    """Take GELU for ReLU, whose gradient jumps where rounding moves a number across zero."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.GELU())
+        if getattr(module, "activation", None) is F.relu:  # of Detectron2's convolutions
+            module.activation = F.gelu
 
 
 def _blank(loader):
