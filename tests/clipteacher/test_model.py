@@ -14,6 +14,7 @@ from clipteacher.export import ExportedStudent, load_student
 from clipteacher.figures import training_sheet
 from clipteacher.students import STUDENT_REGISTRY
 from ovs_core.errors import UserError
+from ovs_core.modeling.batch_norm import GroupedBatchNorm, SharedBatchNorm
 from ovs_core.modeling.checkpoint import trained_state
 from ovs_core.words.label_space import IGNORE
 
@@ -176,15 +177,15 @@ def test_training_sheet_shows_every_sample(tiny_model, samples):
         training_sheet(model, given)
 
 
-def test_batch_norms_are_synchronised_over_gpus_only(tiny_cfg, monkeypatch):
+def test_batch_norms_are_over_a_step_or_over_a_group(tiny_cfg, monkeypatch):
     def kinds(cfg):
         return {type(m) for m in build_student(cfg, 128).modules() if "BatchNorm" in str(type(m))}
 
     cfg = tiny_cfg()
     assert kinds(cfg) == {nn.BatchNorm2d}
     monkeypatch.setattr("clipteacher.build.comm.get_world_size", lambda: 2)
-    assert kinds(cfg) == {nn.BatchNorm2d}  # torch has it on accelerators only
+    assert kinds(cfg) == {SharedBatchNorm}  # torch has one on accelerators only
     cfg.MODEL.DEVICE = "cuda"
     assert kinds(cfg) == {nn.SyncBatchNorm}
     cfg.MODEL.CLIPTEACHER.STUDENT.SYNC_BN = False
-    assert kinds(cfg) == {nn.BatchNorm2d}
+    assert kinds(cfg) == {GroupedBatchNorm}

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
-from clipteacher.glm import GlobalLearning
+from clipteacher.glm import GlobalLearning, StepTokens
 from clipteacher.mask_fusion import fuse_centers
 from clipteacher.pooling import attention_weights, pool_dense
 from clipteacher.potential import PotentialObjects
@@ -89,22 +88,19 @@ def _data():
     return dense, torch.randn(N_STEPS, 4, DIM, generator=draw)
 
 
-def _process(rank, port, folder):
-    address = f"tcp://127.0.0.1:{port}"
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+@pytest.mark.parametrize("gather", [True, False])
+def test_parts_of_a_step_hold_the_bank_of_the_whole(gather):
+    """With ``gather`` off a part sees the tokens at its own places alone."""
     dense, cls = _data()
-    glm, mine = GlobalLearning(bank_size=2), slice(2 * rank, 2 * rank + 2)
-    losses = [glm(d[mine], c[mine]) for d, c in zip(dense, cls, strict=True)]
-    torch.save({**glm.run_state(), "losses": torch.stack(losses)}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_hold_the_bank_of_one(tmp_path):
-    dense, cls = _data()
-    glm = GlobalLearning(bank_size=2)
-    alone = torch.stack([glm(d, c) for d, c in zip(dense, cls, strict=True)])
-    mp.spawn(_process, args=(29653, str(tmp_path)), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    for one in found:
-        assert all(map(torch.equal, one["bank"], glm.run_state()["bank"]))
-    torch.testing.assert_close((found[0]["losses"] + found[1]["losses"]) / 2, alone)
+    whole, split = (GlobalLearning(bank_size=2, gather=gather) for _ in range(2))
+    alone = [GlobalLearning(bank_size=2) for _ in range(2)]
+    for d, c in zip(dense, cls, strict=True):
+        parts = [split(d[i : i + 2], c[i : i + 2], step=StepTokens(c, i)) for i in (0, 2)]
+        split.remember(c)
+        expected = [one(d[i : i + 2], c[i : i + 2]) for one, i in zip(alone, (0, 2), strict=True)]
+        together = whole(d, c)
+        if gather:
+            torch.testing.assert_close(sum(parts) / 2, together)
+        else:
+            torch.testing.assert_close(parts, expected)
+    assert all(map(torch.equal, split.run_state()["bank"], whole.run_state()["bank"]))

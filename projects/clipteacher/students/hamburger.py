@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovs_core.modeling.per_picture import uniform_of
 from ovs_core.modeling.scores import resize, size_of
 
 from .heads import DenseHead
@@ -51,7 +52,7 @@ class Factorisation(nn.Module):
         """(B, C, n) -> (B, C, R) unit start bases; outside training always the same ones."""
         batch, channels = points.shape[:2]
         if self.training:
-            drawn = torch.rand(batch, channels, self.rank, device=points.device)
+            drawn = uniform_of(range(batch), (channels, self.rank), points.device)
         else:
             generator = torch.Generator().manual_seed(0)
             drawn = torch.rand(1, channels, self.rank, generator=generator).to(points.device)

@@ -120,8 +120,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.POLY_POWER = 0.9  # WarmupPolyLR
     solver.POLY_MIN_LR = 0.0  # floor of the rate, absolute
     solver.POLY_AFTER_WARMUP = False  # the decay waits for the end of the warm-up (mmseg 1.x)
-    solver.FIND_UNUSED_PARAMETERS = False  # for DistributedDataParallel
-    solver.ACCUMULATE = 1  # batches whose gradients are summed before a step
+    solver.ACCUMULATE = 1  # batches that make up a step; the same step as one batch of them all
+    cfg.register_deprecated_key("SOLVER.FIND_UNUSED_PARAMETERS")  # none need be found any more
     solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling
 
 

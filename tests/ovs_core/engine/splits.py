@@ -6,16 +6,17 @@ What a step logged and the gradients in front of the optimiser are kept, for com
 import os
 import socket
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from torch import nn
 from torch.nn import functional as F
 
 from ovs_core.engine.config import load_cfg
@@ -51,78 +52,110 @@ ONE = Split(1)
 SPLITS = (Split(2), Split(4), Split(1, 2), Split(1, 4), Split(2, 2))
 
 
-def run(split, cases, folder):
-    """Train every case of name -> (config, options) under a split; what came lies in the folder."""
+def run(split, cases, folder, **options):
+    """Train every case of name -> (config, options) under a split; what came lies in the folder.
+
+    Args:
+        split: how the pictures are shared out.
+        cases: what is trained.
+        folder: where the results go.
+        options: of ``train``; ``into`` names the folder of the run, else the split does.
+    """
     if split.processes == 1:
-        return _run_cases(split, cases, folder)
+        return _run_cases(split, cases, folder, options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(
-        _process, (split, port, cases, folder), nprocs=split.processes, start_method="fork"
-    )
+    arguments = (split, port, cases, folder, options)
+    mp.start_processes(_process, arguments, nprocs=split.processes, start_method="fork")
+
+
+def kept(split, name, folder):
+    """Whether a training was run already."""
+    return _file(split, name, folder).is_file()
 
 
 def results(split, name, folder):
     """What was kept: per step the logged losses, and name -> gradient."""
-    return torch.load(Path(folder) / f"{name}-{split.name}.pt", weights_only=True)
+    return torch.load(_file(split, name, folder), weights_only=True)
 
 
-def _process(rank, split, port, cases, folder):
+def _file(split, name, folder):
+    return Path(folder) / f"{name}-{split.name}.pt"
+
+
+def _process(rank, split, port, cases, folder, options):
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=split.processes)
     comm.create_local_process_group(split.processes)
-    _run_cases(split, cases, folder)
+    _run_cases(split, cases, folder, options)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _run_cases(split, cases, folder):
-    for name, (config, options) in cases.items():
-        with warnings.catch_warnings():
+def _run_cases(split, cases, folder, options):
+    options = dict(options)
+    into = options.pop("into", split.name)
+    for name, (config, keys) in cases.items():
+        output = Path(folder) / f"{name}-{into}"
+        with warnings.catch_warnings(), _smooth():
             warnings.simplefilter("ignore")
-            kept = train(config, options, split, Path(folder) / f"{name}-{split.name}")
+            done = train(config, keys, split, output, **options)
         if comm.is_main_process():
-            torch.save(kept, Path(folder) / f"{name}-{split.name}.pt")
+            torch.save(done, _file(split, name, folder))
 
 
-def train(config, options, split, output):
-    """Run the first steps of a config."""
-    cfg = load_cfg(find_config(config), [*COMMON, *options, "OUTPUT_DIR", str(output)])
+def train(config, keys, split, output, *, stop=STEPS, resume=False):
+    """Run the first steps of a config, or go on with a run.
+
+    Args:
+        config: its name.
+        keys: KEY VALUE overrides.
+        split: how the pictures are shared out.
+        output: folder of the run.
+        stop: after so many steps, with a checkpoint if they are not all.
+        resume: go on with the folder's checkpoint.
+    """
+    cfg = load_cfg(find_config(config), [*COMMON, *keys, "OUTPUT_DIR", str(output)])
     cfg.SOLVER.IMS_PER_BATCH = BATCH // split.accumulate
     cfg.SOLVER.ACCUMULATE = split.accumulate
     seed_everything(cfg.SEED)
     trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
     _blank(trainer._trainer.data_loader)
-    _smooth(trainer._trainer.model)
-    model, optimizer, kept = bare(trainer._trainer.model), trainer.optimizer, []
-    step = optimizer.step
-
-    def keep(*args, **kwargs):
-        kept.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        return step(*args, **kwargs)
-
-    optimizer.step = keep
-    losses = []
-    for number in range(STEPS):
+    gradients, losses = _kept_gradients(trainer), []
+    for number in range(trainer.start_iter, stop):
         with EventStorage(number) as storage:
             trainer.iter = number
             trainer.run_step()
         trainer.scheduler.step()
         logged = storage.latest()
         losses.append({n: v for n, (v, _) in logged.items() if "loss" in n})
-    return {"losses": losses, "gradients": kept}
+    if stop < STEPS:
+        trainer.checkpointer.save("model", iteration=stop - 1)
+    return {"losses": losses, "gradients": gradients}
 
 
-def _smooth(model):
-    """Take GELU for ReLU, whose gradient jumps where rounding moves a number across zero."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.ReLU):
-                setattr(module, name, nn.GELU())
-        if getattr(module, "activation", None) is F.relu:  # of Detectron2's convolutions
-            module.activation = F.gelu
+def _kept_gradients(trainer):
+    """A list to which every step adds name -> gradient, before the optimiser changes anything."""
+    model, step, found = bare(trainer._trainer.model), trainer.optimizer.step, []
+
+    def keep(*args, **kwargs):
+        named = model.named_parameters()
+        found.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+        return step(*args, **kwargs)
+
+    trainer.optimizer.step = keep
+    return found
+
+
+@contextmanager
+def _smooth():
+    """Round off ReLU's corner, where the gradient jumps when rounding moves a number across it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "relu", lambda x, inplace=False: F.softplus(x, beta=5))
+        yield
 
 
 def _blank(loader):
