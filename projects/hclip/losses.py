@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ovs_core.words.label_space import IGNORE
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor, labelled: float | None = None) -> Tensor:
+def binary_cross_entropy(logits: Tensor, targets: Tensor, count: float | None = None) -> Tensor:
     """Binary cross entropy of every class at every pixel, mean over all B * K * H * W.
 
     Ignored pixels count as negatives of every class, as in released CAT-Seg. With one positive
@@ -17,7 +17,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, labelled: float | None
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) classes, or ``IGNORE``.
-        labelled: not needed.
+        count: not needed.
 
     Returns:
         Scalar.
@@ -28,19 +28,19 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, labelled: float | None
     return (F.softplus(logits).sum() - positive.sum()) / logits.numel()
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, labelled: float | None = None) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, count: float | None = None) -> Tensor:
     """Cross entropy over classes, mean over labelled pixels.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) classes, or ``IGNORE``.
-        labelled: pixels that the sum is divided by, in a part of a step; None for those labelled.
+        count: labelled pixels that the sum is divided by, in a part of a step; None for those labelled.
 
     Returns:
         Scalar; 0 if no pixel is labelled.
     """
     loss = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
-    return loss / ((targets != IGNORE).sum().clamp(min=1) if labelled is None else labelled)
+    return loss / ((targets != IGNORE).sum().clamp(min=1) if count is None else count)
 
 
 LOSSES = {"bce": binary_cross_entropy, "ce": cross_entropy}

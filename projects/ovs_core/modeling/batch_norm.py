@@ -41,7 +41,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
         variance = differentiable_all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
         self._keep(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        shared: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        return shared
 
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.momentum is None:
@@ -57,6 +58,7 @@ def group_batch_norms(network: nn.Module, pictures: int) -> None:
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GroupedBatchNorm
+            assert isinstance(module, GroupedBatchNorm)
             module.pictures = pictures
 
 

@@ -75,10 +75,10 @@ def uniform_of(owners: Sequence[int], shape: Sequence[int], device: torch.device
     """
     if not _active:
         return torch.rand((len(owners), *shape), device=device)
-    counts = np.bincount(owners, minlength=len(_active[-1])) if len(owners) else []
+    counts = np.bincount(np.asarray(owners, dtype=np.int64), minlength=len(_active[-1]))
     rows = [
         torch.rand((int(count), *shape), generator=generator, device=device)
-        for count, generator in zip(counts, _active[-1].on(device), strict=False)
+        for count, generator in zip(counts, _active[-1].on(device), strict=True)
         if count
     ]
     return torch.cat(rows) if rows else torch.rand((0, *shape), device=device)
