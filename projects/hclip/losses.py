@@ -34,7 +34,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, count: float | None = None) -
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) classes, or ``IGNORE``.
-        count: labelled pixels that the sum is divided by, in a part of a step; None for those labelled.
+        count: labelled pixels to divide by in a part of a step; None for those of ``targets``.
 
     Returns:
         Scalar; 0 if no pixel is labelled.
