@@ -243,7 +243,7 @@ class OVSSemSegEvaluator(Evaluator):
         if len(self.space.background) < 2:
             return rule
         first, *others = (self.class_names[i] for i in self.space.background)
-        return f"{rule}; {', '.join(others)} count as {first} (background)"
+        return f"{rule}; {', '.join(others)} counted as {first} (background)"
 
     def _add(self, prediction: Tensor, truth: np.ndarray) -> None:
         self._counts = self._counts.to(prediction.device)
