@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "train",
     "export",
+    "export-weights",
     "merge",
     "visualize",
     "analyse",

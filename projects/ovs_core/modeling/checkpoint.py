@@ -4,7 +4,7 @@ A file is a dict that ``torch.load(weights_only=True)`` reads: ``format`` (``"ov
 ``architecture`` (meta-architecture), ``clip`` (identity), ``model`` (name -> tensor), ``digests``
 (of each tensor), and in checkpoints of a run also ``trainer`` and ``scheduler`` states and
 ``iteration``. It holds what was trained, and the CLIP too if that came with a checkpoint and could
-not be found again otherwise.
+not be found again otherwise. The same as safetensors, for sharing: ``shared_file``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
 from ..load_report import LoadReport, find_tensors, load_weights
 from .contract import OpenVocabularyModel
+from .shared_file import FORMAT, shared_content
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "ovsuite"
 ENOUGH = 0.95  # share of the trained tensors that a published checkpoint must give
 
 
@@ -40,7 +40,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; check MODEL.WEIGHTS")
     if path.suffix == ".safetensors":
-        return {"model": read_weight_file(path).tensors}
+        return shared_content(read_weight_file(path), path)
     data = read_torch_file(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds a {type(data).__name__}, not a checkpoint")

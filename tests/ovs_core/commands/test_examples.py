@@ -32,6 +32,8 @@ def test_examples(user, capsys, name):
         assert main(["segment", "photo.jpg", "--words", "car, sky", "--method",
                      "output/hclip_tiny", "--output", "trained"]) == 0  # fmt: skip
         assert "mean nothing" not in capsys.readouterr().err
+        for line in load_command("export-weights").EXAMPLES:  # shares what was trained
+            assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.slow
