@@ -147,16 +147,12 @@ def add_pictures(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_max_pixels(parser: ArgumentParser, otherwise: str) -> None:
-    """Add ``--max-pixels``, see ``settle_max_pixels``.
-
-    Args:
-        parser: of a command that opens pictures.
-        otherwise: which limit holds without it.
-    """
+def add_max_pixels(parser: ArgumentParser) -> None:
+    """Add ``--max-pixels``, see ``settle_max_pixels``."""
     parser.add_argument(
         "--max-pixels", type=float, metavar="MILLIONS",
-        help=f"largest picture in millions of pixels; else OVSUITE_MAX_PIXELS, or {otherwise}",
+        help="largest picture in millions of pixels; else OVSUITE_MAX_PIXELS, or 178 (25 on the "
+        "page)",
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--merge", action="store_true", help="add to annotation files that are there"
     )
-    options.add_max_pixels(parser, "178")
+    options.add_max_pixels(parser)
     options.add_overwrite(parser)
 
 

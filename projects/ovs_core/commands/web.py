@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
-    options.add_max_pixels(parser, "25")
+    options.add_max_pixels(parser)
     parser.add_argument("--max-kept", type=float, default=200, metavar="MB",
                         help="files that are kept for one visitor")  # fmt: skip
     parser.add_argument("--max-disk", type=float, default=2000, metavar="MB",
