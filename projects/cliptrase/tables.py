@@ -93,6 +93,7 @@ TABLES = {
                 "ClearCLIP": "tiny_clearclip",
                 "NACLIP": "tiny_naclip",
                 "ProxyCLIP": "tiny_proxyclip",
+                "ResCLIP": "tiny_resclip",
             }
         ),
         metrics=METRICS,

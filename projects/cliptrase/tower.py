@@ -25,6 +25,27 @@ from .correlation import correlation
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """What the last block needs to be run again.
+
+    Attributes:
+        entered: (B, L, C) its input.
+        images: (B, 3, H, W) what the tower was shown.
+        earlier: (B, H, L, L) mean attention of earlier blocks, or None.
+    """
+
+    entered: Tensor
+    images: Tensor
+    earlier: Tensor | None = None
+
+    def one(self, row: int) -> Unfinished:
+        """Give one picture of the batch, B = 1."""
+        own = slice(row, row + 1)
+        earlier = None if self.earlier is None else self.earlier[own]
+        return Unfinished(self.entered[own], self.images[own], earlier)
+
+
+@dataclass(frozen=True)
 class Dense:
     """What is known of a batch of pictures before any word.
 
@@ -35,6 +56,7 @@ class Dense:
         keys: (B, N, C) output-projected keys of the last block, for MaskCLIP's key smoothing; or
             None.
         has_cls: whether the first token is CLS.
+        unfinished: what the last block needs to be run again, for ResCLIP's feedback; or None.
     """
 
     tokens: Tensor
@@ -42,6 +64,7 @@ class Dense:
     correlation: Tensor | None = None
     keys: Tensor | None = None
     has_cls: bool = True
+    unfinished: Unfinished | None = None
 
     @property
     def patches(self) -> Tensor:
@@ -59,6 +82,7 @@ class Dense:
             tokens=self.tokens[row : row + 1],
             correlation=own(self.correlation),
             keys=own(self.keys),
+            unfinished=None if self.unfinished is None else self.unfinished.one(row),
         )
 
 

@@ -1,4 +1,7 @@
-"""ClearCLIP, NACLIP and ProxyCLIP, written out in another way, at sizes of no reference file."""
+"""The four training-free methods, written out in another way, at sizes of no reference file."""
+
+import math
+from fractions import Fraction
 
 import pytest
 import timm
@@ -7,6 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from cliptrase.dino import DinoFeatures, load_vit
+from cliptrase.feedback import FeedbackRule
 from cliptrase.neighbours import neighbourhood
 from cliptrase.proxy import ProxyRule
 from ovs_core.clip import ImageEncoder, PositionRule
@@ -281,3 +285,145 @@ def test_the_other_network_is_loaded_by_name_and_file(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             load_vit(name, weights, "cpu", group="X")
+
+
+def feedback_by_hand(labels, std, decay):
+    """ResCLIP's agreement pair by pair, with exact positions on the line between two patches."""
+    height, width = labels.shape
+    cells = [(r, c) for r in range(height) for c in range(width)]
+    longest = max(height, width) - 1
+    agreed = torch.zeros(len(cells), len(cells))
+    for i, (r, c) in enumerate(cells):
+        for j, (s, d) in enumerate(cells):
+            if labels[r, c] != labels[s, d]:
+                continue
+            apart = max(abs(r - s), abs(c - d))
+            way = [
+                (round(Fraction(r * (longest - n) + s * n, longest)),
+                 round(Fraction(c * (longest - n) + d * n, longest)))
+                for n in range(apart + 1)
+            ]  # fmt: skip
+            crossed = any(labels[cell] != labels[r, c] for cell in way)
+            agreed[i, j] = math.exp(-apart / longest) if decay and crossed else 1
+    length = min(len(cells), int(6 * std + 1))
+    half = (length + 1 - length % 2) // 2
+    bell = [math.exp(-(u**2) / (2 * std**2)) for u in range(-half, half + 1)]
+    smooth = torch.zeros_like(agreed)
+    for u, weight in zip(range(-half, half + 1), bell, strict=True):
+        for j in range(len(cells)):
+            if 0 <= j + u < len(cells):
+                smooth[:, j] += weight / sum(bell) * agreed[:, j + u]
+    return F.pad(smooth / (smooth.sum(1, keepdim=True) + 1e-8), (1, 0, 1, 0))
+
+
+@pytest.mark.parametrize("grid", [(3, 3), (7, 4), (1, 6), (5, 9)])
+@pytest.mark.parametrize("decay", [False, True])
+@pytest.mark.parametrize("std", [0.4, 1.0, 5.0])
+def test_resclips_agreement(grid, decay, std):
+    draw = torch.Generator().manual_seed(sum(grid))
+    labels = torch.randint(0, 2, (2, *grid), generator=draw)
+    found = FeedbackRule(decay=decay, std=std).agreement(labels)
+    for one, own in zip(found, labels, strict=True):
+        assert torch.allclose(one, feedback_by_hand(own, std, decay), atol=1e-6)
+
+
+def test_one_patch_agrees_with_itself():
+    assert FeedbackRule().agreement(torch.zeros(1, 1, 1, dtype=torch.long))[0, 1, 1] == 1
+
+
+def test_patches_take_their_most_frequent_word_and_the_smallest_on_a_tie():
+    words = torch.tensor([[[2, 2, 1, 1, 2], [1, 1, 2, 0, 2], [0, 0, 0, 0, 0]]])
+    likely = F.one_hot(words, 3).permute(0, 3, 1, 2) * 0.9
+    rule = FeedbackRule(threshold=0.5)
+    assert rule.patch_labels(likely, (2, 2)).tolist() == [[[1, 1]]]  # the rest is left over
+    assert rule.patch_labels(likely * 0.5, (2, 2)).tolist() == [[[0, 0]]]  # unsure: word 0
+
+
+def earlier_attention(clip, images, layers):
+    """Ordinary attention of some blocks: a list over heads of (B, L, L)."""
+    encoder = ImageEncoder(clip.visual, positions=PositionRule(offset=0.1, keep_same_count=True))
+    tokens, _ = encoder.embed(images)
+    maps = []
+    for index, block in enumerate(clip.visual.transformer.resblocks):
+        attn = block.attn
+        mixed = F.linear(block.ln_1(tokens), attn.in_proj_weight, attn.in_proj_bias)
+        q, k, _ = (part.chunk(attn.num_heads, dim=-1) for part in mixed.chunk(3, dim=-1))
+        if index in layers:
+            maps.append([softmax_of(a, b) for a, b in zip(q, k, strict=True)])
+        tokens = block(tokens)
+    return [sum(own) / len(layers) for own in zip(*maps, strict=True)]
+
+
+@pytest.mark.parametrize("grid", [(3, 3), (7, 4)])
+@pytest.mark.parametrize("base", ["resclip", "clearclip", "sclip", "vanilla"])
+@pytest.mark.parametrize("layers", [[], [1, 2]])
+def test_resclip(grid, base, layers):
+    clip, images = clip_of(2, layers=4), pictures(grid)
+    tokens, _, q, k, v = streams(clip, images)
+    generator = torch.Generator().manual_seed(5)
+    agreed = torch.rand(2, 1 + grid[0] * grid[1], 1 + grid[0] * grid[1], generator=generator)
+    pairs = {"resclip": [(k, k)], "clearclip": [(q, q)], "sclip": [(q, q), (k, k)],
+             "vanilla": [(q, k)]}[base]  # fmt: skip
+    omega = gaussian(grid, 2.0) if base == "resclip" else 0.0
+    earlier = earlier_attention(clip, images, layers) if layers else None
+    for given in (None, agreed):
+        heads = []
+        for head, values in enumerate(v):
+            weights = 0
+            for one, other in pairs:
+                scores = one[head] @ other[head].transpose(1, 2) * 12**-0.5
+                if given is not None:
+                    scores = 1.8 * (0.3 * scores + 0.7 * given)
+                weights = weights + torch.softmax(scores + omega, dim=-1)
+            if earlier is not None:
+                weights = 2.0 * (0.6 * weights + 0.4 * earlier[head])
+                total = 2.0 * (0.6 * len(pairs) + 0.4)
+                assert torch.allclose(weights.sum(-1), torch.tensor(total))
+            heads.append(weights @ values)
+        expected = finished(clip, heads, tokens if base in ("sclip", "vanilla") else None)
+        model = model_of(
+            "resclip", clip, words(), BASE=base, STD=2.0, RCS=bool(layers), LAYERS=layers or [1],
+            RCS_WEIGHTS=[2.0, 0.4], SFR_WEIGHTS=[1.8, 0.7],
+        )  # fmt: skip
+        dense = model.encode(images)
+        assert alike(model.tower.finish(dense.unfinished, dense.grid, given), expected)
+        if given is None:
+            assert alike(dense.tokens, expected)
+
+
+def test_resclip_without_additions_is_naclip():
+    clip, images, text = clip_of(2), pictures((4, 5)), words()
+    plain = model_of("naclip", clip, text, STD=3.0)
+    bare = model_of("resclip", clip, text, RCS=False, SFR=False, LAYERS=[0], STD=3.0)
+    assert alike(bare.score(bare.encode(images)), plain.score(plain.encode(images)))
+
+
+def test_resclip_does_not_depend_on_the_batch():
+    clip, images = clip_of(2, layers=4), pictures((4, 5), count=3)
+    model = model_of("resclip", clip, words(), LAYERS=[0, 1], TEMP_THD=0.3)
+    dense = model.encode(images)
+    together = model.score(dense)
+    alone = torch.cat([model.score(model.encode(one[None])) for one in images])
+    rows = torch.cat([model.score(dense.one(row)) for row in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together, rows, atol=1e-5)
+
+
+def test_layers_of_resclip_must_exist():
+    with pytest.raises(UserError, match="layer 5 does not exist; the tower has 4 blocks"):
+        model_of("resclip", clip_of(1, layers=4), words())
+    with pytest.raises(UserError, match="RESCLIP.LAYERS .* the last of 4 blocks cannot be mixed"):
+        model_of("resclip", clip_of(1, layers=4), words(), LAYERS=[-1])
+
+
+def test_a_remainder_does_not_move_the_patches():
+    """45 x 19 pixels are 5 x 2 patches of 8: more than half a patch is left over."""
+    clip = clip_of(2, layers=4, patch=8, side=32)
+    images = torch.randn(1, 3, 45, 19, generator=torch.Generator().manual_seed(0))
+    keys = {"LAYERS": [0, 1], "TEMP_THD": 0.0, "SFR_WEIGHTS": [1.0, 0.9]}
+    model = model_of("resclip", clip, words(), **keys)
+    logits = model.score(model.encode(images))
+    assert logits.shape == (1, 3, 5, 2) and not logits.isnan().any()
+    probabilities = torch.zeros(1, 3, 45, 19)
+    probabilities[:, 1, 40:], probabilities[:, 2, :40] = 1, 1
+    assert FeedbackRule().patch_labels(probabilities, (8, 8)).eq(2).all()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .scores import CHUNK_BYTES
+
 # Softness of the colour weights.
 SPREAD = 0.1
 
@@ -36,10 +38,13 @@ def pamr(
     if not steps:
         return scores
     weights = _weights(images, dilations)
+    # A few classes at a time: all neighbours of all classes together would not fit large maps.
+    count = max(1, CHUNK_BYTES // (weights.numel() * weights.element_size()))
     for _ in range(steps):
-        # One class at a time: all neighbours of all classes together would not fit large maps.
-        classes = [(_neighbours(c, dilations) * weights).sum(dim=2) for c in scores.split(1, dim=1)]
-        scores = torch.cat(classes, dim=1)
+        chunks = scores.split(count, dim=1)
+        scores = torch.cat(
+            [(_neighbours(chunk, dilations) * weights).sum(dim=2) for chunk in chunks], dim=1
+        )
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The kinds of ClearCLIP, NACLIP, ProxyCLIP, and of the protocol that they share."""
+"""The kinds of ClearCLIP, NACLIP, ProxyCLIP, ResCLIP, and of the protocol that they share."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cliptrase.methods import find_method
 from cliptrase.model import CLIPtrase
 from cliptrase.neighbours import Neighbours, neighbourhood
 from cliptrase.proxy import ProxyRule, ProxyTower
+from cliptrase.residual import BASES, FeedbackScorer
 from cliptrase.scoring import CosineScorer
 from cliptrase.tower import RecoveryTower
 from ovs_core.clip import CLIP
@@ -39,15 +40,15 @@ def kinds_tolerance(case: ParityCase, name: str, references: Arrays) -> Toleranc
     return Tolerance(atol=1e-4) if probabilities else tolerance(case, name, references)
 
 
-def parts(method: str, clip: CLIP, **keys: Any) -> dict[str, Any]:
+def parts(method: str, clip: CLIP, scale: float = 40.0, **keys: Any) -> dict[str, Any]:
     """Build a method's parts as the model does, from its keys below ``MODEL.CLIPTRASE``.
 
-    Cosines are left unscaled, as in the files.
+    Cosines are left unscaled, as in the files; ``scale`` is that of the last steps.
     """
     cfg = get_ovs_cfg()
     node = cfg.MODEL.CLIPTRASE
     node.METHOD, node.POSITION_SAME_COUNT = method, True
-    node.LAST_STEPS.ENABLED = True
+    node.LAST_STEPS.ENABLED, node.LAST_STEPS.SCALE = True, scale
     for key, value in keys.items():
         node[method.upper()][key] = value
     return dict(find_method(method)(cfg, {"clip": clip, "templates": ["{}"]}))
@@ -79,7 +80,7 @@ def run_last_block(model: CLIPtrase, images: Tensor) -> Results:
     """What the tower and the scorer give, and the projected output of the last attention."""
     with watched(model.clip.visual) as seen:
         dense = model.encode(images)
-    logits = model.score(dense)
+        logits = model.score(dense)  # a second pass through the last block, if there is one
     maps = [GridScores(x, tuple(images.shape[-2:])).labels() for x in logits]
     return {
         "block": seen.block,
@@ -250,6 +251,59 @@ def proxy_model(clip: CLIP, text: Tensor, network: Any, setting: dict[str, Any])
     return segmenter(clip, text, tower=tower, scorer=CosineScorer(1.0))
 
 
+@parity_runner("cliptrase", "resclip", tolerance=kinds_tolerance)
+@torch.no_grad()
+def run_resclip(case: ParityCase) -> Results:
+    """Both passes of ResCLIP, and what lies between them."""
+    clip = tiny_clip(case.meta["model"], case.tensors("weights"))
+    text = torch.from_numpy(case.inputs["text_features"])
+    out: Results = {}
+    for name, setting in case.meta["cases"].items():
+        model = resclip_model(clip, text, setting)
+        images = torch.from_numpy(case.inputs[setting["image"]])
+        found = run_last_block(model, images)
+        dense, agreed = model.encode(images), None
+        if dense.unfinished.earlier is not None:
+            found["rcs"] = dense.unfinished.earlier[0]
+        if isinstance(model.scorer, FeedbackScorer):
+            rule, cosines = model.scorer.rule, CosineScorer(1.0)(dense, text)
+            probabilities = rule.probabilities(cosines, images)
+            patch = model.tower.encoder.patch_size
+            labels = rule.patch_labels(probabilities, patch)
+            agreed = rule(cosines, images, patch)
+            found["first_probs"] = probabilities[0]
+            found["patch_labels"] = labels[0]
+            found["sfr"] = rule.agreement(labels)[0]
+        found["tokens"] = model.tower.finish(dense.unfinished, dense.grid, agreed)
+        block = clip.visual.transformer.resblocks[-1]
+        q, k, _ = project_qkv(block, dense.unfinished.entered)
+        earlier = dense.unfinished.earlier
+        found["attn"] = model.tower.rule.weights(q, k, earlier, agreed, dense.grid)[0]
+        out |= {f"{name}.{key}": value for key, value in found.items()}
+    return out
+
+
+def resclip_model(clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
+    """A model with the values of a case."""
+    base = setting.get("attention", "resclip")
+    if BASES[base][2] != (setting.get("arch", "wo_resi") == "w_resi"):
+        raise ValueError(f"the released {base} does not run with {setting['arch']}")
+    return model_of(
+        "resclip",
+        clip,
+        text,
+        scale=float(setting["logit_scale"]),
+        BASE=base,
+        STD=setting["gaussian_std"],
+        RCS=setting.get("use_rcs", True),
+        SFR=setting.get("use_sfr", True),
+        RCS_WEIGHTS=setting["rcs_weights"],
+        SFR_WEIGHTS=setting["sfr_weights"],
+        TEMP_THD=setting["temp_thd"],
+        DECAY=setting["decay"],
+    )
+
+
 def clip_weights(case: ParityCase) -> dict[str, Tensor]:
     """The tensors of the CLIP; the other network's stand beside them."""
     weights = case.tensors("weights")
@@ -275,8 +329,17 @@ def _naclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any])
     return model_of("naclip", clip, text, **naclip_keys(setting))
 
 
+def _resclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
+    return resclip_model(clip, text, setting)
+
+
 def _proxyclip(case: ParityCase, clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
     return proxy_model(clip, text, network_of(case, clip), setting)
 
 
-PROTOCOL_MODELS = {"clearclip": _clearclip, "naclip": _naclip, "proxyclip": _proxyclip}
+PROTOCOL_MODELS = {
+    "clearclip": _clearclip,
+    "naclip": _naclip,
+    "proxyclip": _proxyclip,
+    "resclip": _resclip,
+}
