@@ -265,11 +265,12 @@ def find_config_of(args: Namespace) -> tuple[str, list[str]]:
         args: with what ``add_model`` adds.
 
     Returns:
-        YAML file, and KEY VALUE pairs; those of ``--opts`` last, so that they win.
+        YAML file, and KEY VALUE pairs; those of ``--opts`` last, so that they win. A training
+        begins without the weights that the suite ships.
     """
     from ..methods.configs import find_model
 
-    config, found = find_model(args.method)
+    config, found = find_model(args.method, shipped=getattr(args, "eval_only", True))
     weights = args.weights or found
     pairs = ["MODEL.WEIGHTS", str(weights)] if weights else []
     pairs += ["MODEL.DEVICE", args.device] if args.device else []

@@ -66,6 +66,7 @@ def export_weights(
     if data.get("format") != FORMAT:
         raise UserError(f"{weights}: no checkpoint of this suite; share the file as it is")
     check_content(data, weights)
+    data["clip"] = _without_folder(data["clip"])
     facts = _facts(load_cfg(config), data, Path(run), method=_short_name(config), half=half)
     write_shared(output, data, facts, half=half)
     atomic_write(card_file, _card(facts, output.name))
@@ -93,6 +94,12 @@ def _facts(
         "versions": versions(),
         "config": _config_text(cfg),
     }
+
+
+def _without_folder(clip: Mapping[str, str]) -> dict[str, str]:
+    """Name the file of a CLIP alone, not where it lies on this machine."""
+    source = Path(clip["pretrained"])
+    return {**clip, "pretrained": source.name if source.is_absolute() else clip["pretrained"]}
 
 
 def _clip_licence(cfg: CfgNode) -> str:

@@ -41,21 +41,24 @@ def list_configs(method: str | None = None) -> list[str]:
     return names
 
 
-def find_model(name: str | Path) -> tuple[Path, str]:
+def find_model(name: str | Path, *, shipped: bool = True) -> tuple[Path, str]:
     """Find config and weights of a model that a person names.
 
     Args:
         name: what ``find_config`` takes, or the ``OUTPUT_DIR`` of a training.
+        shipped: whether weights that the suite ships count; a training begins without them.
 
     Returns:
-        YAML file, and the newest checkpoint of the ``OUTPUT_DIR`` or "".
+        YAML file, and the newest checkpoint of the ``OUTPUT_DIR``, or the weights that the suite
+        ships for its config, or "".
 
     Raises:
         UserError: if there is no such config, or the folder holds no finished checkpoint.
     """
     folder = Path(name)
     if not folder.is_dir() or str(name) in (*project_names(), *list_configs()):
-        return find_config(name), ""
+        config = find_config(name)
+        return config, shipped_weights(config) if shipped else ""
     config = folder / "config.yaml"
     if not config.is_file():
         raise UserError(f"{folder}: no config.yaml in it; name the output folder of a training")
@@ -63,6 +66,25 @@ def find_model(name: str | Path) -> tuple[Path, str]:
     if weights is None:
         raise UserError(f"{folder}: holds no checkpoint; has the training saved one yet?")
     return config, str(weights)
+
+
+def shipped_weights(config: Path) -> str:
+    """Find the weights that the suite ships for a config of its own.
+
+    Args:
+        config: YAML file.
+
+    Returns:
+        The file of the same name in ``weights`` beside the project's ``configs``; "" without one.
+    """
+    config = config.resolve()
+    for project in project_names():
+        folder = config_dir(project).resolve()
+        if config.is_relative_to(folder):
+            file = folder.parent / "weights" / config.relative_to(folder)
+            file = file.with_suffix(".safetensors")
+            return str(file) if file.is_file() else ""
+    return ""
 
 
 def find_config(name: str | Path) -> Path:

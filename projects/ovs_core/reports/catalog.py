@@ -10,7 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..clip.loading import find_weights
 from ..engine.config import load_cfg
-from ..methods.configs import find_config, list_configs
+from ..methods.configs import find_model, list_configs
 from ..modeling.segmenter import Segmenter
 
 READY, TO_FETCH, TO_TRAIN = "ready", "CLIP is fetched on first use", "needs --weights"
@@ -57,11 +57,12 @@ def learns(cfg: CfgNode) -> bool:
 
 
 def _offer(name: str) -> Offer:
-    cfg = load_cfg(find_config(name))
+    config, shipped = find_model(name)
+    cfg = load_cfg(config)
     clip = cfg.MODEL.CLIP
     has_clip = bool(find_weights(clip.ARCHITECTURE, clip.PRETRAINED, clip.CACHE_DIR or None))
     trained = learns(cfg)
-    states = [TO_TRAIN] if trained and not cfg.MODEL.WEIGHTS else []
+    states = [TO_TRAIN] if trained and not (cfg.MODEL.WEIGHTS or shipped) else []
     states += [] if has_clip else [TO_FETCH]
     return Offer(
         name,

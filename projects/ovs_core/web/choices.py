@@ -12,7 +12,7 @@ from ..clip.architectures import EMBEDDED
 from ..clip.loading import find_weights
 from ..engine.config import load_cfg
 from ..errors import UserError
-from ..methods.configs import find_config, find_model, list_configs
+from ..methods.configs import find_model, list_configs
 from ..reports.catalog import labels_pixels, learns
 
 
@@ -91,10 +91,10 @@ def _named(name: str, weights: str) -> Choice:
 
 def _found(name: str) -> tuple[CfgNode, Choice]:
     """Take a config of the suite, with the training in its ``OUTPUT_DIR`` if it has finished."""
-    path = find_config(name)
+    path, shipped = find_model(name)
     cfg = load_cfg(path)
-    source, ready = name, cfg.MODEL.WEIGHTS or not learns(cfg)
-    if not ready and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
+    source, ready = name, cfg.MODEL.WEIGHTS or shipped or not learns(cfg)
+    if learns(cfg) and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
         source = ready = cfg.OUTPUT_DIR
     return cfg, Choice(name, source, about=_first_comment(path), trained=bool(ready))
 
