@@ -24,14 +24,13 @@ from .neighbours import neighbourhood
 from .scoring import CosineScorer
 from .tower import Dense, Unfinished
 
-# Base attention -> what is compared, whether neighbours count more, and whether the residual and
-# the MLP are kept.
+# Base attention -> what is compared, and whether neighbours count more.
 BASES = {
-    "resclip": ((("k", "k"),), True, False),
-    "naclip": ((("k", "k"),), True, False),
-    "clearclip": ((("q", "q"),), False, False),
-    "sclip": ((("q", "q"), ("k", "k")), False, True),
-    "vanilla": ((("q", "k"),), False, True),
+    "resclip": ((("k", "k"),), True),
+    "naclip": ((("k", "k"),), True),
+    "clearclip": ((("q", "q"),), False),
+    "sclip": ((("q", "q"), ("k", "k")), False),
+    "vanilla": ((("q", "k"),), False),
 }
 
 
@@ -42,6 +41,7 @@ class ResidualRule:
     Attributes:
         base: a name of ``BASES``.
         std: of the neighbourhood, in patches.
+        whole: whether the residual and the MLP are kept.
         layers: blocks whose ordinary attention is mixed in; none for off.
         mix: factor on the sum, and share of those blocks in it.
         feedback: factor on the scores, and share of the feedback in them.
@@ -49,6 +49,7 @@ class ResidualRule:
 
     base: str = "resclip"
     std: float = 5.0
+    whole: bool = False
     layers: Sequence[int] = (5, 6, 7, 8)
     mix: tuple[float, float] = (2.0, 0.3)
     feedback: tuple[float, float] = (2.1, 0.7)
@@ -68,7 +69,7 @@ class ResidualRule:
         Returns:
             (B, H, L, L).
         """
-        pairs, near, _ = BASES[self.base]
+        pairs, near = BASES[self.base]
         streams = {"q": q, "k": k}
         total = torch.zeros((), dtype=q.dtype, device=q.device)
         for one, other in pairs:
@@ -136,7 +137,7 @@ class ResidualTower:
             agreed: (B, L, L) feedback, or None.
         """
         block = self.encoder.visual.transformer.resblocks[self.encoder.num_blocks - 1]
-        whole = BASES[self.rule.base][2]
+        whole = self.rule.whole
         q, k, v = project_qkv(block, begun.entered)
         weights = self.rule.weights(q, k, begun.earlier, agreed, grid)
         residual = begun.entered if whole else None

@@ -357,7 +357,8 @@ def earlier_attention(clip, images, layers):
 @pytest.mark.parametrize("grid", [(3, 3), (7, 4)])
 @pytest.mark.parametrize("base", ["resclip", "clearclip", "sclip", "vanilla"])
 @pytest.mark.parametrize("layers", [[], [1, 2]])
-def test_resclip(grid, base, layers):
+@pytest.mark.parametrize("whole", [False, True])
+def test_resclip(grid, base, layers, whole):
     clip, images = clip_of(2, layers=4), pictures(grid)
     tokens, _, q, k, v = streams(clip, images)
     generator = torch.Generator().manual_seed(5)
@@ -380,10 +381,10 @@ def test_resclip(grid, base, layers):
                 total = 2.0 * (0.6 * len(pairs) + 0.4)
                 assert torch.allclose(weights.sum(-1), torch.tensor(total))
             heads.append(weights @ values)
-        expected = finished(clip, heads, tokens if base in ("sclip", "vanilla") else None)
+        expected = finished(clip, heads, tokens if whole else None)
         model = model_of(
-            "resclip", clip, words(), BASE=base, STD=2.0, RCS=bool(layers), LAYERS=layers or [1],
-            RCS_WEIGHTS=[2.0, 0.4], SFR_WEIGHTS=[1.8, 0.7],
+            "resclip", clip, words(), BASE=base, STD=2.0, RESIDUAL=whole, RCS=bool(layers),
+            LAYERS=layers or [1], RCS_WEIGHTS=[2.0, 0.4], SFR_WEIGHTS=[1.8, 0.7],
         )  # fmt: skip
         dense = model.encode(images)
         assert alike(model.tower.finish(dense.unfinished, dense.grid, given), expected)

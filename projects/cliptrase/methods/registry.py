@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -95,7 +96,7 @@ def add_method_keys(node: CfgNode) -> None:
     """Add every method's own keys to ``MODEL.CLIPTRASE``, in place."""
     for entry in _known().values():
         if entry.keys:
-            node[entry.group] = CfgNode(dict(entry.keys))
+            node[entry.group] = CfgNode(deepcopy(dict(entry.keys)))
 
 
 def _known() -> dict[str, _Entry]:

@@ -18,6 +18,7 @@ from .shared import cosine_scorer, position_rule
     keys={
         "BASE": "resclip",  # whose last block: resclip = naclip, clearclip, sclip, vanilla
         "STD": 5.0,  # of the neighbourhood and of the smoothed feedback, in patches
+        "RESIDUAL": False,  # True keeps residual and MLP, as released with BASE sclip
         "RCS": True,  # mix the ordinary attention of LAYERS in
         "LAYERS": [5, 6, 7, 8],  # whatever the depth; the first block is 0
         "RCS_WEIGHTS": [2.0, 0.3],  # factor on the sum, share of LAYERS in it; ADE-150's, as all
@@ -41,6 +42,7 @@ def resclip(cfg: CfgNode, shared: SegmenterArguments) -> Parts:
     rule = ResidualRule(
         node.BASE,
         node.STD,
+        node.RESIDUAL,
         tuple(node.LAYERS) if node.RCS else (),
         tuple(node.RCS_WEIGHTS),
         tuple(node.SFR_WEIGHTS),

@@ -17,7 +17,7 @@ from cliptrase.methods import find_method
 from cliptrase.model import CLIPtrase
 from cliptrase.neighbours import Neighbours, neighbourhood
 from cliptrase.proxy import ProxyRule, ProxyTower
-from cliptrase.residual import BASES, FeedbackScorer
+from cliptrase.residual import FeedbackScorer
 from cliptrase.scoring import CosineScorer
 from cliptrase.tower import RecoveryTower
 from ovs_core.clip import CLIP
@@ -211,7 +211,7 @@ def network_of(case: ParityCase, clip: CLIP) -> DinoFeatures:
         depth=shape["layers"],
         num_heads=shape["heads"],
         reg_tokens=shape.get("registers", 0),
-        no_embed_class=dinov2,
+        no_embed_class=shape.get("registers", 0) > 0,  # as timm has them
         init_values=1e-5 if dinov2 else None,
         num_classes=0,
         dynamic_img_size=True,
@@ -285,15 +285,13 @@ def run_resclip(case: ParityCase) -> Results:
 
 def resclip_model(clip: CLIP, text: Tensor, setting: dict[str, Any]) -> CLIPtrase:
     """A model with the values of a case."""
-    base = setting.get("attention", "resclip")
-    if BASES[base][2] != (setting.get("arch", "wo_resi") == "w_resi"):
-        raise ValueError(f"the released {base} does not run with {setting['arch']}")
     return model_of(
         "resclip",
         clip,
         text,
         scale=float(setting["logit_scale"]),
-        BASE=base,
+        BASE=setting.get("attention", "resclip"),
+        RESIDUAL=setting.get("arch", "wo_resi") == "w_resi",
         STD=setting["gaussian_std"],
         RCS=setting.get("use_rcs", True),
         SFR=setting.get("use_sfr", True),
