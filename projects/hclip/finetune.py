@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+
 from ovs_core.clip import CLIP
 from ovs_core.errors import UserError, check_choice
 
@@ -62,6 +64,9 @@ MODES = tuple(_MAKERS)
 def adapt(clip: CLIP, settings: FinetuneSettings) -> Adaptation:
     """Make the trainable part of a CLIP.
 
+    Its initial values are drawn apart: what is drawn behind it, such as the decoder's, is the same
+    for every mode, so that trainings of two modes differ in the mode alone.
+
     Args:
         clip: a frozen CLIP; parametrized or extended in place.
         settings: which way, and its sizes.
@@ -69,4 +74,7 @@ def adapt(clip: CLIP, settings: FinetuneSettings) -> Adaptation:
     Returns:
         The adaptation. What it added inside the CLIP is registered there.
     """
-    return _MAKERS[settings.mode](clip, settings)
+    seed = int(torch.randint(2**62, (1,)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _MAKERS[settings.mode](clip, settings)

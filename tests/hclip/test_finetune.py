@@ -45,6 +45,15 @@ def test_starts_as_the_frozen_clip(tiny, mode, images):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_starts_with_the_same_decoder(tiny, mode):
+    parts = [
+        {**model.decoder.state_dict(), **model.upsample.state_dict()}
+        for model in (tiny.model("freeze"), tiny.model(mode))
+    ]
+    assert all(torch.equal(tensor, parts[1][name]) for name, tensor in parts[0].items())
+
+
 @pytest.mark.parametrize("name", ["cls", "token", "self"])
 def test_the_last_block_is_the_one_that_is_asked_for(tiny, name, images):
     expected = plain_features(tiny, tiny.clip(), images, LAST_BLOCKS[name])

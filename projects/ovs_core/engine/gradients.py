@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 BUCKET_BYTES = 64 * 2**20
 
@@ -41,10 +40,11 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     for bucket in _buckets([p.grad for p in chosen if p.grad is not None]):
-        flat = _flatten_dense_tensors(bucket)
+        flat = torch.cat([gradient.flatten() for gradient in bucket])
         dist.all_reduce(flat)
-        for gradient, total in zip(bucket, _unflatten_dense_tensors(flat, bucket), strict=True):
-            gradient.copy_(total)
+        totals = flat.split([gradient.numel() for gradient in bucket])
+        for gradient, total in zip(bucket, totals, strict=True):
+            gradient.copy_(total.view_as(gradient))
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
