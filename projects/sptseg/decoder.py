@@ -116,10 +116,14 @@ class SpectralGuidedAttention(nn.Module):
         self.project.weight.zero_()
         self.project.bias.zero_()
 
+    def mixed_means(self, patches: Tensor, grid: Grid) -> Tensor:
+        """Mean of each picture's mixed patches: (B, N, D) -> (B, D)."""
+        mixed: Tensor = self.mixer(patches, grid)
+        return mixed.mean(dim=1)
+
     @torch.no_grad()
-    def open_gate(self, patches: Tensor, grid: Grid) -> None:
-        """Turn xi towards the mean of mixed (B, N, D) patches; its length stays."""
-        mean = self.mixer(patches, grid).mean(dim=(0, 1))
+    def open_gate(self, mean: Tensor) -> None:
+        """Turn xi towards a mean (D,) of mixed patches; its length stays."""
         self.gate.copy_(F.normalize(mean, dim=0) * self.gate.norm())
 
     def logits(self, query: Tensor, memory: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 from typing_extensions import Unpack
@@ -144,8 +143,8 @@ class SPTSeg(Segmenter):
     def encode(self, images: Tensor) -> Features:
         """Encode (B, 3, H, W) normalised pictures."""
         cls, patches = self.encoder(images)
-        if self.training and self.gate == "patches" and not self._started:
-            self._open_gates(patches.detach())
+        if self.starting:
+            self._open_gates(patches)
         return Features(cls, self.decoder.memories(patches), size_of(patches))
 
     def score(self, features: Features) -> Tensor:
@@ -187,6 +186,20 @@ class SPTSeg(Segmenter):
             logger.warning("a batch without one labelled pixel: its loss is zero")
             return {"loss_focal": logits.sum() * 0.0}
         return self.loss(logits, labels, None if self.part is None else self.part.count("pairs"))
+
+    @property
+    def starting(self) -> bool:
+        """Whether the gates are still to be opened by the first step of a training."""
+        if not self.training or self.gate != "patches" or self._started:
+            return False
+        resumed = has_event_storage() and get_event_storage().iter > 0  # they have learnt since
+        return not resumed and bool(self.decoder.gates())
+
+    @torch.no_grad()
+    def starting_facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """What the gates are turned towards."""
+        _, patches = self.encoder(self._batch(batched_inputs)[0])
+        return [{"gates": means.cpu()} for means in self._gate_means(patches)]
 
     def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
         """How many trained classes each picture shows, and whether a pixel is labelled.
@@ -262,15 +275,22 @@ class SPTSeg(Segmenter):
             stack_padded(labels, (height, width), value=IGNORE),
         )
 
+    @torch.no_grad()
     def _open_gates(self, patches: Tensor) -> None:
-        """Turn the gates towards the patches of a training's first batch, (B, D, h, w)."""
+        """Turn the gates towards the patches of a training's first step, (B, D, h, w) of a part."""
+        if self.part is None:
+            means = self._gate_means(patches).mean(dim=0)
+        else:
+            means = torch.stack([one["gates"] for one in self.part.facts]).mean(dim=0)
+        for attention, mean in zip(self.decoder.gates(), means.to(patches.device), strict=True):
+            attention.open_gate(mean)
         self._started = True
-        if has_event_storage() and get_event_storage().iter > 0:
-            return  # a resumed training: they have learnt since
-        for attention in self.decoder.gates():
-            attention.open_gate(patches.flatten(2).transpose(1, 2), size_of(patches))
-            if comm.get_world_size() > 1:  # processes see different pictures
-                torch.distributed.broadcast(attention.gate.data, 0)
+
+    def _gate_means(self, patches: Tensor) -> Tensor:
+        """(B, D, h, w) patches -> (B, gates, D), what the gates are turned towards."""
+        tokens, grid = patches.flatten(2).transpose(1, 2), size_of(patches)
+        means = [attention.mixed_means(tokens, grid) for attention in self.decoder.gates()]
+        return torch.stack(means, dim=1)
 
     def _watch_gates(self, memories: list[Any]) -> None:
         """Name, once, a gate that is closed on every patch of a batch."""

@@ -162,7 +162,8 @@ def test_masks_that_start_as_clip_compare_words_with_patches(kind):
     # Attention over patches that are alike gives these back; the grid is one of whole windows.
     patches = F.normalize(torch.randn(2, 32, 1, 1), dim=1).expand(2, 32, 6, 6)
     for attention in decoder.gates():
-        attention.open_gate(patches[:1].flatten(2).transpose(1, 2), (6, 6))
+        tokens = patches[:1].flatten(2).transpose(1, 2)
+        attention.open_gate(attention.mixed_means(tokens, (6, 6))[0])
     cls, text = torch.randn(2, 32), F.normalize(torch.randn(5, 32), dim=-1)
     found = decoder(cls, decoder.memories(patches), text)
     words = F.layer_norm(F.layer_norm(text, (32,)), (32,))
@@ -177,7 +178,8 @@ def test_every_layer_that_takes_part_learns_from_the_start_as_clip(kind):
     decoder = make_decoder(kind, init="clip", scale=3.0, bias=-6.0)
     patches, text = F.normalize(torch.randn(2, 32, 6, 6), dim=1), torch.randn(5, 32)
     for attention in decoder.gates():
-        attention.open_gate(patches.flatten(2).transpose(1, 2), (6, 6))
+        tokens = patches.flatten(2).transpose(1, 2)
+        attention.open_gate(attention.mixed_means(tokens, (6, 6)).mean(dim=0))
     decoder(torch.randn(2, 32), decoder.memories(patches), text).square().sum().backward()
     assert decoder.affine.grad.abs().min() > 0
     for layer in decoder.layers[:-1]:

@@ -32,10 +32,13 @@ def global_batches(
     if len(parts) * comm.get_world_size() == 1:
         return [None]
     facts: list[list[Facts]] = [[{"size": picture_size(one)} for one in part] for part in parts]
-    for part, known, own in zip(parts, _gathered(facts), facts, strict=True):
-        with model.part_of(known), around(part):
-            own[:] = [{**a, **b} for a, b in zip(own, model.facts(part), strict=True)]
-    return list(_gathered(facts))
+    batches = _gathered(facts)
+    for ask in [model.starting_facts] * model.starting + [model.facts]:
+        for part, batch, own in zip(parts, batches, facts, strict=True):
+            with model.part_of(batch), around(part):
+                own[:] = [{**a, **b} for a, b in zip(own, ask(part), strict=True)]
+        batches = _gathered(facts)
+    return list(batches)
 
 
 def _gathered(facts: list[list[Facts]]) -> list[GlobalBatch]:

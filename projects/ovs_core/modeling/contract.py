@@ -96,6 +96,19 @@ class OpenVocabularyModel(nn.Module):
         """
         return [{} for _ in batched_inputs]
 
+    @property
+    def starting(self) -> bool:
+        """Whether the model still takes its start from the first step, by ``starting_facts``."""
+        return False
+
+    def starting_facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """What a start must know of each picture of a training's first step, before ``facts``.
+
+        Args:
+            batched_inputs: samples of a part.
+        """
+        return [{} for _ in batched_inputs]
+
     @contextmanager
     def part_of(self, batch: GlobalBatch | None) -> Iterator[None]:
         """Let the losses inside the block be those of a part of a step."""

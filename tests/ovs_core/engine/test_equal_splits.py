@@ -14,7 +14,7 @@ SMALL_HCLIP = [
 ]  # fmt: skip
 CATSEG = [*SMALL_HCLIP, "MODEL.META_ARCHITECTURE", "CATSeg", "MODEL.CATSEG.FINETUNE"]
 SMALL_CROP = ["INPUT.MMSEG.CROP", "64", "INPUT.MMSEG.SHORT_SIDE", "96"]
-SPTSEG = ["MODEL.SPTSEG.CROP", "64", *SMALL_CROP]
+SPTSEG = ["MODEL.SPTSEG.CROP", "64", "SOLVER.BASE_LR", "1e-6", *SMALL_CROP]
 DROPOUT = [
     "MODEL.SPTSEG.DECODER.DROPOUT", "0.1", "MODEL.SPTSEG.DECODER.ATTENTION_DROPOUT", "0.1",
     "MODEL.SPTSEG.PROMPTS.DROPOUT", "0.1", "DATASETS.UNSEEN_LABELS", "keep",
@@ -35,6 +35,7 @@ FEW = {
     # fewer places than words: the padding token takes no part
     "catseg": ("hclip/tiny", [*CATSEG, "attention", "MODEL.CATSEG.LOSS", "bce",
                               "MODEL.CATSEG.PAD_LEN", "5"]),
+    "sptseg": ("sptseg/tiny", SPTSEG),  # takes its start from the first step
     "zegclip": ("sptseg/tiny_zegclip", SPTSEG),
     "clipteacher": ("clipteacher/tiny", [*CLIPTEACHER, f"{TEACHER}STUDENT.SYNC_BN", "False"]),
     "fcclip": ("maftplus/tiny_fcclip", PANOPTIC),
@@ -46,7 +47,6 @@ ALL = {
         mode: ("hclip/tiny", [*CATSEG, mode])
         for mode in ("oft", "full", "freeze", "lora", "vpt", "adapter", "lst", "ssf")
     },
-    "sptseg": ("sptseg/tiny", SPTSEG),
     "transductive": ("sptseg/tiny", [*SPTSEG, "MODEL.SPTSEG.MODE", "transductive", *DROPOUT]),
     "clipteacher_own_bank": (
         "clipteacher/tiny",
