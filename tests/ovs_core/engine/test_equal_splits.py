@@ -53,7 +53,9 @@ MORE = {
         "transductive": ("sptseg/tiny", [*SPTSEG, "MODEL.SPTSEG.MODE", "transductive", *DROPOUT]),
     },
     "clipteacher": {
-        "own_bank": ("clipteacher/tiny", [*CLIPTEACHER, *OWN_NORMS, f"{TEACHER}GLM.GATHER", "False"]),
+        "own_bank": (
+            "clipteacher/tiny", [*CLIPTEACHER, *OWN_NORMS, f"{TEACHER}GLM.GATHER", "False"]
+        ),
         "segnext": (
             "clipteacher/tiny", [*CLIPTEACHER, *OWN_NORMS, f"{TEACHER}STUDENT.NAME", "segnext_t"]
         ),
