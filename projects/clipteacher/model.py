@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ovs_core.errors import UserError
+from ovs_core.modeling.batch_norm import split_batch_norms
 from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 
@@ -182,6 +183,12 @@ class CLIPTeacher(Segmenter):
                 "pictures of a process's batch (SOLVER.IMS_PER_BATCH by processes) cannot be cut "
                 "into such groups; use fewer processes, a larger batch, or smaller groups, which "
                 "is another training"
+            )
+        if split_batch_norms(self.student, processes=1, parts=accumulate):
+            raise UserError(
+                f"MODEL.CLIPTEACHER.STUDENT.SYNC_BN True: SOLVER.ACCUMULATE {accumulate} shows the "
+                f"batch norms {pictures} pictures at a time, not the whole batch; use ACCUMULATE 1, "
+                "or SYNC_BN False for norms over a group, which is another training"
             )
 
     def _teach(self, batch: Batch) -> tuple[Tensor, Tensor]:

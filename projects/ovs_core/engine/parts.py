@@ -70,6 +70,6 @@ def check_split(model: OpenVocabularyModel, pictures: int, accumulate: int) -> N
         raise UserError(
             f"SOLVER.ACCUMULATE {accumulate} with {comm.get_world_size()} processes: {len(norms)} "
             f"batch norms, such as {norms[0]}, would see {pictures} pictures at a time, not the "
-            "whole batch; use ACCUMULATE 1 and synchronised norms, norms that take each picture "
-            "for itself (GN), or groups where the method has them (STUDENT.SYNC_BN False)"
+            "whole batch; use ACCUMULATE 1 and synchronised norms, or norms that take each picture "
+            "for itself (GN)"
         )

@@ -114,7 +114,7 @@ def test_a_run_goes_on_with_other_processes(tmp_path):
     "case, split, message",
     [
         ("clipteacher", splits.Split(1, 8), "PICTURES_PER_GROUP 2: the 1 pictures"),
-        ("synchronised", splits.Split(1, 2), "SOLVER.ACCUMULATE 2 with 1 processes: 6 batch"),
+        ("synchronised", splits.Split(1, 2), "SYNC_BN True: SOLVER.ACCUMULATE 2 shows"),
     ],
 )
 def test_a_split_that_makes_another_training_is_refused(case, split, message, tmp_path):
