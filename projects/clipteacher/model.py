@@ -187,8 +187,8 @@ class CLIPTeacher(Segmenter):
         if split_batch_norms(self.student, processes=1, parts=accumulate):
             raise UserError(
                 f"MODEL.CLIPTEACHER.STUDENT.SYNC_BN True: SOLVER.ACCUMULATE {accumulate} shows the "
-                f"batch norms {pictures} pictures at a time, not the whole batch; use ACCUMULATE 1, "
-                "or SYNC_BN False for norms over a group, which is another training"
+                f"batch norms {pictures} pictures at a time, not the whole batch; use ACCUMULATE "
+                "1, or SYNC_BN False for norms over a group, which is another training"
             )
 
     def _teach(self, batch: Batch) -> tuple[Tensor, Tensor]:
