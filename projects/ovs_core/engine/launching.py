@@ -59,9 +59,13 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
     """
     place = find_place(os.environ)
     if place is not None:
-        _join(place)
+        store = _join(place)
         try:
             return main(args)
+        except Exception as error:
+            if not _fails_first(store):  # the one that did has said why
+                raise SystemExit(1) from error
+            raise
         finally:
             dist.destroy_process_group()
     if args.num_gpus > max(torch.cuda.device_count(), 1):
@@ -156,16 +160,23 @@ def _first_host(nodes: str) -> str:
     return match[1] + (match[2] or "") if match else nodes
 
 
-def _join(place: Place) -> None:
+def _join(place: Place) -> dist.Store:
+    """Join the processes of a run; gives the store that they share."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(place.local_rank)
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
-        init_method=f"tcp://{place.address}:{place.port}"
-        if "TORCHELASTIC_RUN_ID" not in os.environ
-        else "env://",
-        rank=place.rank,
-        world_size=place.world,
-    )
+    elastic = "TORCHELASTIC_RUN_ID" in os.environ
+    address = "env://" if elastic else f"tcp://{place.address}:{place.port}"
+    store: dist.Store
+    store, rank, world = next(dist.rendezvous(address, place.rank, place.world))
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=world)
     comm.create_local_process_group(place.local_world)
+    return store
+
+
+def _fails_first(store: dist.Store) -> bool:
+    """Whether no other process of the run has failed before; the others fail of its loss."""
+    try:
+        return int(store.add("ovsuite_failed", 1)) == 1
+    except RuntimeError:  # the process that keeps the store is gone, maybe without a word
+        return True

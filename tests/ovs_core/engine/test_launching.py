@@ -1,5 +1,11 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import ovs_core
 from ovs_core.engine.launching import Place, _first_host, find_place
 from ovs_core.errors import UserError
 
@@ -36,3 +42,26 @@ def test_alone():
 def test_unusable_variables_are_named():
     with pytest.raises(UserError, match="WORLD_SIZE"):
         find_place({"RANK": "x", "WORLD_SIZE": "2"})
+
+
+TRAIN_NET = Path(ovs_core.__file__).parents[2] / "train_net.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["SOLVER.BASE_LRR", "1"], "BASE_LRR"),  # all processes fail of it
+        (["MODEL.WEIGHTS", "none.pth"], "none.pth: no such checkpoint"),
+    ],
+)
+def test_processes_of_a_launcher_say_once_why_they_end(tmp_path, options, line):
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         str(TRAIN_NET), "--config-file", "hclip/tiny", "MODEL.DEVICE", "cpu",
+         "DATASETS.TEST", "()", "OUTPUT_DIR", str(tmp_path / "run"), *options],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    said = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert len(said) == 1 and line in said[0], done.stderr[-3000:]
+    assert done.returncode != 0
