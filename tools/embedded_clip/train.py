@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ovs_core.clip import load_clip
 from ovs_core.clip.architectures import EMBEDDED_DIR, model_config
+from ovs_core.clip.file_memory import write_digests
 from ovs_core.data.embedded.vocabulary import COLOURS, STUFF, THINGS
 from ovs_core.files.writing import save_safetensors, save_torch
 
@@ -167,6 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     run(training, Batches(args, training.clip))
     if args.export:
         training.export(EMBEDDED_DIR / f"{args.arch}.safetensors")
+        write_digests()
 
 
 def run(training: Training, batches: Batches) -> None:

@@ -22,6 +22,7 @@ from .architectures import (
     fitting_architectures,
     model_config,
 )
+from .file_memory import check_file
 from .identity import RANDOM
 from .model import CLIP
 from .tokenizer import build_tokenizer
@@ -149,6 +150,7 @@ def _from_tag(architecture: str, config: ModelConfig, tag: str, cache_dir: str |
 
 def _from_file(architecture: str, config: ModelConfig, path: Path) -> nn.Module:
     file = read_weight_file(path)
+    check_file(path)
     stated = file.metadata.get("quick_gelu")
     if file.is_openai_archive or stated is not None:
         quick = file.is_openai_archive or stated == "true"

@@ -18,13 +18,17 @@ def digest(content: bytes | str) -> str:
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
+def file_digest(path: str | Path, *, sha256: bool = False) -> str:
     """Hash what a file holds, block by block: ``digest`` of its bytes.
+
+    Args:
+        path: the file.
+        sha256: give its SHA-256 instead, which others publish.
 
     Raises:
         OSError: if it cannot be read.
     """
-    state = hashlib.blake2b(digest_size=16)
+    state = hashlib.sha256() if sha256 else hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             state.update(block)

@@ -41,6 +41,7 @@ SUFFIXES = (
 CHANNEL_ORDERS = ("RGB", "BGR")
 logger = logging.getLogger(__name__)
 _said: set[str] = set()  # notes that the log has
+_MOST_SAID = 1000  # some name values; a page that runs for months is to stay small
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
     picture = _load(source, exif)
     for note in picture.notes:
         if note not in _said:
+            if len(_said) >= _MOST_SAID:
+                _said.clear()
             _said.add(note)
             name = f"{source}: " if isinstance(source, (str, Path)) else ""
             logger.warning("%s%s (said once, others may follow)", name, note)

@@ -57,9 +57,11 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
         Content of a checkpoint of the suite; of another file, its tensors under ``model``.
 
     Raises:
-        UserError: if a part of a checkpoint of the suite is no JSON.
+        UserError: if a part of a checkpoint of the suite is missing or no JSON.
     """
     if file.metadata.get("format") != FORMAT:
+        if {"digests", CARD} <= file.metadata.keys():
+            raise UserError(f"{path}: its part 'format' is damaged; use another file")
         return {"model": file.tensors}
     data: dict[str, Any] = {
         "format": FORMAT,
@@ -71,6 +73,9 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
             data[name] = json.loads(file.metadata.get(name, "null"))
         except ValueError as error:
             raise UserError(f"{path}: its part '{name}' is damaged; use another file") from error
+    stated = data["digests"]
+    if not isinstance(stated, dict) or stated.keys() != file.tensors.keys():
+        raise UserError(f"{path}: its part 'digests' is damaged; use another file")
     return data
 
 

@@ -96,6 +96,30 @@ def test_what_is_not_as_written_is_refused(trained, tmp_path):
             check_content(read_checkpoint(path), path)
 
 
+def test_no_bit_of_the_head_changes_what_is_read(trained, tmp_path):
+    path = tmp_path / "w.safetensors"
+    export_weights(trained, path)
+    right, content = read_checkpoint(path), path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    places = [content.index(part, 0, end) + 1 for part in (
+        b'"format"', b'"ovsuite"', b'"digests"', b'"__metadata__"', b'"clip"',
+    )]  # fmt: skip
+    places += list(np.random.default_rng(1).integers(0, end, 60))
+    for number, place in enumerate(places):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (number % 7)
+        path.write_bytes(damaged)
+        try:
+            read = read_checkpoint(path)
+            check_content(read, path)
+        except UserError as error:
+            assert "w.safetensors" in str(error)
+            continue
+        assert read["format"] == right["format"], place
+        assert read["model"].keys() == right["model"].keys(), place
+        assert all(torch.equal(read["model"][n], t) for n, t in right["model"].items()), place
+
+
 def test_a_value_that_half_precision_cannot_hold_is_named(trained, tmp_path):
     data = torch.load(trained / "model_final.pth", weights_only=True)
     name = next(n for n, t in data["model"].items() if t.dtype == torch.float32)
