@@ -231,14 +231,17 @@ class MaskDecoder(nn.Module):
         dim = self.query.out_features
         self.query.weight.copy_(torch.cat([torch.zeros(dim, dim), torch.eye(dim)], dim=1))
         self.query.bias.zero_()
-        for layer, attention in zip(self.layers, self._attentions(), strict=True):
-            attention.start_as_clip()
+        for layer in self._layers():
+            layer.attention.start_as_clip()
             layer.reduce.weight.zero_()
             layer.reduce.bias.zero_()
 
     def _attentions(self) -> list[QueryAttention]:
+        return [layer.attention for layer in self._layers()]
+
+    def _layers(self) -> list[DecoderLayer]:
         # nn.ModuleList does not say what it holds.
-        return [layer.attention for layer in self.layers if isinstance(layer, DecoderLayer)]
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
 
 def describe(cls: Tensor, text: Tensor) -> Tensor:

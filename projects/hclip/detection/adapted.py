@@ -8,7 +8,8 @@ from torch import nn
 
 from ovs_core.clip import CLIP, fingerprint
 from ovs_core.errors import UserError
-from ovs_core.modeling.checkpoint import FORMAT, load_trained, read_checkpoint
+from ovs_core.modeling.checkpoint import load_trained, read_checkpoint
+from ovs_core.modeling.shared_file import FORMAT
 
 from ..adaptation import Adaptation
 

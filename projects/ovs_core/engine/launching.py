@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ..errors import UserError, explain
 from ..files.writing import atomic_write
+
+_PATIENCE = 2.0  # seconds in which the process that failed first says why
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
         try:
             return main(args)
         except Exception as error:
-            if not _fails_first(store):  # the one that did has said why
-                raise SystemExit(1) from error
-            raise
+            if _fails_first(store):
+                raise
+            time.sleep(_PATIENCE)  # the launcher ends all when one ends
+            raise SystemExit(1) from error
         finally:
             dist.destroy_process_group()
     if args.num_gpus > max(torch.cuda.device_count(), 1):
