@@ -46,8 +46,13 @@ def clipteacher_arguments(cfg: CfgNode) -> dict[str, Any]:
         "teacher": build_teacher(node, shared["clip"]),
         "objective": build_objective(node, dim),
         "gamma": node.TEST.GAMMA,
-        "pictures_per_group": node.PICTURES_PER_GROUP,
+        "pictures_per_group": pictures_per_group(cfg),
     }
+
+
+def pictures_per_group(cfg: CfgNode) -> int:
+    """Give ``PICTURES_PER_GROUP``; a batch that is smaller is one group."""
+    return min(int(cfg.MODEL.CLIPTEACHER.PICTURES_PER_GROUP), int(cfg.SOLVER.IMS_PER_BATCH))
 
 
 def build_student(cfg: CfgNode, dim: int) -> Student:
@@ -76,7 +81,7 @@ def build_student(cfg: CfgNode, dim: int) -> Student:
     if not isinstance(student, Student):
         student = Student(student, dim)
     if not node.SYNC_BN:
-        group_batch_norms(student, cfg.MODEL.CLIPTEACHER.PICTURES_PER_GROUP)
+        group_batch_norms(student, pictures_per_group(cfg))
     elif comm.get_world_size() > 1:
         if torch.device(cfg.MODEL.DEVICE).type == "cuda":
             student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
