@@ -74,7 +74,7 @@ def adapt(clip: CLIP, settings: FinetuneSettings) -> Adaptation:
     Returns:
         The adaptation. What it added inside the CLIP is registered there.
     """
-    seed = int(torch.randint(2**62, (1,)))
+    seed = int(torch.randint(2**62, (1,), device="cpu"))  # also where shapes alone are built
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _MAKERS[settings.mode](clip, settings)
