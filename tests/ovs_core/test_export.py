@@ -15,6 +15,7 @@ from ovs_core.errors import UserError
 from ovs_core.export import compare, export, load_program
 from ovs_core.export.run import _build
 from ovs_core.methods.configs import find_config, list_configs
+from ovs_core.modeling.scores import LabelScores
 from ovs_core.words.vocabulary import Vocabulary
 
 WORDS = "car|automobile, sky, tree, background: wall, background: floor"
@@ -77,6 +78,25 @@ def test_another_program_does_not_pass(tmp_path):
     wrong = compare(model, lambda x: [(program(x)[0] + 1) % 3, program(x)[1]], [picture])
     assert not wrong.passed and wrong.score_error == 0
     broken = compare(model, lambda x: [program(x)[0], program(x)[1] * np.nan], [picture])
+    assert not broken.passed
+
+
+class Striped:
+    """A model that gives labels without scores."""
+
+    def segment(self, picture, size):
+        return LabelScores(torch.arange(size[0])[:, None].expand(size) % 3, 3)
+
+
+@pytest.mark.parametrize(("turned", "passes"), [(0, True), (9, True), (11, False)])
+def test_labels_without_scores_may_differ_in_one_pixel_of_a_thousand(turned, passes):
+    picture = np.zeros((3, 100, 100), np.float32)
+    right = Striped().segment(picture, (100, 100)).labels().numpy()
+    labels = right.copy()
+    labels.reshape(-1)[:turned] = (labels.reshape(-1)[:turned] + 1) % 3
+    check = compare(Striped(), lambda x: [labels], [picture])
+    assert check.passed is passes and "labels alone" in str(check)
+    broken = compare(Striped(), lambda x: [right, np.full((3, 100, 100), np.nan)], [picture])
     assert not broken.passed
 
 
