@@ -257,6 +257,16 @@ def test_adapted_weights_that_do_not_fit(tiny, tmp_path):
         build_adapted_encoder(tiny.clip(), lora, adapted=str(tmp_path / "plain.pth"), taps=taps)
 
 
+def test_adapted_weights_that_are_not_as_written(tiny, tmp_path):
+    path = saved(tiny.model("lora"), tmp_path)
+    data = torch.load(path, weights_only=True)
+    name = next(n for n in data["model"] if n.startswith("clip."))
+    data["model"][name] = data["model"][name] + 1
+    torch.save(data, path)
+    with pytest.raises(UserError, match="ADAPTED .*is not what was written"):
+        build_adapted_encoder(tiny.clip(), tiny.finetune("lora"), adapted=path, taps=(0,))
+
+
 def test_fusion_weights_outside_their_range():
     with pytest.raises(UserError, match=r"FUSION.NOVEL_WEIGHT: 1.8 is not in 0..1"):
         FusionSettings(novel_weight=1.8)

@@ -8,7 +8,7 @@ from torch import nn
 
 from ovs_core.clip import CLIP, fingerprint
 from ovs_core.errors import UserError
-from ovs_core.modeling.checkpoint import load_trained, read_checkpoint
+from ovs_core.modeling.checkpoint import check_content, load_trained, read_checkpoint
 from ovs_core.modeling.shared_file import FORMAT
 
 from ..adaptation import Adaptation
@@ -59,6 +59,7 @@ def load_adaptation(clip: CLIP, adaptation: Adaptation, path: str) -> None:
             f"MODEL.HCLIP_DET.ADAPTED {path}: no checkpoint of this suite; a merged or other "
             "plain CLIP goes to MODEL.CLIP.PRETRAINED, with MODEL.CATSEG.FINETUNE freeze"
         )
+    check_content(data, f"MODEL.HCLIP_DET.ADAPTED {path}")
     parts = nn.ModuleDict({"clip": clip, "adaptation": adaptation})  # named as in the run's model
     load_trained(
         parts,

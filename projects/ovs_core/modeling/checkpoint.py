@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip import CARRIED, CLIP
-from ..clip.identity import fingerprint
+from ..clip.identity import ClipIdentity, fingerprint
 from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
 from ..load_report import LoadReport, find_tensors, load_weights
@@ -118,6 +119,9 @@ def check_content(
         tensor = data["model"].get(name)  # the matcher names those that are missing
         if tensor is not None and fingerprint({name: tensor}) != stated:
             raise UserError(f"{path}: {name} is not what was written; the file is damaged")
+    for field in fields(ClipIdentity):
+        if not isinstance(data["clip"].get(field.name), str):
+            raise UserError(f"{path}: its part 'clip' has no {field.name}; use another file")
 
 
 def load_trained(

@@ -63,6 +63,15 @@ def test_a_missing_part_is_named(tmp_path, part):
         load_checkpoint(Small(), content, "a.pth")
 
 
+@pytest.mark.parametrize("field", ["architecture", "pretrained", "text_fingerprint"])
+def test_a_clip_that_is_not_named_whole(field):
+    clip = dict.fromkeys(["architecture", "pretrained", "text_fingerprint"], "a")
+    del clip[field]
+    content = {"format": FORMAT, "architecture": "Small", "clip": clip, "model": tensors()}
+    with pytest.raises(UserError, match=f"a.pth: its part 'clip' has no {field}"):
+        load_checkpoint(Small(), content, "a.pth")
+
+
 def test_a_tensor_that_is_not_what_was_written(tmp_path):
     content = {"format": FORMAT, "architecture": "Small", "clip": {}, "model": tensors()}
     content["digests"] = {"layer.weight": "0" * 32}
