@@ -1,6 +1,7 @@
 """No CLIP file that was damaged since its first use loads without a word, whatever its form."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -49,7 +50,7 @@ def test_a_flipped_bit_is_told(tiny_clip, tiny_config, tmp_path, caplog, form, h
     (record,) = (tmp_path / "cache" / "clip_files").iterdir()
     first = record.read_bytes()
     chosen = random.Random(form)
-    assert not caplog.records
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
     for _ in range(FLIPS if hidden else 3):  # to load each takes its time
         record.write_bytes(first)
         flip(path, content, chosen)
