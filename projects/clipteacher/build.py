@@ -51,8 +51,9 @@ def clipteacher_arguments(cfg: CfgNode) -> dict[str, Any]:
 
 
 def pictures_per_group(cfg: CfgNode) -> int:
-    """Give ``PICTURES_PER_GROUP``; a batch that is smaller is one group."""
-    return min(int(cfg.MODEL.CLIPTEACHER.PICTURES_PER_GROUP), int(cfg.SOLVER.IMS_PER_BATCH))
+    """Give ``PICTURES_PER_GROUP``; a step of fewer pictures, however split, is one group."""
+    step = int(cfg.SOLVER.IMS_PER_BATCH) * int(cfg.SOLVER.ACCUMULATE)
+    return min(int(cfg.MODEL.CLIPTEACHER.PICTURES_PER_GROUP), step)
 
 
 def build_student(cfg: CfgNode, dim: int) -> Student:

@@ -57,8 +57,8 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
     """
     node = cfg.MODEL.CLIPTEACHER = CfgNode()
     # Pictures that are learned from together: their classes are told apart, their losses have one
-    # mean. What a GPU holds in mmsegmentation's schedule, which the paper follows. A smaller batch
-    # is one group.
+    # mean. What a GPU holds in mmsegmentation's schedule, which the paper follows. A step of
+    # fewer pictures is one group.
     node.PICTURES_PER_GROUP = 2
     node.CLIP = CfgNode()
     node.CLIP.POS_INTERP = "bicubic"  # resizing of the position table: bicubic or bilinear
