@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ovs_core.clip import CLIP, ImageEncoder
-from ovs_core.clip.attention import (
-    finish_block,
-    merge_heads,
-    project_qkv,
-    self_similarity,
-    value_block,
-)
+from ovs_core.clip.attention import self_block, value_block
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.clip.towers import Block
 from ovs_core.data.embedded.vocabulary import (
@@ -37,21 +32,9 @@ SEEN_PAIRS = [
 ]
 
 
-def recovered_block(block: Block, tokens: Tensor) -> Tensor:
-    """Run a block in which queries, keys and values attend to themselves (CLIPtrase)."""
-    return _self_attention(block, tokens, "qkv")
-
-
-def self_self_block(block: Block, tokens: Tensor) -> Tensor:
-    """Run a block in which queries and keys attend to themselves (SCLIP)."""
-    return _self_attention(block, tokens, "qk")
-
-
-def _self_attention(block: Block, tokens: Tensor, streams: str) -> Tensor:
-    named = dict(zip("qkv", project_qkv(block, tokens), strict=True))
-    attention = torch.stack([self_similarity(named[stream]) for stream in streams]).sum(0)
-    return finish_block(block, tokens, merge_heads(attention @ named["v"]))
-
+# Last blocks as CLIPtrase and SCLIP run them: their softmax maps are added.
+recovered_block = partial(self_block, streams="qkv", mean=False)
+self_self_block = partial(self_block, mean=False)
 
 PATHS: dict[str, Callable[[Block, Tensor], Tensor]] = {
     "value": value_block, "self": self_self_block, "recovered": recovered_block

@@ -5,6 +5,8 @@ Letters: B pictures, L tokens (CLS first), C tower width, H heads, d = C / H.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -96,19 +98,23 @@ def cls_residual_value_block(block: Block, tokens: Tensor) -> Tensor:
     return finish_block(block, tokens[:, :1], project_values(block, tokens))
 
 
-def self_block(block: Block, tokens: Tensor) -> Tensor:
+def self_block(block: Block, tokens: Tensor, *, streams: str = "qk", mean: bool = True) -> Tensor:
     """Run a block in which tokens attend to those that are like them (SCLIP).
 
     Args:
         block: open_clip ``ResidualAttentionBlock``.
         tokens: (B, L, C) block input.
+        streams: which of queries, keys and values, ``qkv``, are compared with themselves.
+        mean: average their attention, so that rows sum to 1; else it is added up, as released.
 
     Returns:
         (B, L, C) block output.
     """
-    query, key, value = project_qkv(block, tokens)
-    attention = (self_similarity(query) + self_similarity(key)) / 2
-    return finish_block(block, tokens, merge_heads(attention @ value))
+    named = dict(zip("qkv", project_qkv(block, tokens), strict=True))
+    attention = reduce(torch.add, (self_similarity(named[stream]) for stream in streams))
+    if mean:
+        attention = attention / len(streams)
+    return finish_block(block, tokens, merge_heads(attention @ named["v"]))
 
 
 def self_similarity(x: Tensor, *, scale: float | None = None) -> Tensor:
