@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .scores import Size, size_of
+
 Facts = Mapping[str, Any]  # about one picture: numbers, or tensors on the CPU
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class GlobalBatch:
     @property
     def size(self) -> Size:
         """Height of the highest and width of the widest picture: what all are padded to."""
-        heights, widths = zip(*(one["size"] for one in self.facts), strict=True)
-        return max(heights), max(widths)
+        return _largest([one["size"] for one in self.facts])
 
     def total(self, name: str) -> float:
         """Sum of a number over all pictures."""
@@ -55,13 +55,15 @@ class GlobalBatch:
 
 def largest_size(samples: Sequence[Mapping[str, Any]], batch: GlobalBatch | None) -> Size:
     """(H, W) that the pictures of a part are padded to: the whole step's, or their own alone."""
-    if batch is not None:
-        return batch.size
-    heights, widths = zip(*(picture_size(one) for one in samples), strict=True)
-    return max(heights), max(widths)
+    return _largest([picture_size(one) for one in samples]) if batch is None else batch.size
 
 
 def picture_size(sample: Mapping[str, Any]) -> Size:
     """(h, w) of a sample's picture."""
     image: Tensor = sample["image"]
-    return int(image.shape[-2]), int(image.shape[-1])
+    return size_of(image)
+
+
+def _largest(sizes: Sequence[Size]) -> Size:
+    heights, widths = zip(*sizes, strict=True)
+    return max(heights), max(widths)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Size = tuple[int, int]
+from .scores import Size
 
 
 def stack_padded(
