@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -26,7 +27,7 @@ from .file_memory import check_file
 from .identity import RANDOM
 from .model import CLIP
 from .tokenizer import build_tokenizer
-from .weight_files import read_weight_file
+from .weight_files import check_weight_file, read_weight_file
 
 # What some files keep and some models have, and neither needs.
 _OPTIONAL = ("logit_bias", "attn_mask")
@@ -81,6 +82,26 @@ def load_clip(
     return clip.to(device)
 
 
+def check_weights(architecture: str, pretrained: str = "") -> None:
+    """Refuse what ``load_clip`` would refuse without reading or fetching weights.
+
+    Args:
+        architecture: as for ``load_clip``.
+        pretrained: as for ``load_clip``.
+
+    Raises:
+        UserError: for an unknown name or tag, or a file that is missing.
+    """
+    pretrained = pretrained or _embedded_file(architecture)
+    model_config(architecture)
+    if pretrained == RANDOM:
+        return
+    if _is_path(pretrained):
+        check_weight_file(pretrained)
+    else:
+        _published(architecture, pretrained)
+
+
 def find_weights(
     architecture: str, pretrained: str = "", cache_dir: str | None = None
 ) -> Path | None:
@@ -123,6 +144,21 @@ def _random_model(config: ModelConfig, seed: int) -> nn.Module:
 
 
 def _from_tag(architecture: str, config: ModelConfig, tag: str, cache_dir: str | None) -> nn.Module:
+    published = _published(architecture, tag)
+    quick = bool(published.get("quick_gelu", False))
+    check_activation(architecture, config, weights_quick=quick, source=tag)
+    try:
+        path = open_clip.download_pretrained(published, cache_dir=cache_dir)
+    except Exception as error:  # hub clients raise many types; the person needs one message
+        raise UserError(
+            f"weights '{tag}' of {architecture} could not be fetched ({type(error).__name__}: "
+            f"{error}). Without a network, put the file on disk and give its path in "
+            "MODEL.CLIP.PRETRAINED"
+        ) from error
+    return _from_file(architecture, config, Path(path))
+
+
+def _published(architecture: str, tag: str) -> dict[str, Any]:
     tags = list_pretrained_tags_by_model(architecture)
     if not tag:
         raise UserError(
@@ -135,17 +171,7 @@ def _from_tag(architecture: str, config: ModelConfig, tag: str, cache_dir: str |
             f"MODEL.CLIP.PRETRAINED: '{tag}' is neither a file nor a tag of {architecture}."
             f"{nearest(tag, tags)} Tags: {', '.join(tags) or 'none'}"
         )
-    quick = bool(published.get("quick_gelu", False))
-    check_activation(architecture, config, weights_quick=quick, source=tag)
-    try:
-        path = open_clip.download_pretrained(published, cache_dir=cache_dir)
-    except Exception as error:  # hub clients raise many types; the person needs one message
-        raise UserError(
-            f"weights '{tag}' of {architecture} could not be fetched ({type(error).__name__}: "
-            f"{error}). Without a network, put the file on disk and give its path in "
-            "MODEL.CLIP.PRETRAINED"
-        ) from error
-    return _from_file(architecture, config, Path(path))
+    return dict(published)
 
 
 def _from_file(architecture: str, config: ModelConfig, path: Path) -> nn.Module:

@@ -37,6 +37,16 @@ class WeightFile:
     is_openai_archive: bool
 
 
+def check_weight_file(path: str | Path) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        UserError: names the file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such weight file; check MODEL.CLIP.PRETRAINED")
+
+
 def read_weight_file(path: str | Path) -> WeightFile:
     """Read ``.safetensors``, a state dict saved by torch, or an OpenAI TorchScript archive.
 
@@ -50,8 +60,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
         UserError: if the file is missing, truncated, of no known form, or would have to run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such weight file; check MODEL.CLIP.PRETRAINED")
+    check_weight_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     _check_archive(path)

@@ -50,8 +50,31 @@ def run(args: Namespace) -> int:
     from ..engine.launching import run_distributed
 
     args.dist_url = args.dist_url or default_argument_parser().get_default("dist_url")
-    run_distributed(run_one, args)
+    pairs = options.find_config_of(args)[1]
+    asked = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("MODEL.DEVICE", "")
+    run_distributed(run_one, args, check=check, on_cpu=asked == "cpu")
     return 0
+
+
+def check(args: Namespace) -> None:
+    """Verify a run in the process that will start the others; they need not do so again.
+
+    Args:
+        args: what was parsed.
+    """
+    from ..engine.config import load_cfg
+    from ..engine.preflight import check_run
+
+    config, pairs = _overridden(args)
+    processes = args.num_gpus * args.num_machines
+    cfg = load_cfg(config, pairs)
+    check_run(cfg, processes=processes, resume=args.resume, eval_only=args.eval_only)
+    args.checked = True
+
+
+def _overridden(args: Namespace) -> tuple[str, list[str]]:
+    config, pairs = options.find_config_of(args)
+    return config, ["OUTPUT_DIR", str(args.output), *pairs] if args.output else pairs
 
 
 def run_one(args: Namespace) -> dict[str, Any]:
@@ -65,10 +88,9 @@ def run_one(args: Namespace) -> dict[str, Any]:
     """
     from ..engine.run import run as run_config
 
-    config, pairs = options.find_config_of(args)
-    if args.output:
-        pairs = ["OUTPUT_DIR", str(args.output), *pairs]
+    config, pairs = _overridden(args)
     return run_config(
         config, pairs,
         resume=args.resume, eval_only=args.eval_only, allow_changes=args.allow_changes,
+        checked=getattr(args, "checked", False),
     )  # fmt: skip

@@ -11,6 +11,8 @@ from detectron2.data.catalog import Metadata
 from detectron2.utils.registry import Registry
 
 from ..errors import UserError, check_choice, nearest
+from ..words.dataset_words import dataset_vocabulary
+from ..words.vocabulary import Vocabulary
 from . import registration  # noqa: F401  (fills Detectron2's catalogs)
 from .detection_mapper import DetectionDatasetMapper
 from .embedded import register as embedded_world  # noqa: F401  (likewise)
@@ -78,6 +80,18 @@ def dataset_metadata(name: str) -> Metadata:
     """
     _check_registered(name)
     return MetadataCatalog.get(name)
+
+
+def dataset_words(cfg: CfgNode, name: str) -> Vocabulary:
+    """Give the words of a registered dataset that the config asks for.
+
+    Raises:
+        UserError: for an unknown name, or words that the dataset's class list lacks.
+    """
+    node = cfg.MODEL.OVS
+    return dataset_vocabulary(
+        dataset_metadata(name), name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
+    )
 
 
 def check_datasets(names: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ import tempfile
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,13 +46,21 @@ class Place:
     port: int
 
 
-def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
+def run_distributed(
+    main: Callable[[Namespace], Any],
+    args: Namespace,
+    *,
+    check: Callable[[Namespace], None] | None = None,
+    on_cpu: bool = False,
+) -> Any:
     """Run ``main(args)`` in every process of the run.
 
     Args:
         main: what to run.
         args: with Detectron2's flags of processes: ``num_gpus``, ``num_machines``,
             ``machine_rank``, ``dist_url``.
+        check: what this process verifies before it starts others; it may add to ``args``.
+        on_cpu: the processes use no GPU, and may be as many as one likes.
 
     Returns:
         The result of ``main`` where it ran in this process, else None.
@@ -62,7 +71,7 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
     """
     place = find_place(os.environ)
     if place is not None:
-        store = _join(place)
+        store = _join(place, on_cpu=on_cpu)
         try:
             return main(args)
         except Exception as error:
@@ -72,15 +81,15 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
             raise SystemExit(1) from error
         finally:
             dist.destroy_process_group()
-    if args.num_gpus > max(torch.cuda.device_count(), 1):
-        raise UserError(
-            f"--num-gpus {args.num_gpus}: this machine has {torch.cuda.device_count()} GPU(s)"
-        )
+    if not on_cpu:
+        _check_gpus(args.num_gpus)
     if args.num_gpus * args.num_machines == 1:
         return main(args)
+    if check is not None:
+        check(args)
     # Which of the others it ends when one has failed is nothing to tell.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _hidden_gpus(on_cpu):
         told = _Telling(main, folder)
         try:
             return launch(
@@ -88,6 +97,30 @@ def run_distributed(main: Callable[[Namespace], Any], args: Namespace) -> Any:
             )
         except (ProcessExitedException, ProcessRaisedException) as error:
             told.tell(error)
+
+
+def _check_gpus(asked: int) -> None:
+    have = torch.cuda.device_count()
+    if asked > max(have, 1):
+        raise UserError(
+            f"--num-gpus {asked}: this machine has {have} GPU(s); use --num-gpus {max(have, 1)}, "
+            f"or --device cpu --num-gpus {asked} for {asked} processes on the CPU"
+        )
+
+
+@contextmanager
+def _hidden_gpus(hide: bool) -> Iterator[None]:
+    """Start processes that see no GPU, so that Detectron2 lets them talk through gloo."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hide:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        elif hide:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +184,8 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
         raise UserError(f"the launcher set no usable {' / '.join(names)} ({error})") from error
     if world == 1:
         return None
-    address = environment.get("MASTER_ADDR") or _first_host(environment.get("SLURM_NODELIST", ""))
+    nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURM_NODELIST", "")
+    address = environment.get("MASTER_ADDR") or _first_host(nodes)
     port = int(environment.get("MASTER_PORT", 29500))
     return Place(rank, world, local_rank, min(local_world, world), address, port)
 
@@ -164,9 +198,9 @@ def _first_host(nodes: str) -> str:
     return match[1] + (match[2] or "") if match else nodes
 
 
-def _join(place: Place) -> dist.Store:
+def _join(place: Place, *, on_cpu: bool = False) -> dist.Store:
     """Join the processes of a run; gives the store that they share."""
-    on_gpu = torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available() and not on_cpu
     if on_gpu:
         torch.cuda.set_device(place.local_rank)
     elastic = "TORCHELASTIC_RUN_ID" in os.environ

@@ -9,7 +9,6 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from ..data.build import check_datasets
 from ..errors import UserError
 from ..files.checkpoint_files import checkpoint_files
 from ..files.locks import hold_folder
@@ -19,6 +18,7 @@ from ..modeling.contract import OpenVocabularyModel
 from .changes import check_allowed, settle_changes
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
+from .preflight import check_run
 from .run_folder import keep_config, open_run_folder
 from .train_loader import seed_everything
 from .trainer import Results, Trainer
@@ -31,6 +31,7 @@ def run(
     resume: bool = False,
     eval_only: bool = False,
     allow_changes: Sequence[str] = (),
+    checked: bool = False,
 ) -> Results:
     """Train or evaluate as a config file says.
 
@@ -41,6 +42,7 @@ def run(
         eval_only: evaluate ``MODEL.WEIGHTS`` (with ``resume``: the newest checkpoint) and stop.
         allow_changes: keys, or groups of keys, that a resumed training may have otherwise than
             before, although that makes it another one.
+        checked: whoever started this process has called ``check_run``.
 
     Returns:
         Evaluation results of the main process; empty if nothing was evaluated.
@@ -53,7 +55,8 @@ def run(
         raise UserError("no config given; use --config-file projects/<method>/configs/<name>.yaml")
     cfg = load_cfg(find_config(config_file), options)
     check_allowed(cfg, allow_changes)
-    check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
+    if not checked:
+        check_run(cfg, processes=comm.get_world_size(), resume=resume, eval_only=eval_only)
     purpose = "an evaluation" if eval_only else "a training"
     with hold_folder(cfg.OUTPUT_DIR, purpose) if comm.is_main_process() else nullcontext():
         open_run_folder(cfg, resume=resume, eval_only=eval_only)

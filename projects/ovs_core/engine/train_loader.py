@@ -104,6 +104,22 @@ def seed_everything(*seed: int) -> None:
     torch.manual_seed(int(words[2]))
 
 
+def check_batch(batch: int, world: int) -> None:
+    """Refuse a batch that processes cannot share evenly.
+
+    Args:
+        batch: pictures per iteration over all processes.
+        world: count of processes.
+
+    Raises:
+        UserError: names the key.
+    """
+    if batch % world:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch} cannot be split over {world} processes evenly"
+        )
+
+
 def build_train_loader(
     cfg: CfgNode, dicts: Sequence[Sample], mapper: Mapper
 ) -> tuple[DataLoader[list[Sample]], DrawSampler]:
@@ -132,10 +148,7 @@ def build_train_loader(
                 f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no picture has a box; check the "
                 "annotations, or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
             )
-    if batch % world:
-        raise UserError(
-            f"SOLVER.IMS_PER_BATCH {batch} cannot be split over {world} processes evenly"
-        )
+    check_batch(batch, world)
     sampler = DrawSampler(batch)
     loader = build_batch_data_loader(
         Draws(dicts, mapper, cfg.SEED),

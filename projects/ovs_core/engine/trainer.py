@@ -21,12 +21,12 @@ from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..data.build import build_mapper, dataset_dicts, dataset_metadata
+from ..data.build import build_mapper, dataset_dicts, dataset_metadata, dataset_words
 from ..errors import UserError, check_choice
 from ..evaluation import build_evaluator
 from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
-from ..words.dataset_words import dataset_outside, dataset_unseen, dataset_vocabulary
+from ..words.dataset_words import dataset_outside, dataset_unseen
 from .checkpoint import OVSCheckpointer
 from .config import check_device
 from .gradients import share_start
@@ -212,8 +212,5 @@ def set_test_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) 
 
 
 def _set_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) -> None:
-    node, metadata = cfg.MODEL.OVS, dataset_metadata(dataset_name)
-    words = dataset_vocabulary(
-        metadata, name_field=node.NAME_FIELD, synonym_field=node.SYNONYM_FIELD
-    )
+    metadata, words = dataset_metadata(dataset_name), dataset_words(cfg, dataset_name)
     model.set_vocabulary(words, unseen=dataset_unseen(metadata), outside=dataset_outside(metadata))

@@ -31,6 +31,16 @@ logger = logging.getLogger(__name__)
 ENOUGH = 0.95  # share of the trained tensors that a published checkpoint must give
 
 
+def check_checkpoint_file(path: str | Path) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        UserError: names the file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such checkpoint; check MODEL.WEIGHTS")
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint without running anything in it.
 
@@ -38,8 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: if the file is missing, truncated, or would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; check MODEL.WEIGHTS")
+    check_checkpoint_file(path)
     if path.suffix == ".safetensors":
         return shared_content(read_weight_file(path), path)
     data = read_torch_file(path)

@@ -26,6 +26,13 @@ def test_slurm():
     assert place == Place(5, 8, 1, 4, "gpu03", 29500)
 
 
+def test_slurm_of_today_names_the_nodes_of_the_job():
+    place = find_place(
+        {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "a[7-8]"}
+    )  # fmt: skip
+    assert place.address == "a7"
+
+
 @pytest.mark.parametrize(
     ("nodes", "host"),
     [("gpu[03-05,9]", "gpu03"), ("a,b", "a"), ("node7", "node7"), ("", "127.0.0.1")],
