@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,26 +23,9 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ..errors import UserError, explain
 from ..files.writing import atomic_write
+from .place import Place, find_place
 
 _PATIENCE = 2.0  # seconds in which the process that failed first says why
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where this process stands among all processes of a run.
-
-    Attributes:
-        rank, world: number of this process and count of all.
-        local_rank, local_world: the same on this machine.
-        address, port: of the first process.
-    """
-
-    rank: int
-    world: int
-    local_rank: int
-    local_world: int
-    address: str
-    port: int
 
 
 def run_distributed(
@@ -156,53 +138,11 @@ class _Telling:
         raise error
 
 
-def find_place(environment: Mapping[str, str]) -> Place | None:
-    """Read the variables that torchrun or SLURM set.
-
-    Args:
-        environment: environment variables.
-
-    Returns:
-        The place, or None if neither started this process, or it is the only one.
-
-    Raises:
-        UserError: if the variables are incomplete.
-    """
-    if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE"} <= environment.keys():
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        defaults = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": environment.get("WORLD_SIZE", "1")}
-    elif "SLURM_NTASKS" in environment and "SLURM_PROCID" in environment:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
-        defaults = {"SLURM_LOCALID": "0", "SLURM_NTASKS_PER_NODE": environment["SLURM_NTASKS"]}
-    else:
-        return None
-    try:
-        rank, world, local_rank, local_world = (
-            int(environment.get(n, defaults.get(n, ""))) for n in names
-        )
-    except ValueError as error:
-        raise UserError(f"the launcher set no usable {' / '.join(names)} ({error})") from error
-    if world == 1:
-        return None
-    nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURM_NODELIST", "")
-    address = environment.get("MASTER_ADDR") or _first_host(nodes)
-    port = int(environment.get("MASTER_PORT", 29500))
-    return Place(rank, world, local_rank, min(local_world, world), address, port)
-
-
-def _first_host(nodes: str) -> str:
-    """Name the first host of a SLURM list such as ``gpu[03-05,9]`` or ``a,b``."""
-    if not nodes:
-        return "127.0.0.1"
-    match = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", nodes)
-    return match[1] + (match[2] or "") if match else nodes
-
-
 def _join(place: Place, *, on_cpu: bool = False) -> dist.Store:
     """Join the processes of a run; gives the store that they share."""
     on_gpu = torch.cuda.is_available() and not on_cpu
     if on_gpu:
-        torch.cuda.set_device(place.local_rank)
+        torch.cuda.set_device(_own_gpu(place.local_rank))
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     address = "env://" if elastic else f"tcp://{place.address}:{place.port}"
     store: dist.Store
@@ -210,6 +150,17 @@ def _join(place: Place, *, on_cpu: bool = False) -> dist.Store:
     dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=world)
     comm.create_local_process_group(place.local_world)
     return store
+
+
+def _own_gpu(local_rank: int) -> int:
+    """Number of this process's GPU among those that it sees; SLURM may show each its own alone."""
+    have = torch.cuda.device_count()
+    if have > 1 and local_rank >= have:
+        raise UserError(
+            f"process {local_rank} of this machine has no GPU, there are {have}; start {have} "
+            "processes for each machine, or add --device cpu"
+        )
+    return 0 if have == 1 else local_rank
 
 
 def _fails_first(store: dist.Store) -> bool:

@@ -44,7 +44,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             "use --eval-only, or switch a trained part on"
         )
     solver = cfg.SOLVER
-    check_choice("SOLVER.OPTIMIZER", solver.OPTIMIZER, (*ADAMS, "SGD"))
+    check_optimizer(cfg)
     if solver.OPTIMIZER == "SGD":
         return clip_gradients(
             cfg,
@@ -54,6 +54,16 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         )
     adam = ADAMS[solver.OPTIMIZER]
     return clip_gradients(cfg, adam(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS)))
+
+
+def check_optimizer(cfg: CfgNode) -> None:
+    """Refuse an unknown ``SOLVER.OPTIMIZER``, or multipliers that are malformed.
+
+    Raises:
+        UserError: names the key.
+    """
+    check_choice("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, (*ADAMS, "SGD"))
+    _multipliers(cfg.SOLVER.PARAM_MULTIPLIERS)
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[Group]:

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 
 from ..clip.loading import check_weights
 from ..data.build import build_mapper, check_datasets, dataset_dicts, dataset_words
+from ..errors import UserError, check_choice, explain
+from ..evaluation.build import choose_evaluators
 from ..files.checkpoint_files import checkpoint_files
 from ..modeling.checkpoint import check_checkpoint_file
-from .train_loader import check_batch, fixed_randomness
+from ..modeling.contract import OpenVocabularyModel
+from .optimizer import check_optimizer
+from .schedules import check_schedule
+from .train_loader import Sample, check_batch, fixed_randomness, kept_for_training
+
+
+def check_in_one_process(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
+    """Verify a run in its main process; the others wait, and fail of the same line.
+
+    Args:
+        cfg: as for ``check_run``.
+        resume: as for ``check_run``.
+        eval_only: as for ``check_run``.
+
+    Raises:
+        UserError: in every process, for the first thing that the run would fail of.
+    """
+    message, cause = "", None
+    if comm.is_main_process():
+        try:
+            check_run(cfg, processes=comm.get_world_size(), resume=resume, eval_only=eval_only)
+        except Exception as error:
+            message, cause = explain(error), error
+            if not message:
+                raise
+    message = comm.all_gather(message)[0]
+    if message:
+        raise UserError(message) from cause
 
 
 def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) -> None:
@@ -23,23 +54,56 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
     Raises:
         UserError: for the first thing that the run would fail of.
     """
-    trained = () if eval_only else cfg.DATASETS.TRAIN
-    check_datasets([*trained, *cfg.DATASETS.TEST])
+    check_sets_named(cfg, eval_only=eval_only)
+    check_architecture(cfg)
+    check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     if not eval_only:
         check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
+        check_optimizer(cfg)
+        check_schedule(cfg)
     check_weights(cfg.MODEL.CLIP.ARCHITECTURE, cfg.MODEL.CLIP.PRETRAINED)
     if cfg.MODEL.WEIGHTS and not (resume and checkpoint_files(cfg.OUTPUT_DIR)):
         check_checkpoint_file(cfg.MODEL.WEIGHTS)
-    for name in (*trained[:1], *cfg.DATASETS.TEST):  # a training has the words of its first set
-        dataset_words(cfg, name)
-    for name in trained:
-        _check_first(cfg, name, is_train=True)
+    if not eval_only:
+        _check_training_sets(cfg)
     for name in cfg.DATASETS.TEST:
-        _check_first(cfg, name, is_train=False)
+        dataset_words(cfg, name)
+        choose_evaluators(name, cfg.TEST.EVALUATOR or None)
+        _map(cfg, dataset_dicts([name])[0], is_train=False)
 
 
-def _check_first(cfg: CfgNode, name: str, *, is_train: bool) -> None:
-    """List a set, and read its first picture as the run will."""
-    record = dataset_dicts([name])[0]
+def check_sets_named(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Refuse a run on nothing.
+
+    Raises:
+        UserError: names the key.
+    """
+    if eval_only and not cfg.DATASETS.TEST:
+        raise UserError("DATASETS.TEST is empty; name the dataset to evaluate on")
+    if not eval_only and not cfg.DATASETS.TRAIN:
+        raise UserError("DATASETS.TRAIN is empty; name a dataset, or use --eval-only")
+
+
+def check_architecture(cfg: CfgNode) -> None:
+    """Refuse a ``MODEL.META_ARCHITECTURE`` that is none of the suite's.
+
+    Raises:
+        UserError: names the nearest one.
+    """
+    known = [name for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabularyModel)]
+    check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, known)
+
+
+def _check_training_sets(cfg: CfgNode) -> None:
+    """List all sets, and read the first picture of each that the run will draw from."""
+    dataset_words(cfg, cfg.DATASETS.TRAIN[0])  # a training has the words of its first set
+    first: dict[str, Sample] = {}
+    for record in kept_for_training(cfg, dataset_dicts(cfg.DATASETS.TRAIN)):
+        first.setdefault(record["dataset_name"], record)
+    for record in first.values():
+        _map(cfg, record, is_train=True)
+
+
+def _map(cfg: CfgNode, record: Sample, *, is_train: bool) -> None:
     with fixed_randomness(0):
         build_mapper(cfg, is_train=is_train)(dict(record))

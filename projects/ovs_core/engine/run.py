@@ -18,7 +18,7 @@ from ..modeling.contract import OpenVocabularyModel
 from .changes import check_allowed, settle_changes
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
-from .preflight import check_run
+from .preflight import check_in_one_process, check_sets_named
 from .run_folder import keep_config, open_run_folder
 from .train_loader import seed_everything
 from .trainer import Results, Trainer
@@ -56,7 +56,7 @@ def run(
     cfg = load_cfg(find_config(config_file), options)
     check_allowed(cfg, allow_changes)
     if not checked:
-        check_run(cfg, processes=comm.get_world_size(), resume=resume, eval_only=eval_only)
+        check_in_one_process(cfg, resume=resume, eval_only=eval_only)
     purpose = "an evaluation" if eval_only else "a training"
     with hold_folder(cfg.OUTPUT_DIR, purpose) if comm.is_main_process() else nullcontext():
         open_run_folder(cfg, resume=resume, eval_only=eval_only)
@@ -89,8 +89,7 @@ def _evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
         UserError: if no dataset is named.
         SystemExit: if a figure differs from ``TEST.EXPECTED_RESULTS``.
     """
-    if not cfg.DATASETS.TEST:
-        raise UserError("DATASETS.TEST is empty; name the dataset to evaluate on")
+    check_sets_named(cfg, eval_only=True)
     results = Trainer.test(cfg, build_segmenter(cfg, resume=resume))
     if comm.is_main_process():
         verify_results(cfg, results)

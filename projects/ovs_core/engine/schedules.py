@@ -29,17 +29,26 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSchedule
         UserError: for an unknown name, or a warm-up that is not linear.
     """
     solver = cfg.SOLVER
-    name = solver.LR_SCHEDULER_NAME
-    check_choice("SOLVER.LR_SCHEDULER_NAME", name, (*DETECTRON2, POLY))
-    if name in DETECTRON2:
+    check_schedule(cfg)
+    if solver.LR_SCHEDULER_NAME in DETECTRON2:
         schedule: LRScheduler = build_lr_scheduler(cfg, optimizer)
         return schedule
-    if solver.WARMUP_METHOD != "linear":
-        raise UserError(
-            f"SOLVER.WARMUP_METHOD: {POLY} warms up linearly, but the config says "
-            f"'{solver.WARMUP_METHOD}'; set it to linear (WARMUP_ITERS 0 for no warm-up)"
-        )
     return LambdaLR(optimizer, [_poly(solver, group["lr"]) for group in optimizer.param_groups])
+
+
+def check_schedule(cfg: CfgNode) -> None:
+    """Refuse an unknown ``SOLVER.LR_SCHEDULER_NAME``, or a warm-up that it does not know.
+
+    Raises:
+        UserError: names the key.
+    """
+    name, method = cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.WARMUP_METHOD
+    check_choice("SOLVER.LR_SCHEDULER_NAME", name, (*DETECTRON2, POLY))
+    if name == POLY and method != "linear":
+        raise UserError(
+            f"SOLVER.WARMUP_METHOD: {POLY} warms up linearly, but the config says '{method}'; set "
+            "it to linear (WARMUP_ITERS 0 for no warm-up)"
+        )
 
 
 def set_iteration(schedule: LRScheduler, iteration: int) -> None:

@@ -120,6 +120,29 @@ def check_batch(batch: int, world: int) -> None:
         )
 
 
+def kept_for_training(cfg: CfgNode, dicts: Sequence[Sample]) -> Sequence[Sample]:
+    """Leave out the records that ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` leaves out.
+
+    Args:
+        cfg: config.
+        dicts: dataset dicts of all training sets.
+
+    Raises:
+        UserError: if nothing is left.
+    """
+    if not dicts:
+        raise UserError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} holds no picture")
+    if not (cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in dicts[0]):
+        return dicts
+    kept: Sequence[Sample] = filter_images_with_only_crowd_annotations(dicts)
+    if not kept:
+        raise UserError(
+            f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no picture has a box; check the "
+            "annotations, or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
+        )
+    return kept
+
+
 def build_train_loader(
     cfg: CfgNode, dicts: Sequence[Sample], mapper: Mapper
 ) -> tuple[DataLoader[list[Sample]], DrawSampler]:
@@ -137,18 +160,9 @@ def build_train_loader(
         UserError: if the dataset is empty or has boxes in no picture, or the batch cannot be split
             over the processes evenly.
     """
-    world = comm.get_world_size()
     batch = cfg.SOLVER.IMS_PER_BATCH
-    if not dicts:
-        raise UserError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} holds no picture")
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in dicts[0]:
-        dicts = filter_images_with_only_crowd_annotations(dicts)
-        if not dicts:
-            raise UserError(
-                f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no picture has a box; check the "
-                "annotations, or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
-            )
-    check_batch(batch, world)
+    dicts = kept_for_training(cfg, dicts)
+    check_batch(batch, comm.get_world_size())
     sampler = DrawSampler(batch)
     loader = build_batch_data_loader(
         Draws(dicts, mapper, cfg.SEED),

@@ -16,13 +16,13 @@ from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
-from detectron2.modeling import META_ARCH_REGISTRY, build_model
+from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata, dataset_words
-from ..errors import UserError, check_choice
+from ..errors import UserError
 from ..evaluation import build_evaluator
 from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
@@ -32,6 +32,7 @@ from .config import check_device
 from .gradients import share_start
 from .optimizer import build_optimizer
 from .parts import check_split
+from .preflight import check_architecture, check_sets_named
 from .schedules import build_schedule, set_iteration
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
@@ -113,8 +114,7 @@ class Trainer(DefaultTrainer):
                 machine lacks.
         """
         check_device(cfg.MODEL.DEVICE)
-        known = [name for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabularyModel)]
-        check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, known)
+        check_architecture(cfg)
         model = bare(build_model(cfg))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
@@ -201,8 +201,7 @@ def set_training_words(cfg: CfgNode, model: OpenVocabularyModel) -> None:
     Raises:
         UserError: if no training set is named.
     """
-    if not cfg.DATASETS.TRAIN:
-        raise UserError("DATASETS.TRAIN is empty; name a dataset, or use --eval-only")
+    check_sets_named(cfg, eval_only=False)
     _set_words(cfg, model, cfg.DATASETS.TRAIN[0])
 
 

@@ -79,6 +79,27 @@ def build_evaluator(
     Raises:
         UserError: if the type or a task is unknown, or nothing is left to measure.
     """
+    chosen = choose_evaluators(dataset_name, evaluator_type, tasks)
+    built = [
+        entry(dataset_name, output_dir, config=config, **({"dump": dump} if entry.dumps else {}))
+        for entry in chosen
+    ]
+    return built[0] if len(built) == 1 else DatasetEvaluators(built)
+
+
+def choose_evaluators(
+    dataset_name: str, evaluator_type: str | None = None, tasks: Sequence[str] = TASKS
+) -> list[type[Evaluator]]:
+    """Say what a dataset is measured by.
+
+    Args:
+        dataset_name: as for ``build_evaluator``.
+        evaluator_type: as for ``build_evaluator``.
+        tasks: as for ``build_evaluator``.
+
+    Raises:
+        UserError: as ``build_evaluator``.
+    """
     metadata = MetadataCatalog.get(dataset_name)
     kind = evaluator_type or metadata.get("evaluator_type", "sem_seg")
     check_choice(f"evaluator_type of {dataset_name}", kind, _types)
@@ -100,8 +121,4 @@ def build_evaluator(
             f"{dataset_name}: its metadata has no {missing}, which evaluator_type '{kind}' needs; "
             "choose another TEST.EVALUATOR or another dataset"
         )
-    built = [
-        entry(dataset_name, output_dir, config=config, **({"dump": dump} if entry.dumps else {}))
-        for entry in chosen
-    ]
-    return built[0] if len(built) == 1 else DatasetEvaluators(built)
+    return chosen

@@ -2,9 +2,12 @@
 
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+import torch.multiprocessing as mp
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -28,3 +31,13 @@ def world(tmp_path, monkeypatch):
     toy.register_world(folder)
     toy.write_config(folder, tmp_path / "run")
     return folder
+
+
+@pytest.fixture
+def forking(monkeypatch):
+    """Let Detectron2's launcher fork its processes, which are quick and know the toy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the threads of this process are not in a fork of it
+    monkeypatch.setattr(mp, "start_processes", partial(mp.start_processes, start_method="fork"))
+    yield
+    torch.set_num_threads(threads)

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import ovs_core
-from ovs_core.engine.launching import Place, _first_host, find_place
+from ovs_core.engine.launching import _own_gpu
+from ovs_core.engine.place import Place, find_place, first_host
 from ovs_core.errors import UserError
 
 
@@ -34,11 +36,43 @@ def test_slurm_of_today_names_the_nodes_of_the_job():
 
 
 @pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_TASKS_PER_NODE": "4(x2)"},
+        {"SLURM_TASKS_PER_NODE": "16(x3)", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"},
+        {"SLURM_TASKS_PER_NODE": "4,4"},
+    ],
+)
+def test_slurm_without_a_stated_count_of_each_machine(variables):
+    place = find_place(
+        {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", **variables}
+    )
+    assert place.local_world == 4
+
+
+def test_machines_of_slurm_that_run_different_counts():
+    with pytest.raises(UserError, match=r"SLURM_TASKS_PER_NODE is 4\(x2\),3.*--ntasks-per-node"):
+        find_place({"SLURM_PROCID": "5", "SLURM_NTASKS": "11", "SLURM_TASKS_PER_NODE": "4(x2),3"})
+
+
+@pytest.mark.parametrize(("seen", "rank", "gpu"), [(8, 3, 3), (1, 3, 0)])
+def test_the_gpu_of_a_process(monkeypatch, seen, rank, gpu):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    assert _own_gpu(rank) == gpu
+
+
+def test_more_processes_than_gpus_of_a_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="process 2 of this machine has no GPU, there are 2"):
+        _own_gpu(2)
+
+
+@pytest.mark.parametrize(
     ("nodes", "host"),
     [("gpu[03-05,9]", "gpu03"), ("a,b", "a"), ("node7", "node7"), ("", "127.0.0.1")],
 )
 def test_first_host(nodes, host):
-    assert _first_host(nodes) == host
+    assert first_host(nodes) == host
 
 
 def test_alone():
@@ -59,7 +93,7 @@ TRAIN_NET = Path(ovs_core.__file__).parents[2] / "train_net.py"
     ("options", "line"),
     [
         (["SOLVER.BASE_LRR", "1"], "BASE_LRR"),  # all processes fail of it
-        (["MODEL.WEIGHTS", "none.pth"], "none.pth: no such checkpoint"),
+        (["MODEL.WEIGHTS", "none.pth"], "none.pth: no such checkpoint"),  # the first one looks
     ],
 )
 def test_processes_of_a_launcher_say_once_why_they_end(tmp_path, options, line):
