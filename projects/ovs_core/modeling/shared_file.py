@@ -13,11 +13,14 @@ from torch import Tensor
 from ..clip.identity import fingerprint
 from ..clip.weight_files import WeightFile
 from ..errors import UserError
+from ..files.digests import digest
 from ..files.writing import save_safetensors
 
 FORMAT = "ovsuite"
 CARD = "card"  # name of the facts for a reader
 _TEXTS = ("clip", "digests")  # parts of a checkpoint that are JSON here
+_HEAD = "head"  # name of the digest of these texts; the first files that were shared have none
+_PARTS = {"format", "architecture", *_TEXTS, CARD, _HEAD}
 
 
 def write_shared(
@@ -43,7 +46,7 @@ def write_shared(
     }
     metadata = {"format": FORMAT, "architecture": str(data["architecture"])}
     metadata |= {name: json.dumps(part, sort_keys=True) for name, part in texts.items()}
-    save_safetensors(path, tensors, metadata)
+    save_safetensors(path, tensors, metadata | {_HEAD: _head_digest(metadata)})
 
 
 def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
@@ -57,12 +60,13 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
         Content of a checkpoint of the suite; of another file, its tensors under ``model``.
 
     Raises:
-        UserError: if a part of a checkpoint of the suite is missing or no JSON.
+        UserError: if a part of a checkpoint of the suite is missing, or is not what was written.
     """
     if file.metadata.get("format") != FORMAT:
         if {"digests", CARD} <= file.metadata.keys():
             raise UserError(f"{path}: its part 'format' is damaged; use another file")
         return {"model": file.tensors}
+    _check_head(file.metadata, path)
     data: dict[str, Any] = {
         "format": FORMAT,
         "architecture": file.metadata.get("architecture"),
@@ -77,6 +81,18 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
     if not isinstance(stated, dict) or stated.keys() != file.tensors.keys():
         raise UserError(f"{path}: its part 'digests' is damaged; use another file")
     return data
+
+
+def _head_digest(metadata: Mapping[str, str]) -> str:
+    return digest(json.dumps({k: v for k, v in metadata.items() if k != _HEAD}, sort_keys=True))
+
+
+def _check_head(metadata: Mapping[str, str], path: str | Path) -> None:
+    """Refuse texts that are not what was written, also where a part has lost its name."""
+    for name in metadata.keys() - _PARTS:
+        raise UserError(f"{path}: its part '{name}' is unknown, the file is damaged")
+    if metadata.get(_HEAD, found := _head_digest(metadata)) != found:
+        raise UserError(f"{path}: its description is not what was written; the file is damaged")
 
 
 def _kept(name: str, tensor: Tensor, half: bool) -> Tensor:

@@ -102,7 +102,8 @@ def test_no_bit_of_the_head_changes_what_is_read(trained, tmp_path):
     right, content = read_checkpoint(path), path.read_bytes()
     end = 8 + int.from_bytes(content[:8], "little")
     places = [content.index(part, 0, end) + 1 for part in (
-        b'"format"', b'"ovsuite"', b'"digests"', b'"__metadata__"', b'"clip"',
+        b'"format"', b'"ovsuite"', b'"digests"', b'"__metadata__"', b'"clip"', b'"architecture"',
+        b'HCLIP', b'"head"', b'embedded-vit', b'text_fingerprint', b'Apache-2.0', b'"card"',
     )]  # fmt: skip
     places += list(np.random.default_rng(1).integers(0, end, 60))
     for number, place in enumerate(places):
@@ -115,9 +116,20 @@ def test_no_bit_of_the_head_changes_what_is_read(trained, tmp_path):
         except UserError as error:
             assert "w.safetensors" in str(error)
             continue
-        assert read["format"] == right["format"], place
+        kept = ("format", "architecture", "clip", "digests")
+        assert all(read[part] == right[part] for part in kept), place
         assert read["model"].keys() == right["model"].keys(), place
         assert all(torch.equal(read["model"][n], t) for n, t in right["model"].items()), place
+
+
+def test_files_that_were_shared_without_a_digest_of_their_texts_are_read(trained, tmp_path):
+    export_weights(trained, tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", "pt") as file:
+        texts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del texts["head"]
+    save_file(tensors, tmp_path / "old.safetensors", texts)
+    check_content(read_checkpoint(tmp_path / "old.safetensors"), "old.safetensors")
 
 
 def test_a_value_that_half_precision_cannot_hold_is_named(trained, tmp_path):
