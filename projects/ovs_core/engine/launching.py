@@ -24,6 +24,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from ..errors import UserError, explain
 from ..files.writing import atomic_write
 from .place import Place, find_place
+from .stopping import handing_on_signals
 
 _PATIENCE = 2.0  # seconds in which the process that failed first says why
 
@@ -71,7 +72,7 @@ def run_distributed(
         check(args)
     # Which of the others it ends when one has failed is nothing to tell.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, _hidden_gpus(on_cpu):
+    with tempfile.TemporaryDirectory() as folder, _hidden_gpus(on_cpu), handing_on_signals():
         told = _Telling(main, folder)
         try:
             return launch(

@@ -16,11 +16,15 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_batch_data_loader
-from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.data.build import (
+    filter_images_with_only_crowd_annotations,
+    worker_init_reset_seed,
+)
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import UserError
+from .stopping import leave_signals_to_parent
 
 Sample = dict[str, Any]  # a Detectron2 dataset dict, or what a mapper makes of it
 Mapper = Callable[[Sample], Sample]
@@ -171,4 +175,10 @@ def build_train_loader(
         aspect_ratio_grouping=False,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    loader.worker_init_fn = _start_worker
     return loader, sampler
+
+
+def _start_worker(number: int) -> None:
+    worker_init_reset_seed(number)
+    leave_signals_to_parent()

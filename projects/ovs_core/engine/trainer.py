@@ -34,6 +34,7 @@ from .optimizer import build_optimizer
 from .parts import check_split
 from .preflight import check_architecture, check_sets_named
 from .schedules import build_schedule, set_iteration
+from .stopping import StopHook
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
 
@@ -67,6 +68,7 @@ class Trainer(DefaultTrainer):
         self._trainer = TrainStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._stop = StopHook()
         self.register_hooks(self.build_hooks())
         self._last_eval_results: Results = OrderedDict()  # Detectron2 compares it with the expected
 
@@ -186,11 +188,12 @@ class Trainer(DefaultTrainer):
         """Use Detectron2's hooks; after an evaluation the training words are put back."""
         kept = [hook for hook in super().build_hooks() if not isinstance(hook, EvalHook)]
         writer = kept.pop() if isinstance(kept[-1], PeriodicWriter) else None
-        kept.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        kept += [self._stop, EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
         return kept + ([writer] if writer is not None else [])
 
     def _evaluate(self) -> Results:
-        self._last_eval_results = self.test(self.cfg, self.model)
+        with self._stop.breaking_off():
+            self._last_eval_results = self.test(self.cfg, self.model)
         set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
 from ovs_core.modeling.build import segmenter_arguments
+from ovs_core.modeling.per_picture import Dropout
 from ovs_core.modeling.segmenter import Segmenter
 from ovs_core.words.label_space import IGNORE
 
@@ -41,7 +42,7 @@ class Toy(Segmenter):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self.image_encoder = ImageEncoder(self.clip.visual)  # a view: its weights are the CLIP's
-        self.head = nn.Sequential(nn.LayerNorm(16), nn.Dropout(0.2), nn.Linear(16, 16))
+        self.head = nn.Sequential(nn.LayerNorm(16), Dropout(0.2), nn.Linear(16, 16))
         self.to(self.device)
 
     @classmethod
@@ -59,7 +60,10 @@ class Toy(Segmenter):
         images = torch.stack([self.normalize(one["image"]) for one in batched_inputs])
         truth = torch.stack([one["sem_seg"] for one in batched_inputs])
         logits = F.interpolate(self.score(self.encode(images)), truth.shape[-2:], mode="bilinear")
-        return {"loss_sem_seg": F.cross_entropy(logits, truth, ignore_index=IGNORE)}
+        pixels = F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="none")
+        # Of each picture, so that it does not matter how they are split over processes.
+        means = pixels.sum(dim=(1, 2)) / (truth != IGNORE).sum(dim=(1, 2)).clamp(min=1)
+        return {"loss_sem_seg": means.mean()}
 
 
 def write_world(folder: Path, count: int = 8) -> None:
