@@ -5,6 +5,9 @@ Each picture gives <name>_labels.png (index of the word per pixel), <name>_overl
 is missing or damaged, and anew what was made with another config, other weights or words, or from a
 picture that has changed since. What goes wrong with a picture is one line, and the rest goes on.
 --format writes the results of all pictures as annotations of the usual kinds, too.
+
+With --shard several processes, on any machines that see the folder, share the pictures: shard 2/4
+makes the second of every four. What they leave is what one process leaves, and --status counts it.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from ..errors import UserError
 from . import options
 
 if TYPE_CHECKING:
+    from ..files.shards import Shard
     from ..predict.folder import Tally
     from ..predict.reading import Input
     from ..predict.result import Result
+    from ..words.vocabulary import Vocabulary
 
 SUMMARY = "label pictures, folders or videos with your words"
 EXAMPLES = (
@@ -32,6 +37,9 @@ EXAMPLES = (
     "--output frames",
     'ovsuite segment photo.jpg --words "sofa|couch, wall" --method cliptrase/tiny '
     "--output sofas --format coco,panoptic,csv --opts MODEL.CLIPTRASE.IMAGE_SIZE 96",
+    "ovsuite segment pictures --words words.txt --method cliptrase/tiny --output shared "
+    "--shard 2/2",
+    "ovsuite segment pictures --words words.txt --method cliptrase/tiny --output results --status",
 )
 
 
@@ -51,6 +59,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--merge", action="store_true", help="add to annotation files that are there"
     )
+    parser.add_argument(
+        "--shard", metavar="N/COUNT",
+        help="make this process's part of the pictures alone, 1/4 to 4/4; auto: as a SLURM array, "
+        "torchrun or srun numbers the processes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--status", action="store_true",
+        help="only say how far the run of this line is and who is at work; exit code 0 if all is "
+        "finished",
+    )  # fmt: skip
     options.add_max_pixels(parser)
     options.add_overwrite(parser)
 
@@ -59,18 +77,24 @@ def run(args: Namespace) -> int:
     """Segment, and say what became of each picture.
 
     Returns:
-        0 if all pictures were segmented, else 1.
+        0 if all pictures were segmented, else 1; 0 also in a process that torchrun or srun started,
+        as these end all when one ends with 1.
     """
+    options.settle_max_pixels(args.max_pixels)
+    shard = _find_shard(args)
     from ..words.vocabulary import Vocabulary
 
-    options.settle_max_pixels(args.max_pixels)
     vocabulary = Vocabulary.parse(args.words)  # mistakes show before anything is loaded
+    line = {"method": args.method, "weights": args.weights, "options": args.opts,
+            "words": args.words}  # fmt: skip
+    if args.status:
+        return _show_progress(args, shard, vocabulary, line)
     from ..predict.annotation_files import check_annotations
 
     if args.merge and not args.format:
         raise UserError("--merge adds to annotation files; name them with --format")
     check_annotations(args.output, args.format, merge=args.merge)
-    from ..predict.reading import count_inputs, find_files, read_inputs
+    from ..predict.reading import count_inputs, find_files, frame_folders, read_inputs
 
     files = find_files(args.inputs)
     total = count_inputs(files, args.every)
@@ -79,29 +103,84 @@ def run(args: Namespace) -> int:
     from ..predict.run_file import open_output
 
     predictor = Predictor.from_config(
-        args.method, weights=args.weights, device=args.device, options=args.opts
+        args.method, weights=args.weights, device=_device(args), options=args.opts
     )
-    line = {"method": args.method, "weights": args.weights, "options": args.opts,
-            "words": args.words}  # fmt: skip
     tally, started = Tally(), time.perf_counter()
-    with open_output(args.output, vocabulary, line, overwrite=args.overwrite) as folder:
+    with open_output(
+        args.output, vocabulary, line, overwrite=args.overwrite, shard=shard,
+        below=frame_folders(files),
+    ) as folder:  # fmt: skip
         try:
             segment_files(
                 predictor, vocabulary, read_inputs(files, args.every), folder, total=total,
-                overwrite=args.overwrite, report=_report, tally=tally,
+                overwrite=args.overwrite, shard=shard, report=_report, tally=tally,
             )  # fmt: skip
         finally:  # also where Ctrl-C ends it
             for failed in tally.failed:
                 print(f"error: {failed}", file=sys.stderr)
         if args.format and tally.finished and not tally.stopped:
             _annotate(args, files, folder, tally.finished)
-    print(f"{_summary(tally, time.perf_counter() - started)}; results in {folder}")
+    part = f"shard {shard}: " if shard is not None else ""
+    print(f"{part}{_summary(tally, time.perf_counter() - started)}; results in {folder}")
     if tally.stopped:
         raise UserError(
             f"{tally.stopped}; stopped here, and what is finished is kept: make room, and give the "
             "same line again"
         )
-    return 1 if tally.failed else 0
+    # A launcher would end the other shards, which can do their part all the same.
+    return 1 if tally.failed and not _is_launched(args) else 0
+
+
+def _find_shard(args: Namespace) -> Shard | None:
+    if args.shard is None:
+        return None
+    if args.format:
+        raise UserError(
+            "--format needs the results of all shards; give the line again without --shard when "
+            "they have ended: it takes what is finished"
+        )
+    if args.shard == "auto":
+        from ..engine.place import find_shard
+
+        return find_shard(os.environ)
+    from ..files.shards import Shard
+
+    return Shard.parse(args.shard)
+
+
+def _is_launched(args: Namespace) -> bool:
+    """Whether torchrun or srun started this process as one of several."""
+    if args.shard != "auto":
+        return False
+    from ..engine.place import find_place
+
+    return find_place(os.environ) is not None
+
+
+def _device(args: Namespace) -> str:
+    """The device of this process: of those that a launcher started on a machine, a GPU each."""
+    if args.device != "auto" or not _is_launched(args):
+        return str(args.device)
+    from ..engine.place import own_device
+
+    return own_device(os.environ)
+
+
+def _show_progress(
+    args: Namespace, shard: Shard | None, vocabulary: Vocabulary, line: dict[str, object]
+) -> int:
+    """Print how far a run is."""
+    from ..predict.progress import find_progress
+    from ..predict.reading import find_files, read_inputs
+
+    inputs = read_inputs(find_files(args.inputs), args.every)
+    found = find_progress(
+        inputs if shard is None else shard.take(inputs), Path(args.output), vocabulary, line
+    )
+    print(f"{found.finished} finished, {found.unfinished} unfinished, {found.to_do} to do")
+    for holder in found.at_work:
+        print(f"at work: {holder}")
+    return 1 if found.unfinished or found.to_do else 0
 
 
 def _annotate(args: Namespace, files: list[Path], folder: Path, stems: list[str]) -> None:

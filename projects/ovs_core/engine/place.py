@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..files.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,58 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     address = environment.get("MASTER_ADDR") or first_host(nodes)
     port = int(environment.get("MASTER_PORT", 29500))
     return Place(rank, world, local_rank, min(local_world, world), address, port)
+
+
+def find_shard(environment: Mapping[str, str]) -> Shard:
+    """Which part of a work is this process's: of a SLURM array, torchrun or srun, or of both.
+
+    Args:
+        environment: environment variables.
+
+    Raises:
+        UserError: if none of them started this process, or the numbers of the array have gaps.
+    """
+    place = find_place(environment)
+    array = _array_shard(environment)
+    if place is None and array is None:
+        raise UserError(
+            "--shard auto: no SLURM array, torchrun or srun started this process; give NUMBER/COUNT"
+        )
+    array = array or Shard(1, 1)
+    if place is None:
+        return array
+    number = (array.number - 1) * place.world + place.rank + 1
+    return Shard(number, array.count * place.world)
+
+
+def own_device(environment: Mapping[str, str]) -> str:
+    """Give each process of a machine a GPU: its device, or ``auto`` where there is none to choose.
+
+    Args:
+        environment: environment variables.
+    """
+    import torch  # the number of a shard is found without
+
+    place, count = find_place(environment), torch.cuda.device_count()
+    return f"cuda:{place.local_rank % count}" if place is not None and count > 1 else "auto"
+
+
+def _array_shard(environment: Mapping[str, str]) -> Shard | None:
+    if "SLURM_ARRAY_TASK_ID" not in environment:
+        return None
+    names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "COUNT")]
+    try:
+        task, first, last, count = (int(environment[name]) for name in names)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"SLURM set no usable {' / '.join(names)} ({error})") from error
+    step, gap = divmod(last - first, max(count - 1, 1))
+    number, off = divmod(task - first, max(step, 1))
+    if gap or off or not 0 <= number < count:
+        raise UserError(
+            f"--shard auto: the numbers of the SLURM array, {count} from {first} to {last}, have "
+            f"gaps, so that {task} is no shard; give NUMBER/COUNT"
+        )
+    return Shard(number + 1, count)
 
 
 def first_host(nodes: str) -> str:

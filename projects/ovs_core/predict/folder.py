@@ -14,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from ..files.pictures import LoadedPicture
+from ..files.shards import Shard
 from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
 from .parts import SavedResult
@@ -71,6 +72,7 @@ def segment_files(
     *,
     total: int | None = None,
     overwrite: bool = False,
+    shard: Shard | None = None,
     report: Callable[[Input, Result], None] | None = None,
     tally: Tally | None = None,
 ) -> Tally:
@@ -84,9 +86,11 @@ def segment_files(
         predictor: the method.
         vocabulary: the words.
         inputs: the pictures; taken one after the other, so that any number fits into memory.
-        folder: of the results, in which nobody else writes now (see ``run_file.open_output``).
+        folder: of the results, in which nobody else writes now but other shards (see
+            ``run_file.open_output``).
         total: number of pictures, for the progress bar.
         overwrite: replace whatever stands in the way, also finished results.
+        shard: the part of the pictures that is segmented here.
         report: called with every result.
         tally: filled as the run goes on, for a caller that may be interrupted.
 
@@ -95,9 +99,12 @@ def segment_files(
     """
     made_with = predictor.made_with(vocabulary)
     tally = Tally() if tally is None else tally
+    if shard is not None:
+        inputs, total = shard.take(inputs), None if total is None else shard.share(total)
     with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
         run = _Run(predictor, vocabulary, made_with, folder, overwrite, pool, bar, tally)
-        for (one, result, reason), written in _ahead(run.write, run.results(inputs), pool):
+        tidied = inputs if shard is not None else run.tidied(inputs)
+        for (one, result, reason), written in _ahead(run.write, run.results(tidied), pool):
             try:
                 written.result()
             except Exception as error:  # whatever it is, the other pictures are not to blame
@@ -131,7 +138,7 @@ class _Run:
 
     def results(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Result, str]]:
         """Segment what is not finished, reading ahead; with the reason."""
-        for one, prepared in _ahead(self.prepare, self.tidied(inputs), self.pool):
+        for one, prepared in _ahead(self.prepare, inputs, self.pool):
             try:
                 task = prepared.result()
                 if task is None:

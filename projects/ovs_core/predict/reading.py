@@ -120,6 +120,11 @@ def read_inputs(files: Sequence[Path], every: int = 1) -> Iterator[Input]:
             yield Input(path, stem, error=error)
 
 
+def frame_folders(files: Sequence[Path]) -> list[str]:
+    """Names of the folders that hold the results of videos, see ``read_inputs``."""
+    return [stem for path, stem in zip(files, _stems(files), strict=True) if _is_video(path)]
+
+
 def count_inputs(files: Sequence[Path], every: int = 1) -> int | None:
     """How many inputs the files give; None if a video does not say how long it is."""
     total = 0

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, and one command line.
+"""The folder of a run: one process, or several that share its pictures, and one command line.
 
 Whether a single result is up to date is said by its own record. ``run.json`` only keeps results of
 two different lines from being mixed by mistake.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files.locks import hold_folder
-from ..files.writing import json_text, write_json
+from ..files.locks import at_the_door, hold_folder, hold_shard, shards_at_work
+from ..files.shards import Shard
+from ..files.writing import check_output_dir, json_text, remove_unfinished, write_json
 from ..words.vocabulary import Vocabulary
 from .parts import MAKER
 
 RUN_FILE = "run.json"
+_PURPOSE = "a segmentation"
 
 
 @contextlib.contextmanager
@@ -29,14 +31,21 @@ def open_output(
     line: Mapping[str, object],
     *,
     overwrite: bool = False,
+    shard: Shard | None = None,
+    below: Iterable[str] = (),
 ) -> Iterator[Path]:
     """Hold the folder of a run, or go on with an earlier run of the same line.
+
+    Halves of files that killed processes left are removed whenever nobody writes there: before a
+    run that has the folder to itself, and before the first and after the last of several shards.
 
     Args:
         folder: of the results; made if absent.
         vocabulary: the words as they were read.
         line: what was typed that decides the results, as JSON takes it; ``words`` among it.
-        overwrite: forget an earlier run.
+        overwrite: forget an earlier run, unless other shards are at work on it.
+        shard: the part of this process, if others share the folder.
+        below: names of folders in it that get results, too.
 
     Yields:
         The folder, which then holds ``run.json``.
@@ -45,14 +54,56 @@ def open_output(
         UserError: if it holds results of another line or is held by another process, or cannot be
             written.
     """
-    with hold_folder(folder, "a segmentation") as held:
-        entries = [asdict(entry) for entry in vocabulary]
-        content = {"made_by": MAKER, **line, "entries": entries}
-        path = held / RUN_FILE
-        if path.exists() and not overwrite:
-            _compare_runs(path, json.loads(json_text(content)))
-        write_json(path, content)
+    if shard is None:
+        with hold_folder(folder, _PURPOSE) as held:
+            _begin(held, vocabulary, line, overwrite)
+            yield held
+        return
+    held = check_output_dir(folder)
+    places = [held, *(held / name for name in below)]
+    with contextlib.ExitStack() as stack:
+        with at_the_door(held):
+            is_first = not shards_at_work(held)
+            stack.enter_context(hold_shard(held, _PURPOSE, shard))
+            _begin(held, vocabulary, line, overwrite and is_first)
+            if is_first:
+                _tidy(places)
         yield held
+        with at_the_door(held):
+            if shards_at_work(held).keys() == {shard}:
+                _tidy(places)
+
+
+def check_run(folder: Path, vocabulary: Vocabulary, line: Mapping[str, object]) -> None:
+    """Refuse a folder that holds results of another line; see ``open_output``.
+
+    Args:
+        folder: of the results.
+        vocabulary: the words as they were read.
+        line: what was typed that decides the results.
+
+    Raises:
+        UserError: names what differs.
+    """
+    if (folder / RUN_FILE).exists():
+        _compare_runs(folder / RUN_FILE, json.loads(json_text(_content(vocabulary, line))))
+
+
+def _begin(
+    folder: Path, vocabulary: Vocabulary, line: Mapping[str, object], overwrite: bool
+) -> None:
+    if not overwrite:
+        check_run(folder, vocabulary, line)
+    write_json(folder / RUN_FILE, _content(vocabulary, line))
+
+
+def _content(vocabulary: Vocabulary, line: Mapping[str, object]) -> dict[str, Any]:
+    return {"made_by": MAKER, **line, "entries": [asdict(entry) for entry in vocabulary]}
+
+
+def _tidy(places: Iterable[Path]) -> None:
+    for place in places:
+        remove_unfinished(place)
 
 
 def _compare_runs(path: Path, content: dict[str, Any]) -> None:

@@ -300,6 +300,37 @@ def test_annotation_files_of_a_person_are_seen_before_any_work(user, capsys, mon
     assert len(json.loads((user / "out" / "annotations_coco.json").read_text())["images"]) == 3
 
 
+def test_shards_and_how_far_they_are(user, capsys):
+    assert segment("pictures", "--output", "out", "--shard", "2/2") == 0
+    assert "shard 2/2: 1 segmented" in capsys.readouterr().out
+    assert segment("pictures", "--output", "out", "--status") == 1
+    assert capsys.readouterr().out == "1 finished, 0 unfinished, 2 to do\n"
+    assert segment("pictures", "--output", "out", "--shard", "1/2", *FORMAT) == 1
+    assert "--format needs the results of all shards" in capsys.readouterr().err
+    assert segment("pictures", "--output", "out", "--shard", "1/2") == 0
+    assert segment("pictures", "--output", "out", "--status") == 0
+    capsys.readouterr()
+    assert segment("pictures", "--output", "out", *FORMAT) == 0
+    assert "0 segmented" in (shown := capsys.readouterr().out)
+    assert "3 finished earlier" in shown and shown.count("annotations  ") == 4
+    assert segment("photo.jpg", "--output", "out", "--shard", "3/2") == 1
+    assert "shard '3/2' is no NUMBER/COUNT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("launched", "code"), [(False, 1), (True, 0)])
+def test_a_bad_picture_of_one_shard_does_not_end_the_others(
+    user, capsys, monkeypatch, launched, code
+):
+    """torchrun and srun end all processes when one ends with 1."""
+    (user / "pictures" / "a.jpg").write_bytes(b"no picture")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    shard = "auto" if launched else "1/3"
+    assert segment("pictures", "--output", "out", "--shard", shard) == code
+    captured = capsys.readouterr()
+    assert "a.jpg: cannot be decoded" in captured.err and "1 failed" in captured.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words", "method", "message"),
     [

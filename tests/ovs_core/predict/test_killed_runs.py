@@ -35,10 +35,10 @@ def draw_pictures(folder, count, bad):
     return [path.stem for path in files if path not in broken], broken
 
 
-def start(folder, out):
-    """The line, always the same, in a process of its own."""
+def start(folder, out, *more):
+    """The line, always the same but for ``more``, in a process of its own."""
     line = ["segment", "pictures", "--words", "car, sky, sand", "--device", "cpu"]
-    line += ["--method", "cliptrase/tiny_maskclip", "--output", out]
+    line += ["--method", "cliptrase/tiny_maskclip", "--output", out, *more]
     environment = {**os.environ, "OVSUITE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     return subprocess.Popen(
@@ -47,9 +47,9 @@ def start(folder, out):
     )  # fmt: skip
 
 
-def kill_somewhere(folder, out, files, chance):
+def kill_somewhere(folder, out, files, chance, *more):
     """Kill a run once it has written so many files and a moment more; whether it was at work."""
-    running = start(folder, out)
+    running = start(folder, out, *more)
     before = set((folder / out).glob("*.png"))
     while running.poll() is None and len(set((folder / out).glob("*.png")) - before) < files:
         time.sleep(0.002)
@@ -61,6 +61,30 @@ def kill_somewhere(folder, out, files, chance):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+def check_killed_shards(folder, count, bad, shards, kills, seed=0):
+    """What killed shards of a run leave in the end is what one process leaves; how many died."""
+    good, _ = draw_pictures(folder / "pictures", count, bad)
+    start(folder, "whole").communicate()
+    chance, killed = random.Random(seed), 0
+    names = [f"{number + 1}/{shards}" for number in range(shards)]
+    for turn in range(kills):
+        victim = names[turn % shards]
+        others = [start(folder, "shared", "--shard", n) for n in names if n != victim and not turn]
+        most = max(1, count // shards // (kills // shards + 1))
+        files = chance.randint(1, most)
+        killed += kill_somewhere(folder, "shared", files, chance, "--shard", victim)
+        for other in others:
+            other.communicate()
+    last = [start(folder, "shared", "--shard", name) for name in names]
+    ends = [one.communicate() for one in last]
+    assert sum(said.count("error: ") for _, said in ends) == bad, ends
+    found = contents(folder / "shared")
+    assert found.keys() == {f"{stem}_{part}" for stem in good for part in PARTS} | {"run.json"}
+    assert found == contents(folder / "whole")
+    assert not list((folder / "shared").glob(".*.part*"))
+    return killed
 
 
 def check_killed_runs(folder, count, bad, kills, seed=0):
@@ -92,6 +116,11 @@ def check_killed_runs(folder, count, bad, kills, seed=0):
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
     assert check_killed_runs(tmp_path, count=40, bad=4, kills=2) == 2
+
+
+@pytest.mark.slow
+def test_shards_of_which_one_is_killed_end_as_one_run(tmp_path):
+    assert check_killed_shards(tmp_path, count=40, bad=2, shards=2, kills=1) == 1
 
 
 if __name__ == "__main__":
