@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from tqdm import tqdm
 
@@ -142,6 +141,8 @@ def match_clusters(
     Returns:
         The figures over C classes, and (G,) the class of each cluster, -1 for none.
     """
+    from scipy.optimize import linear_sum_assignment  # takes long to load; one command needs it
+
     rows, columns = linear_sum_assignment(counts[:clusters, :num_classes], maximize=True)
     matched = np.full(clusters, -1)
     matched[rows] = columns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that small tools start fast."""
     if name == "__version__":  # of what is installed; it is stated in setup.cfg alone
-        return importlib.metadata.version("ovsuite")
+        from importlib.metadata import version  # takes longer than a help text
+
+        return version("ovsuite")
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'ovs_core' has no attribute '{name}'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Iterable
@@ -48,6 +47,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     Returns:
         ``" Did you mean 'x'?"`` for the closest choice, or ``""`` if nothing is close.
     """
+    import difflib  # a message needs it, a command that goes well does not
+
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 

@@ -11,14 +11,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-from .. import __version__
 from ..errors import UserError, explain
 from .offered import OFFERED, add_offered
 from .options import HelpFormatter, examples, read_line
@@ -66,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), "--verbose" in argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold what no text can
         sys.stdout.reconfigure(errors="backslashreplace")
+    import logging  # and what it loads; the help goes without
+
     logging.raiseExceptions = args.verbose  # a log that cannot be written ends nothing
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
@@ -124,7 +123,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ovsuite", description=DESCRIPTION, epilog="ovsuite COMMAND -h shows examples."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     parser.add_argument("--verbose", action="store_true", help="say more; on errors the trace")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -148,6 +147,16 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Finds out the version when it is asked for; that takes longer than a help text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from .. import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
+
+
 def load_command(name: str) -> ModuleType:
     """Import the module of a subcommand, for example ``check-dataset``."""
     return importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
@@ -155,6 +164,8 @@ def load_command(name: str) -> ModuleType:
 
 def _failed(message: str, verbose: bool) -> int:
     if verbose:
+        import traceback
+
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     return 1

@@ -6,12 +6,10 @@ downloaded; datasets/README.md says where each benchmark comes from.
 
 from __future__ import annotations
 
-import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import options
 
@@ -23,8 +21,7 @@ EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class Preparation:
+class Preparation(NamedTuple):
     """How one benchmark is prepared.
 
     Attributes:
@@ -94,6 +91,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Prepare the chosen splits, and sum up each."""
+    import logging
+
     from ..data.benchmarks import datasets_root
 
     # Which pictures are left out, and which layout was found, belong on the screen.

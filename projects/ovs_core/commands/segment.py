@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from . import options
+from .quick_start import paused_collection
 
 if TYPE_CHECKING:
     from ..files.shards import Shard
@@ -98,13 +99,14 @@ def run(args: Namespace) -> int:
 
     files = find_files(args.inputs)
     total = count_inputs(files, args.every)
-    from ..predict.folder import Tally, segment_files
-    from ..predict.predictor import Predictor
-    from ..predict.run_file import open_output
+    with paused_collection():
+        from ..predict.folder import Tally, segment_files
+        from ..predict.predictor import Predictor
+        from ..predict.run_file import open_output
 
-    predictor = Predictor.from_config(
-        args.method, weights=args.weights, device=_device(args), options=args.opts
-    )
+        predictor = Predictor.from_config(
+            args.method, weights=args.weights, device=_device(args), options=args.opts
+        )
     tally, started = Tally(), time.perf_counter()
     with open_output(
         args.output, vocabulary, line, overwrite=args.overwrite, shard=shard,

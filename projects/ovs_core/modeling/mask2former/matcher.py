@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,6 +48,8 @@ class Matcher:
         Returns:
             Per picture the indices of the matched queries (ascending) and of their segments.
         """
+        from scipy.optimize import linear_sum_assignment  # takes long to load; training needs it
+
         result = []
         for picture, one in enumerate(zip(logits, masks, targets, strict=True)):
             cost = self.cost(*one, picture=picture).cpu()
