@@ -10,7 +10,7 @@ from ..files.locks import find_holders
 from ..words.vocabulary import Vocabulary
 from .parts import PARTS, SavedResult
 from .reading import Input
-from .run_file import check_run
+from .run_file import refuse_other_line
 
 
 @dataclass
@@ -47,7 +47,7 @@ def find_progress(
     Raises:
         UserError: if the folder holds results of another line.
     """
-    check_run(folder, vocabulary, line)
+    refuse_other_line(folder, vocabulary, line)
     progress = Progress(at_work=find_holders(folder) if folder.is_dir() else [])
     for one in inputs:
         place = folder / one.stem

@@ -74,7 +74,7 @@ def open_output(
                 _tidy(places)
 
 
-def check_run(folder: Path, vocabulary: Vocabulary, line: Mapping[str, object]) -> None:
+def refuse_other_line(folder: Path, vocabulary: Vocabulary, line: Mapping[str, object]) -> None:
     """Refuse a folder that holds results of another line; see ``open_output``.
 
     Args:
@@ -93,7 +93,7 @@ def _begin(
     folder: Path, vocabulary: Vocabulary, line: Mapping[str, object], overwrite: bool
 ) -> None:
     if not overwrite:
-        check_run(folder, vocabulary, line)
+        refuse_other_line(folder, vocabulary, line)
     write_json(folder / RUN_FILE, _content(vocabulary, line))
 
 
