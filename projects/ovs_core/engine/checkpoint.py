@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ class OVSCheckpointer(DetectionCheckpointer):
 
     It is made as Detectron2's is: of the model, maybe wrapped for distribution, the folder of the
     checkpoints, and objects with a state, such as the trainer.
+
+    Attributes:
+        shown: the model has what is written as its weights inside the block that this begins.
     """
+
+    shown: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def save(self, name: str, **extra: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` and point ``last_checkpoint`` to it.
@@ -39,15 +45,16 @@ class OVSCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {
-            **checkpoint_content(self.model),
-            **{key: value.state_dict() for key, value in self.checkpointables.items()},
-            **extra,
-        }
-        path = Path(self.save_dir) / f"{name}.pth"
-        save_torch(path, data)
+        states = {key: value.state_dict() for key, value in self.checkpointables.items()}
+        path = self._write(f"{name}.pth", {**states, **extra})
         self.tag_last_checkpoint(path.name)
+
+    def _write(self, name: str, beside: Content) -> Path:
+        path = Path(self.save_dir) / name
+        with self.shown():
+            save_torch(path, {**checkpoint_content(self.model), **beside})
         logger.info("saved %s", path)
+        return path
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the newest checkpoint in ``last_checkpoint``."""

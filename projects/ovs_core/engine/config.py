@@ -55,6 +55,7 @@ declare_ranges(
     POLY_POWER=above(0),
     POLY_MIN_LR=at_least(0),
     ACCUMULATE=at_least(1),
+    EMA_DECAY=from_up_to(0, 1),
 )
 declare_ranges("SOLVER.CLIP_GRADIENTS", CLIP_VALUE=above(0), NORM_TYPE=above(0))
 
@@ -121,6 +122,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.POLY_MIN_LR = 0.0  # floor of the rate, absolute
     solver.POLY_AFTER_WARMUP = False  # the decay waits for the end of the warm-up (mmseg 1.x)
     solver.ACCUMULATE = 1  # batches that make up a step; the same step as one batch of them all
+    solver.EMA_DECAY = 0.0  # of the mean of the trained weights that is kept and evaluated; 0: none
     cfg.register_deprecated_key("SOLVER.FIND_UNUSED_PARAMETERS")  # none need be found any more
     solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling
 

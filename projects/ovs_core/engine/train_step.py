@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ..errors import check_choice
 from ..modeling.contract import OpenVocabularyModel
 from ..modeling.global_batch import GlobalBatch
 from ..modeling.per_picture import drawing_for
+from .averaging import WeightAverage
 from .gradients import sum_gradients
 from .optimizer import restore_memory
 from .parts import global_batches
@@ -56,6 +57,8 @@ class TrainStep(SimpleTrainer):
         if amp.ENABLED:
             check_choice("SOLVER.AMP.DTYPE", amp.DTYPE, DTYPES)
         self.dtype = DTYPES[amp.DTYPE] if amp.ENABLED else None
+        decay = cfg.SOLVER.EMA_DECAY
+        self.average = WeightAverage(model, decay) if decay else None
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
 
     def run_step(self) -> None:
@@ -77,17 +80,30 @@ class TrainStep(SimpleTrainer):
         self._write_metrics({name: world * loss for name, loss in totals.items()}, data_time)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.iter)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the model have the mean of its trained weights, if it is kept, inside the block."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def state_dict(self) -> dict[str, Any]:
-        """Add the gradient scaler and what the model remembers."""
+        """Add the gradient scaler, what the model remembers, and the weights that are averaged."""
         return {
+            "trained": {} if self.average is None else self.average.trained(),
             **super().state_dict(),
             "scaler": self.scaler.state_dict(),
             "model_run": self.model.run_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the optimiser's, the gradient scaler's and the model's memory."""
+        """Restore the optimiser's, the gradient scaler's and the model's memory.
+
+        A checkpoint that was written with a mean of the weights has it for the model's weights.
+        """
+        if self.average is not None:
+            self.average.begin()
+        WeightAverage(self.model, 0).put(state_dict.get("trained", {}))
         self.iter = state_dict["iteration"]
         restore_memory(self.optimizer, state_dict["optimizer"])
         if state_dict["scaler"]:  # empty where none was used

@@ -68,6 +68,7 @@ class Trainer(DefaultTrainer):
         self._trainer = TrainStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer.shown = self._trainer.averaged
         self._stop = StopHook()
         self.register_hooks(self.build_hooks())
         self._last_eval_results: Results = OrderedDict()  # Detectron2 compares it with the expected
@@ -192,7 +193,7 @@ class Trainer(DefaultTrainer):
         return kept + ([writer] if writer is not None else [])
 
     def _evaluate(self) -> Results:
-        with self._stop.breaking_off():
+        with self._stop.breaking_off(), self._trainer.averaged():
             self._last_eval_results = self.test(self.cfg, self.model)
         set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results
