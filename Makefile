@@ -28,7 +28,7 @@ BRIEFLY := awk '/(Downloading|Using cached) .*\(([0-9][0-9]+\.[0-9]+ MB|[0-9.]+ 
 
 help:
 	@echo "make install       create .venv and install the suite and Detectron2 (nothing when up to date)"
-	@echo "make demo          segment the embedded world: a table of figures and pictures"
+	@echo "make demo          all methods on the embedded world: tables, pictures, a report"
 	@echo "make test          lint and all tests, as in CI"
 	@echo "make test-fast     the tests that take seconds"
 	@echo "make test-minimal  the same in .venv-minimal, on the lowest versions that setup.cfg states"

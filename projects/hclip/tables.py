@@ -25,5 +25,21 @@ TABLES = {
         caption=EMBEDDED_WORLD,
         note=SPLIT_NOTE,
         groups=MAIN,
-    )
+    ),
+    "demo": Table(
+        summary="CAT-Seg and H-CLIP with the weights that come with them, on the embedded world",
+        rows=(
+            Row("CAT-Seg", "hclip/tiny_catseg", shipped=True),
+            Row("H-CLIP", "hclip/tiny", shipped=True),
+        ),
+        caption=EMBEDDED_WORLD,
+        note=SPLIT_NOTE,
+    ),
+    "demo_detection": Table(
+        summary="the detector with the weights that come with it, on the embedded world",
+        rows=(Row("H-CLIP's detector", "hclip/detection/tiny", shipped=True),),
+        metrics=("AP50_base", "AP50_novel", "AP50_all", "AP"),
+        caption="The embedded world, validation set, boxes of 20 things",
+        pictures=False,
+    ),
 }

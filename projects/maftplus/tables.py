@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovs_core.reports.tables import Row, Table
+from ovs_core.reports.tables import EMBEDDED_WORLD, SPLIT_NOTE, Row, Table
 
 METHODS = {
     "FC-CLIP, panoptic": "maftplus/tiny_fcclip",
@@ -11,6 +11,8 @@ METHODS = {
 }
 # The semantic model too is measured on the panoptic set, whose pictures and labels are the same.
 TEST = ("DATASETS.TEST", '("embedded_panoptic_val",)')
+METRICS = ("PQ", "PQ_th", "PQ_st", "AP", "AP50", "mIoU", "pACC")
+CAPTION = "The embedded world, validation set, 28 classes, 20 of them things"
 
 TABLES = {
     "tiny": Table(
@@ -23,9 +25,24 @@ TABLES = {
                 Row(title, config, TEST, trained=True),
             )
         ),
-        metrics=("PQ", "PQ_th", "PQ_st", "AP", "AP50", "mIoU", "pACC"),
-        caption="The embedded world, validation set, 28 classes, 20 of them things",
+        metrics=METRICS,
+        caption=CAPTION,
         note="PQ_th, PQ_st: things, stuff. AP: masks. mIoU: mean over classes with ground truth.\n"
         "An untrained head has random weights; its CLIP is the shipped one.",
-    )
+    ),
+    "demo": Table(
+        summary="semantic MAFT+ with the weights that come with it, on the embedded world",
+        rows=(Row("MAFT+", "maftplus/tiny", shipped=True),),
+        caption=EMBEDDED_WORLD,
+        note=SPLIT_NOTE,
+    ),
+    "demo_panoptic": Table(
+        summary="FC-CLIP and panoptic MAFT+ with the weights that come with them",
+        rows=(
+            Row("FC-CLIP, panoptic", "maftplus/tiny_fcclip", shipped=True),
+            Row("MAFT+, panoptic", "maftplus/tiny_panoptic", shipped=True),
+        ),
+        metrics=METRICS,
+        caption=CAPTION,
+    ),
 }

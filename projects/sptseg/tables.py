@@ -14,5 +14,14 @@ TABLES = {
         ),
         caption=EMBEDDED_WORLD,
         note=SPLIT_NOTE,
-    )
+    ),
+    "demo": Table(
+        summary="ZegCLIP and SPT-SEG with the weights that come with them, on the embedded world",
+        rows=(
+            Row("ZegCLIP", "sptseg/tiny_zegclip", shipped=True),
+            Row("SPT-SEG", "sptseg/tiny", shipped=True),
+        ),
+        caption=EMBEDDED_WORLD,
+        note=SPLIT_NOTE,
+    ),
 }

@@ -33,6 +33,7 @@ COMMANDS = (
     "visualize",
     "analyse",
     "tables",
+    "demo",
     "benchmark",
     "methods",
     "new-method",

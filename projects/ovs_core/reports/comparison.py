@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
@@ -16,7 +21,7 @@ from ..engine.train_once import train_once
 from ..errors import UserError
 from ..evaluation.contract import figures_of
 from ..files.writing import atomic_write, save_picture, write_json
-from ..methods.configs import find_config
+from ..methods.configs import find_config, shipped_weights
 from .picture_sheet import picture_sheet
 from .tables import METRICS, Row, Table
 
@@ -67,8 +72,9 @@ def run_table(
     options: Sequence[str] = (),
     seeds: Sequence[int] = (),
     samples: int = 6,
+    processes: int = 1,
 ) -> Comparison:
-    """Train and measure the rows of a table; prints a line per training.
+    """Train and measure the rows of a table; prints a line per training and per row.
 
     A training that is finished in ``output`` is not repeated, an unfinished one goes on. A row
     that cannot be run, for example because its dataset is not there, is listed with the reason and
@@ -82,6 +88,7 @@ def run_table(
         seeds: each trained row is trained once per seed, and the table has the mean and the
             standard deviation; empty for one training with the config's own seed.
         samples: pictures on the sheet, which shows the first seed; 0 draws none.
+        processes: how many rows run at once.
 
     Returns:
         The table, and where it was written.
@@ -97,20 +104,15 @@ def run_table(
     files = {"table": output / "table.md", "json": output / "table.json"}
     outcomes: list[Outcome] = []
     measured: list[Row] = []
-    for row in rows:
-        try:
-            trained = _train(row, output / "train", seeds) if row.trained else [row]
-            runs = [_measure(one, output) for one in trained]
-        except UserError as error:
-            outcomes.append(Outcome(row.title, row.published, not_run=str(error)))
-        else:
-            outcomes.append(Outcome(row.title, row.published, runs))
-            measured.append(replace(trained[0], title=row.title))
+    for outcome, shown in _each(partial(_run_row, output=output, seeds=seeds), rows, processes):
+        outcomes.append(outcome)
+        print(_line(outcome, table.metrics), flush=True)
+        measured += [shown] if shown else []
         markdown = format_table(outcomes, table.metrics)
         atomic_write(files["table"], markdown + "\n")
         write_json(files["json"], [asdict(outcome) for outcome in outcomes])
     if draw and measured:
-        columns = [(row.title, _config(row, output)) for row in measured]
+        columns = [(row.title, row_config(row, output)) for row in measured]
         sheet = picture_sheet(columns, samples)
         if sheet is not None:
             files["pictures"] = save_picture(sheet, output / "sheet.png")
@@ -139,13 +141,22 @@ def format_table(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) 
     lines = [
         [o.title, f"not run: {o.not_run.splitlines()[0]}"]
         if o.not_run
-        else [o.title, *(_cell(o, metric) for metric in shown)]
+        else [o.title, *(cell(o, metric) for metric in shown)]
         for o in outcomes
     ]
     return tabulate(lines, headers=("method", *shown), tablefmt="github", disable_numparse=True)
 
 
-def _cell(outcome: Outcome, metric: str) -> str:
+def _line(outcome: Outcome, metrics: Sequence[str]) -> str:
+    """What is said as soon as a row is through: its first figure, or why there is none."""
+    if outcome.not_run:
+        return f"{outcome.title}: not run"
+    first = next(metric for metric in metrics if cell(outcome, metric))
+    return f"{outcome.title}: {first} {cell(outcome, first)}"
+
+
+def cell(outcome: Outcome, metric: str) -> str:
+    """Write a figure: mean, deviation of several runs, the published one; "" without any."""
     values = [run[metric] for run in outcome.runs if metric in run]
     parts = [f"{mean(values):.2f}"] if values else []
     parts += [f"± {stdev(values):.2f}"] if len(values) > 1 else []
@@ -159,7 +170,7 @@ def _check(rows: Sequence[Row], output: Path, *, same_dataset: bool) -> None:
     for row in rows:
         if titles.count(row.title) > 1:
             raise UserError(f"'{row.title}' stands for two rows of one table; name each once")
-    tested = {row.title: tuple(_config(row, output).DATASETS.TEST) for row in rows}
+    tested = {row.title: tuple(row_config(row, output).DATASETS.TEST) for row in rows}
     for title, names in tested.items():
         if len(names) != 1:
             raise UserError(
@@ -171,6 +182,35 @@ def _check(rows: Sequence[Row], output: Path, *, same_dataset: bool) -> None:
             f"the rows test on different datasets ({', '.join(sets)}), which no sheet can show "
             "side by side; choose one by DATASETS.TEST, or ask for no pictures with --samples 0"
         )
+
+
+def _each(
+    work: Callable[[Row], tuple[Outcome, Row | None]], rows: Sequence[Row], processes: int
+) -> Iterator[tuple[Outcome, Row | None]]:
+    """Give what becomes of each row, in their order."""
+    if processes == 1:
+        yield from map(work, rows)
+        return
+    threads = max(1, torch.get_num_threads() // processes)
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), torch.set_num_threads, (threads,)
+    ) as pool:
+        try:
+            yield from pool.map(work, rows)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that measured rows was killed, most likely for memory; run one at a time"
+            ) from error
+
+
+def _run_row(row: Row, *, output: Path, seeds: Sequence[int]) -> tuple[Outcome, Row | None]:
+    """Train and measure one row; gives it as it is shown on a sheet, None if it could not run."""
+    try:
+        trained = _train(row, output / "train", seeds) if row.trained else [row]
+        runs = [_measure(one, output) for one in trained]
+    except UserError as error:
+        return Outcome(row.title, row.published, not_run=str(error)), None
+    return Outcome(row.title, row.published, runs), replace(trained[0], title=row.title)
 
 
 def _train(row: Row, folder: Path, seeds: Sequence[int]) -> list[Row]:
@@ -193,12 +233,15 @@ def _measure(row: Row, output: Path) -> dict[str, float]:
     return figures_of(run(str(find_config(row.config)), _options(row, output), eval_only=True))
 
 
-def _config(row: Row, output: Path) -> CfgNode:
+def row_config(row: Row, output: Path) -> CfgNode:
+    """Give the config that a row is measured with; its results go below ``output``."""
     return load_cfg(find_config(row.config), _options(row, output))
 
 
 def _options(row: Row, output: Path) -> list[str]:
-    return ["OUTPUT_DIR", str(output / _slug(row.title)), *row.options]
+    weights = shipped_weights(find_config(row.config)) if row.shipped else ""
+    shipped = ["MODEL.WEIGHTS", weights] if weights else []
+    return ["OUTPUT_DIR", str(output / _slug(row.title)), *shipped, *row.options]
 
 
 def _slug(title: str) -> str:

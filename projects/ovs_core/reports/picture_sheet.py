@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 
 from ..data.build import build_mapper, dataset_dicts
 from ..data.labels import load_labels
-from ..draw import legend, overlay, palette, sheet
+from ..draw import PaintedRegions, legend, overlay, palette, regions_to_paint, sheet
 from ..engine.run import build_segmenter
 from ..engine.trainer import set_test_words
 from ..evaluation.semantic import OVSSemSegEvaluator
@@ -18,43 +18,64 @@ from ..files.pictures import read_picture
 from ..words.label_space import label_space
 
 
-def picture_sheet(methods: Sequence[tuple[str, CfgNode]], samples: int) -> np.ndarray | None:
+def picture_sheet(
+    methods: Sequence[tuple[str, CfgNode]], samples: int, *, dataset: str = ""
+) -> np.ndarray | None:
     """Draw picture, truth and every method's labels for evenly spaced test pictures.
 
     Args:
-        methods: title and config of each; all test on one dataset. A method that labels no pixels,
-            such as a detector, gets no column.
+        methods: title and config of each. A method that labels no pixels, such as a detector, gets
+            no column; one that finds segments shows them, those of one name in different shades.
         samples: pictures.
+        dataset: the pictures' dataset; "" for the one that all configs test on.
 
     Returns:
         (H, W, 3) RGB picture; None if no method labels pixels.
     """
-    (dataset,) = {cfg.DATASETS.TEST[0] for _, cfg in methods}
+    if not dataset:
+        (dataset,) = {cfg.DATASETS.TEST[0] for _, cfg in methods}
     dicts = dataset_dicts([dataset])
     chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, samples).astype(int)]
-    predicted = {title: _predict(cfg, dataset, chosen) for title, cfg in methods}
-    columns = {title: labels for title, labels in predicted.items() if labels is not None}
-    if not columns:
-        return None
     names = OVSSemSegEvaluator(dataset).class_names
-    colors = palette(names)
+    colors, space = palette(names), label_space(dataset)
+    truth = [regions_to_paint(load_labels(d, space), colors) for d in chosen]
+    found = {title: _predict(cfg, dataset, chosen, colors) for title, cfg in methods}
+    columns = {"truth": truth, **{t: regions for t, regions in found.items() if regions}}
+    if len(columns) == 1:
+        return None
     images = [read_picture(d["file_name"]) for d in chosen]
-    drawn = [images]
-    space = label_space(dataset)
-    for maps in ([load_labels(d, space) for d in chosen], *columns.values()):
-        drawn.append([overlay(i, m, colors) for i, m in zip(images, maps, strict=True)])
-    grid = sheet(list(zip(*drawn, strict=True)), ["picture", "truth", *columns])
+    drawn = [images, *([_painted(*pair) for pair in zip(images, regions, strict=True)]
+                       for regions in columns.values())]  # fmt: skip
+    grid = sheet(list(zip(*drawn, strict=True)), ["picture", *columns])
     return np.vstack([grid, legend(names, colors, grid.shape[1])])
 
 
+def _painted(image: np.ndarray, regions: PaintedRegions) -> np.ndarray:
+    return overlay(image, regions.map, regions.colors)
+
+
 def _predict(
-    cfg: CfgNode, dataset: str, dicts: Sequence[dict[str, Any]]
-) -> list[np.ndarray] | None:
-    """Label maps of the pictures, backgrounds folded as in evaluation; None if it makes none."""
+    cfg: CfgNode, dataset: str, dicts: Sequence[dict[str, Any]], colors: np.ndarray
+) -> list[PaintedRegions]:
+    """What a method finds in the pictures; nothing if it labels no pixels."""
     model = build_segmenter(cfg)
     if "semantic" not in model.answers:
-        return None
+        return []
     set_test_words(cfg, model, dataset)
     mapper, evaluator = build_mapper(cfg, is_train=False), OVSSemSegEvaluator(dataset)
     outputs = [model([mapper(d)])[0] for d in dicts]
-    return [evaluator.to_labels(output).cpu().numpy() for output in outputs]
+    return [_regions(output, evaluator, colors) for output in outputs]
+
+
+def _regions(
+    output: dict[str, Any], evaluator: OVSSemSegEvaluator, colors: np.ndarray
+) -> PaintedRegions:
+    """Segments of a panoptic method; else labels, backgrounds folded as in evaluation."""
+    labels = evaluator.to_labels(output).cpu().numpy()
+    if "panoptic_seg" not in output:
+        return regions_to_paint(labels, colors)
+    ids, infos = output["panoptic_seg"]
+    # What was found for background words is no class of the dataset.
+    infos = [{**i, "category_id": i["category_id"] if i["category_id"] < len(colors) else -1}
+             for i in infos]  # fmt: skip
+    return regions_to_paint(labels, colors, segment_ids=ids.cpu().numpy(), segments_info=infos)

@@ -30,6 +30,7 @@ class Row:
         config: short config name or YAML file; it tests on one dataset.
         options: KEY VALUE overrides.
         trained: whether it is trained before it is measured.
+        shipped: whether it is measured with the weights that come with the suite.
         group: name by which a person chooses it; "" for a row that is always there.
         published: metric -> figure of the paper, as far as it has one.
     """
@@ -38,6 +39,7 @@ class Row:
     config: str
     options: tuple[str, ...] = ()
     trained: bool = False
+    shipped: bool = False
     group: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
 

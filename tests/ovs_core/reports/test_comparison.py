@@ -97,7 +97,10 @@ def test_a_row_that_cannot_run_is_listed_and_the_others_run(runs, tmp_path, monk
     assert json.loads(result.files["json"].read_text())[0]["not_run"] == "no such data"
     show_result(table, result)
     shown = capsys.readouterr().out
-    assert shown.startswith("\nHere:\n\n| method") and "\n\nNote.\n\ntable     " in shown
+    assert (
+        shown.startswith("SPT: not run\nfrozen: mIoU 12.00 (16.35)\n\nHere:\n\n| method")
+        and "\n\nNote.\n\ntable     " in shown
+    )
     assert "pictures" not in shown
 
 
