@@ -33,8 +33,10 @@ class OVSCheckpointer(DetectionCheckpointer):
 
     Attributes:
         shown: the model has what is written as its weights inside the block that this begins.
+        most: numbered checkpoints that are kept; 0 for all.
     """
 
+    most: int = 0
     shown: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def save(self, name: str, **extra: Any) -> None:
@@ -48,6 +50,21 @@ class OVSCheckpointer(DetectionCheckpointer):
         states = {key: value.state_dict() for key, value in self.checkpointables.items()}
         path = self._write(f"{name}.pth", {**states, **extra})
         self.tag_last_checkpoint(path.name)
+        if self.most:
+            self._remove_older(path)
+
+    def save_weights(self, name: str, **extra: Any) -> None:
+        """Write ``<save_dir>/<name>.pth``, which can be used but not gone on from."""
+        self._write(f"{name}.pth", extra)
+
+    def _remove_older(self, newest: Path) -> None:
+        """Leave the last ones of those that were written on the way here."""
+        numbered = [path for path in checkpoint_files(self.save_dir) if path.name != FINAL]
+        if newest not in numbered:
+            return
+        for path in numbered[: max(numbered.index(newest) + 1 - self.most, 0)]:
+            path.unlink()
+            logger.info("removed %s", path)
 
     def _write(self, name: str, beside: Content) -> Path:
         path = Path(self.save_dir) / name

@@ -56,6 +56,7 @@ declare_ranges(
     POLY_MIN_LR=at_least(0),
     ACCUMULATE=at_least(1),
     EMA_DECAY=from_up_to(0, 1),
+    KEEP_CHECKPOINTS=at_least(0),
 )
 declare_ranges("SOLVER.CLIP_GRADIENTS", CLIP_VALUE=above(0), NORM_TYPE=above(0))
 
@@ -77,6 +78,8 @@ def add_ovs_config(cfg: CfgNode) -> None:
     _add_solver_keys(cfg)
     add_data_config(cfg)
     cfg.TEST.DUMP_PREDICTIONS = False  # write one PNG per picture beside the metrics
+    # Figure whose highest value is kept as model_best.pth, such as sem_seg/mIoU; "": none
+    cfg.TEST.BEST_METRIC = ""
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
     cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed
     cfg.OUTPUT_DIR = "output"
@@ -122,6 +125,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.POLY_MIN_LR = 0.0  # floor of the rate, absolute
     solver.POLY_AFTER_WARMUP = False  # the decay waits for the end of the warm-up (mmseg 1.x)
     solver.ACCUMULATE = 1  # batches that make up a step; the same step as one batch of them all
+    solver.KEEP_CHECKPOINTS = 0  # most numbered checkpoints that a run leaves; 0: all
     solver.EMA_DECAY = 0.0  # of the mean of the trained weights that is kept and evaluated; 0: none
     cfg.register_deprecated_key("SOLVER.FIND_UNUSED_PARAMETERS")  # none need be found any more
     solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling

@@ -13,6 +13,7 @@ from ..evaluation.build import choose_evaluators
 from ..files.checkpoint_files import checkpoint_files
 from ..modeling.checkpoint import check_checkpoint_file
 from ..modeling.contract import OpenVocabularyModel
+from .best import check_best_metric
 from .optimizer import check_optimizer
 from .schedules import check_schedule
 from .train_loader import Sample, check_batch, fixed_randomness, kept_for_training
@@ -59,6 +60,7 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
     check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     if not eval_only:
         check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
+        check_best_metric(cfg)
         check_optimizer(cfg)
         check_schedule(cfg)
     check_weights(cfg.MODEL.CLIP.ARCHITECTURE, cfg.MODEL.CLIP.PRETRAINED)

@@ -32,7 +32,8 @@ def train_once(config: str, folder: Path, options: Sequence[str] = ()) -> tuple[
     """
     weights = folder / FINAL
     path = str(find_config(config))
-    overrides = ["OUTPUT_DIR", str(folder), *options, "DATASETS.TEST", "()"]
+    overrides = ["OUTPUT_DIR", str(folder), *options]
+    overrides += ["DATASETS.TEST", "()", "TEST.BEST_METRIC", ""]
     resume = bool(checkpoint_files(folder))
     if resume:
         _check_same_settings(load_cfg(path, overrides), folder)

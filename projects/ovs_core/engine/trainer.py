@@ -27,6 +27,7 @@ from ..evaluation import build_evaluator
 from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen
+from .best import BestCheckpoint
 from .checkpoint import OVSCheckpointer
 from .config import check_device
 from .gradients import share_start
@@ -69,6 +70,10 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.shown = self._trainer.averaged
+        self.checkpointer.most = cfg.SOLVER.KEEP_CHECKPOINTS
+        self._best: BestCheckpoint | None = None
+        if cfg.TEST.BEST_METRIC and comm.is_main_process():
+            self._best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC)
         self._stop = StopHook()
         self.register_hooks(self.build_hooks())
         self._last_eval_results: Results = OrderedDict()  # Detectron2 compares it with the expected
@@ -195,6 +200,8 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> Results:
         with self._stop.breaking_off(), self._trainer.averaged():
             self._last_eval_results = self.test(self.cfg, self.model)
+        if self._best is not None:
+            self._best.offer(self._last_eval_results, min(self.iter, self.max_iter - 1))
         set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results
 
