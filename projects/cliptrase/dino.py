@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovs_core.clip import CLIP, PositionRule, read_weight_file
+from ovs_core.clip.fetching import timm_weights
 from ovs_core.errors import UserError, check_choice, nearest
 from ovs_core.load_report import load_weights
 from ovs_core.modeling.pixel_statistics import PixelStatistics
@@ -47,6 +48,8 @@ def load_vit(name: str, weights: str, device: str, *, group: str) -> VisionTrans
             f"{group}.WEIGHTS is empty; give the path of downloaded weights of {name}, or "
             f"'{FETCH}' to let timm fetch them"
         )
+    if weights == FETCH and (here := timm_weights(name, f"{group}.WEIGHTS")) is not None:
+        weights = str(here)
     tensors = None if weights in (RANDOM, FETCH) else read_weight_file(weights).tensors
     model = _create(name, weights, group)
     if not isinstance(model, VisionTransformer) or model.cls_token is None:

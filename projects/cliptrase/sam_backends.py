@@ -5,7 +5,6 @@ Letters: P points, M masks, H x W picture.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ovs_core.clip import read_weight_file
 from ovs_core.errors import UserError, check_choice
+from ovs_core.files.weights_folder import find_in_weights_folder
 from ovs_core.load_report import load_weights
 
 from .sam import PointPredictor
@@ -124,7 +124,7 @@ def _load_published(name: str, weights: str) -> Sam:
     except ImportError as error:
         raise UserError(f"{KEY} needs the package segment-anything; {INSTALL}") from error
     check_choice(f"{KEY}.MODEL", name, sorted(sam_model_registry))
-    if not weights or not Path(weights).is_file():
+    if not weights or not find_in_weights_folder(weights).is_file():
         raise UserError(f"{KEY}.WEIGHTS: {weights or 'empty'}; give SAM's published .pth file")
     model = sam_model_registry[name]()
     tensors, mend = read_weight_file(weights).tensors, f"set {KEY}.MODEL to that of the weights"

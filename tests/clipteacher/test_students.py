@@ -10,8 +10,9 @@ from torch import nn
 
 from clipteacher.build import build_student
 from clipteacher.inference import class_logits
-from clipteacher.students import Student
+from clipteacher.students import Student, families
 from ovs_core.errors import UserError
+from ovs_core.methods.published_lists import read_statements
 
 
 def network(*layers):
@@ -271,6 +272,8 @@ def test_published_weights_that_cannot_be_fetched(build, name, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("no route to host")
 
+    for module in ("clipteacher.students.published", "ovs_core.clip.fetching"):
+        monkeypatch.setattr(f"{module}.why_unreachable", lambda url: "")  # so that it is tried
     monkeypatch.setattr("clipteacher.students.backbones.timm.create_model", fail)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     if name.startswith("segformer"):
@@ -278,3 +281,34 @@ def test_published_weights_that_cannot_be_fetched(build, name, monkeypatch):
         monkeypatch.setattr(transformers.SegformerModel, "from_pretrained", fail)
     with pytest.raises(UserError, match="no route to host.*give a local file or folder"):
         build(name, "MODEL.CLIPTEACHER.STUDENT.WEIGHTS", "imagenet")
+
+
+@pytest.mark.parametrize("name", ["segformer_b0", "segnext_t", "swin_t", "convnext_t"])
+def test_published_weights_are_not_waited_for(build, name, monkeypatch, tmp_path):
+    """Where there is no network, what is to be brought where is said at once."""
+    monkeypatch.setenv("OVS_WEIGHTS", str(tmp_path))
+    for module in ("clipteacher.students.published", "ovs_core.clip.fetching"):
+        monkeypatch.setattr(f"{module}.why_unreachable", lambda url: "hub cannot be reached")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    with pytest.raises(
+        UserError, match=rf"hub cannot be reached.* {tmp_path}/(nvidia|openmmlab|timm)/"
+    ):
+        build(name, "MODEL.CLIPTEACHER.STUDENT.WEIGHTS", "imagenet")
+
+
+def test_published_weights_are_taken_from_the_weights_folder(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("OVS_WEIGHTS", str(tmp_path))
+    key = "MODEL.CLIPTEACHER.STUDENT.WEIGHTS"
+    (tmp_path / "openmmlab").mkdir()
+    wanted = encoder_state(build("segnext_t"))
+    torch.save({"state_dict": wanted}, tmp_path / "openmmlab" / "mscan_t.pth")
+    found = encoder_state(build("segnext_t", key, "imagenet"))
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+def test_the_list_of_published_weights_is_that_of_the_code():
+    stated = {one.name: one for one in read_statements()}
+    for variant, (*_, file) in families.SEGNEXT.items():
+        one = stated[f"openmmlab/mscan_{variant}"]
+        assert one.url == families.SEGNEXT_URL + file and one.file == file
+        assert one.sha256 and f"-{one.sha256}." in file

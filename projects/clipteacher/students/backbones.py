@@ -8,9 +8,11 @@ import timm
 from timm.models._features import FeatureListNet
 from torch import Tensor, nn
 
+from ovs_core.clip.fetching import timm_weights
 from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .published import IMAGENET, encoder_tensors, load_encoder, timm_names, unreachable
+from .registry import KEY
 
 
 class TimmPyramid(nn.Module):
@@ -38,6 +40,8 @@ class TimmPyramid(nn.Module):
     ) -> None:
         super().__init__()
         options = options or {}
+        if weights == IMAGENET and (here := timm_weights(name, f"{KEY}.WEIGHTS")) is not None:
+            weights = str(here)
         self.model = _create(name, weights == IMAGENET, drop_path, options)
         if weights and weights != IMAGENET:
             tensors = encoder_tensors(read_checkpoint(weights), weights)

@@ -53,7 +53,10 @@ def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
     encoder = MSCAN(channels, depths, drop_path=node.DROP_PATH)
     weights = weights_of(cfg)
     if weights:
-        data = download(SEGNEXT_URL + file) if weights == IMAGENET else read_checkpoint(weights)
+        place = f"openmmlab/mscan_{variant}.pth"
+        data = (
+            download(SEGNEXT_URL + file, place) if weights == IMAGENET else read_checkpoint(weights)
+        )
         load_encoder(encoder, encoder_tensors(data, weights), weights)
     head = LightHamburgerHead(channels[1:], node.HEAD_WIDTH or width, dim, dropout=node.DROPOUT)
     return Student(Pyramid(encoder, head), dim)

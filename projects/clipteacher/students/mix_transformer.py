@@ -12,7 +12,7 @@ from ovs_core.errors import UserError
 from ovs_core.load_report import LoadReport
 from ovs_core.modeling.checkpoint import read_checkpoint
 
-from .published import IMAGENET, MEND, OWNER, encoder_tensors, hub_names, unreachable
+from .published import IMAGENET, MEND, OWNER, encoder_tensors, hub_folder, hub_names, unreachable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, SegformerConfig
@@ -63,7 +63,7 @@ class MixTransformer(nn.Module):
             tensors = hub_names(encoder_tensors(read_checkpoint(weights), weights))
             self.model = _pretrained(SegformerModel, None, weights, config, state_dict=tensors)
         else:
-            name = f"nvidia/mit-{variant}" if weights == IMAGENET else weights
+            name = hub_folder(f"nvidia/mit-{variant}") if weights == IMAGENET else weights
             self.model = _pretrained(SegformerModel, name, name, config)
 
     def forward(self, images: Tensor) -> Sequence[Tensor]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from torch import Tensor, nn
 
 from ovs_core.errors import UserError
+from ovs_core.files.network import why_unreachable
+from ovs_core.files.weights_folder import find_in_weights_folder, weights_folder
 from ovs_core.load_report import find_tensors, load_weights
+from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .registry import KEY
 
@@ -43,18 +48,46 @@ def unreachable(source: str, error: Exception) -> UserError:
     )
 
 
-def download(url: str) -> dict[str, Any]:
-    """Fetch a file of weights, or take it from torch's cache.
+def download(url: str, place: str) -> dict[str, Any]:
+    """Take a file of weights from the weights folder or torch's cache, or fetch it.
+
+    Args:
+        url: its address.
+        place: where `ovsuite weights get` puts it in the weights folder.
 
     Raises:
         UserError: if it cannot be fetched.
     """
+    file = url.rpartition("/")[2]
+    for name in (place, file):
+        if (here := find_in_weights_folder(name)).is_file():
+            return read_checkpoint(here)
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file():
+        if reason := why_unreachable(url):
+            raise unreachable(url, OSError(f"{reason}; bring it to {weights_folder() / place}"))
     try:
         return torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
     except OSError as error:
         raise unreachable(url, error) from error
+
+
+def hub_folder(name: str) -> str:
+    """Say what ``transformers`` is to read: a folder in the weights folder, else the hub's name.
+
+    Args:
+        name: of a repository on the hub.
+
+    Raises:
+        UserError: if it is neither on this disk nor can be reached.
+    """
+    if (here := find_in_weights_folder(name)).is_dir():
+        return str(here)
+    if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        if reason := why_unreachable(hf_hub_url(name, "config.json")):
+            raise unreachable(name, OSError(f"{reason}; bring it to {weights_folder() / name}"))
+    return name
 
 
 def encoder_tensors(content: object, source: str) -> Tensors:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError, nearest
 from . import small_convnext  # noqa: F401  (registers the embedded tower with timm)
+from .local_folders import folder_of, read_clip_folder
 
 EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded"
 EMBEDDED = {"embedded-vit": "vit", "embedded-convnext": "convnext"}
@@ -32,6 +33,8 @@ def model_config(architecture: str) -> ModelConfig:
         return _read_config(EMBEDDED_DIR / f"{EMBEDDED[architecture]}.json")
     if architecture.endswith(".json"):
         return _read_config(Path(architecture))
+    if (folder := folder_of(architecture)) is not None:
+        return read_clip_folder(folder).config
     config: ModelConfig | None = open_clip.get_model_config(architecture)
     if config is None:
         names = [*EMBEDDED, *open_clip.list_models()]

@@ -26,15 +26,21 @@ DIGESTS = "digests.json"  # of the embedded files
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, *, sha256: str = "") -> None:
     """Refuse a weight file that is damaged, and tell of one that has changed.
+
+    Args:
+        path: the file.
+        sha256: how its SHA-256 begins, where a registry states it.
 
     Raises:
         UserError: if the file is not what was published, or has changed although nothing wrote it.
         OSError: if it cannot be read.
     """
     real = path.resolve()
-    if real.parent == EMBEDDED_DIR.resolve():
+    if sha256:
+        _check_published(path, sha256, file_digest(path, sha256=True)[: len(sha256)])
+    elif real.parent == EMBEDDED_DIR.resolve():
         listed = json.loads((EMBEDDED_DIR / DIGESTS).read_text(encoding="utf-8"))
         _check_published(path, listed[real.name], file_digest(path))
     elif real.parent.name == "blobs" and _SHA256.fullmatch(real.name):

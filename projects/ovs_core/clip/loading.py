@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import open_clip
 import torch
-from huggingface_hub import try_to_load_from_cache
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 from torch import nn
 
 from ..errors import UserError, nearest
 from ..load_report import load_weights
 from .architectures import (
-    EMBEDDED,
-    EMBEDDED_DIR,
     ModelConfig,
     build_model,
     check_activation,
     fitting_architectures,
     model_config,
 )
+from .fetching import fetch_published
 from .file_memory import check_file
 from .identity import RANDOM
+from .local_folders import folder_of, read_clip_folder
+from .lookup import ClipSource, find_source, is_tag, pixel_statistics
 from .model import CLIP
+from .renaming import to_open_clip
 from .tokenizer import build_tokenizer
 from .weight_files import check_weight_file, read_weight_file
 
@@ -45,11 +43,14 @@ def load_clip(
 
     Args:
         architecture: open_clip name such as ``ViT-B-16-quickgelu``, ``embedded-vit`` or
-            ``embedded-convnext`` (shipped with the suite), or the path of an open_clip model
-            configuration (``.json``).
+            ``embedded-convnext`` (shipped with the suite), the path of an open_clip model
+            configuration (``.json``), or ``local-dir:FOLDER`` for what a folder of open_clip or
+            ``transformers`` says.
         pretrained: open_clip tag such as ``openai``; path of a ``.safetensors``, ``.pt`` state dict
-            or OpenAI archive; ``random`` for untrained weights of these shapes (benchmarks, tests).
-            The embedded CLIPs need none.
+            or training checkpoint, OpenAI archive, or a folder, also below the weights folder
+            (``OVS_WEIGHTS``), in the names of open_clip, ``transformers`` (CLIP, SigLIP) or Apple
+            (MobileCLIP); ``random`` for untrained weights of these shapes (benchmarks, tests). The
+            embedded CLIPs and ``local-dir:`` need none.
         cache_dir: where open_clip keeps downloaded weights.
         device: where the model goes.
         seed: of the random weights.
@@ -61,23 +62,25 @@ def load_clip(
         UserError: for an unknown name or tag, a file that is missing, damaged, of other shapes or
             would run code, and for weights whose activation differs from the architecture's.
     """
-    pretrained = pretrained or _embedded_file(architecture)
     config = model_config(architecture)
+    tokenizer = build_tokenizer(architecture, config)  # first: it may not be here
     if pretrained == RANDOM:
-        model = _random_model(config, seed)
-    elif _is_path(pretrained):
-        model = _from_file(architecture, config, Path(pretrained))
+        about, model = None, _random_model(config, seed)
     else:
-        model = _from_tag(architecture, config, pretrained, cache_dir)
+        source = _source(architecture, config, pretrained, cache_dir)
+        pretrained = pretrained or str(source.file)
+        about, model = source.folder, _from_file(architecture, config, source)
     model.eval().requires_grad_(False)
-    published = get_pretrained_cfg(architecture, pretrained) or {}
+    if about is None and (folder := folder_of(architecture)) is not None:
+        about = read_clip_folder(folder)
+    mean, std = pixel_statistics(architecture, pretrained, about)
     clip = CLIP(
         model,
-        build_tokenizer(architecture, config),
+        tokenizer,
         architecture=architecture,
         pretrained=pretrained,
-        pixel_mean=tuple(published.get("mean") or open_clip.OPENAI_DATASET_MEAN),
-        pixel_std=tuple(published.get("std") or open_clip.OPENAI_DATASET_STD),
+        pixel_mean=mean,
+        pixel_std=std,
     )
     return clip.to(device)
 
@@ -92,14 +95,9 @@ def check_weights(architecture: str, pretrained: str = "") -> None:
     Raises:
         UserError: for an unknown name or tag, or a file that is missing.
     """
-    pretrained = pretrained or _embedded_file(architecture)
     model_config(architecture)
-    if pretrained == RANDOM:
-        return
-    if _is_path(pretrained):
-        check_weight_file(pretrained)
-    else:
-        _published(architecture, pretrained)
+    if pretrained != RANDOM:
+        _find(architecture, pretrained)
 
 
 def find_weights(
@@ -115,26 +113,8 @@ def find_weights(
     Returns:
         The file, or None if ``load_clip`` would have to fetch it.
     """
-    pretrained = pretrained or _embedded_file(architecture)
-    if _is_path(pretrained):
-        return Path(pretrained) if Path(pretrained).is_file() else None
-    published = get_pretrained_cfg(architecture, pretrained) or {}
-    repository, _, file = published.get("hf_hub", "").rpartition("/")
-    # As open_clip does: a folder stands for its usual file, and safetensors come first.
-    safe = str(Path(file).with_suffix(".safetensors")) if file else HF_SAFE_WEIGHTS_NAME
-    names = [safe, file or HF_WEIGHTS_NAME] if repository else []
-    found = [try_to_load_from_cache(repository, name, cache_dir) for name in names]
-    return next((Path(path) for path in found if isinstance(path, str)), None)
-
-
-def _embedded_file(architecture: str) -> str:
-    if architecture not in EMBEDDED:
-        return ""
-    return str(EMBEDDED_DIR / f"{EMBEDDED[architecture]}.safetensors")
-
-
-def _is_path(pretrained: str) -> bool:
-    return bool(Path(pretrained).suffix) or "/" in pretrained
+    source = find_source(architecture, pretrained, cache_dir)
+    return None if source is None else source.file
 
 
 def _random_model(config: ModelConfig, seed: int) -> nn.Module:
@@ -143,50 +123,53 @@ def _random_model(config: ModelConfig, seed: int) -> nn.Module:
         return build_model(config)
 
 
-def _from_tag(architecture: str, config: ModelConfig, tag: str, cache_dir: str | None) -> nn.Module:
-    published = _published(architecture, tag)
-    quick = bool(published.get("quick_gelu", False))
-    check_activation(architecture, config, weights_quick=quick, source=tag)
-    try:
-        path = open_clip.download_pretrained(published, cache_dir=cache_dir)
-    except Exception as error:  # hub clients raise many types; the person needs one message
-        raise UserError(
-            f"weights '{tag}' of {architecture} could not be fetched ({type(error).__name__}: "
-            f"{error}). Without a network, put the file on disk and give its path in "
-            "MODEL.CLIP.PRETRAINED"
-        ) from error
-    return _from_file(architecture, config, Path(path))
+def _source(
+    architecture: str, config: ModelConfig, pretrained: str, cache_dir: str | None
+) -> ClipSource:
+    """Find the weights, or fetch them."""
+    source = _find(architecture, pretrained, cache_dir)
+    if published := get_pretrained_cfg(architecture, pretrained):
+        quick = bool(published.get("quick_gelu", False))
+        check_activation(architecture, config, weights_quick=quick, source=pretrained)
+    return source or ClipSource(fetch_published(architecture, pretrained, cache_dir))
 
 
-def _published(architecture: str, tag: str) -> dict[str, Any]:
+def _find(architecture: str, pretrained: str, cache_dir: str | None = None) -> ClipSource | None:
+    """Find the weights; None for published ones that are not here."""
+    source = find_source(architecture, pretrained, cache_dir)
+    if source is not None or get_pretrained_cfg(architecture, pretrained):
+        return source
     tags = list_pretrained_tags_by_model(architecture)
-    if not tag:
+    if not pretrained:
         raise UserError(
             f"MODEL.CLIP.PRETRAINED is empty, and {architecture} ships no weights; give one of "
             f"{', '.join(tags) or 'no published tag'}, a file, or '{RANDOM}' for untrained weights"
         )
-    published = get_pretrained_cfg(architecture, tag)
-    if not published:
-        raise UserError(
-            f"MODEL.CLIP.PRETRAINED: '{tag}' is neither a file nor a tag of {architecture}."
-            f"{nearest(tag, tags)} Tags: {', '.join(tags) or 'none'}"
-        )
-    return dict(published)
+    if not is_tag(architecture, pretrained):
+        check_weight_file(pretrained)
+    raise UserError(
+        f"MODEL.CLIP.PRETRAINED: '{pretrained}' is neither a file nor a tag of {architecture}."
+        f"{nearest(pretrained, tags)} Tags: {', '.join(tags) or 'none'}"
+    )
 
 
-def _from_file(architecture: str, config: ModelConfig, path: Path) -> nn.Module:
-    file = read_weight_file(path)
-    check_file(path)
+def _from_file(architecture: str, config: ModelConfig, source: ClipSource) -> nn.Module:
+    path, file = source.file, read_weight_file(source.file)
+    check_file(path, sha256=source.sha256)
     stated = file.metadata.get("quick_gelu")
     if file.is_openai_archive or stated is not None:
         quick = file.is_openai_archive or stated == "true"
         check_activation(architecture, config, weights_quick=quick, source=str(path))
+    elif source.folder is not None:
+        quick = bool(source.folder.config.get("quick_gelu", False))
+        check_activation(architecture, config, weights_quick=quick, source=str(path))
     model = build_model(config)
     state = model.state_dict()
+    tensors = to_open_clip(file.tensors, model)
     try:
         load_weights(
             model,
-            {k: v for k, v in file.tensors.items() if k in state or k not in _OPTIONAL},
+            {k: v for k, v in tensors.items() if k in state or k not in _OPTIONAL},
             source=path,
             owner=f"CLIP {architecture}",
             mend="set MODEL.CLIP.ARCHITECTURE to that of the weights",
@@ -194,6 +177,6 @@ def _from_file(architecture: str, config: ModelConfig, path: Path) -> nn.Module:
             known=state,
         )
     except UserError as error:
-        fitting = fitting_architectures(file.tensors)
+        fitting = fitting_architectures(tensors)
         raise UserError(f"{error}, {' or '.join(fitting)}" if fitting else f"{error}") from error
     return model

@@ -14,10 +14,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import UserError
+from ..files.weights_folder import find_in_weights_folder
 from ..load_report import find_tensors
 from .torchscript_archive import is_torchscript_archive, read_torchscript_tensors
 
 _MOST_EXPANSION = 4  # code inside TorchScript archives is packed, the weights are not
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 # Scalars that OpenAI's archives keep beside the weights.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -38,12 +40,12 @@ class WeightFile:
 
 
 def check_weight_file(path: str | Path) -> None:
-    """Refuse a file that is not there.
+    """Refuse a file that is not there, nor in the weights folder.
 
     Raises:
         UserError: names the file.
     """
-    if not Path(path).is_file():
+    if not find_in_weights_folder(path).is_file():
         raise UserError(f"{path}: no such weight file; check MODEL.CLIP.PRETRAINED")
 
 
@@ -51,7 +53,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
     """Read ``.safetensors``, a state dict saved by torch, or an OpenAI TorchScript archive.
 
     Args:
-        path: the file.
+        path: the file; one that is not there is looked for in the weights folder.
 
     Returns:
         Its tensors (on the CPU, stored dtype) and metadata.
@@ -59,7 +61,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
     Raises:
         UserError: if the file is missing, truncated, of no known form, or would have to run code.
     """
-    path = Path(path)
+    path = find_in_weights_folder(path)
     check_weight_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -134,8 +136,9 @@ def _plain_tensors(content: object, path: Path) -> dict[str, Tensor]:
     return _strip_prefix(find_tensors(content, path))
 
 
-def _strip_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    """Undo the prefix of a model that was saved from DistributedDataParallel."""
-    if all(name.startswith(prefix) for name in tensors):
-        return {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def _strip_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Undo the prefixes of a model that was saved from DistributedDataParallel or compiled."""
+    wrapper = next((w for w in _WRAPPERS if all(name.startswith(w) for name in tensors)), "")
+    if not wrapper or not tensors:
+        return tensors
+    return _strip_prefix({name.removeprefix(wrapper): value for name, value in tensors.items()})

@@ -36,6 +36,7 @@ COMMANDS = (
     "demo",
     "benchmark",
     "methods",
+    "weights",
     "new-method",
     "prepare",
     "check-dataset",

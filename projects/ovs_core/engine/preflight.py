@@ -63,6 +63,7 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
         check_best_metric(cfg)
         check_optimizer(cfg)
         check_schedule(cfg)
+    check_own_weights(cfg)
     check_weights(cfg.MODEL.CLIP.ARCHITECTURE, cfg.MODEL.CLIP.PRETRAINED)
     if cfg.MODEL.WEIGHTS and not (resume and checkpoint_files(cfg.OUTPUT_DIR)):
         check_checkpoint_file(cfg.MODEL.WEIGHTS)
@@ -94,6 +95,20 @@ def check_architecture(cfg: CfgNode) -> None:
     """
     known = [name for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabularyModel)]
     check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, known)
+
+
+def check_own_weights(cfg: CfgNode) -> None:
+    """Refuse weights of a method without any, before its CLIP is loaded; mostly a CLIP is meant.
+
+    Raises:
+        UserError: names the key that takes a CLIP's weights.
+    """
+    method, weights = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.WEIGHTS
+    if weights and not META_ARCH_REGISTRY.get(method).trains:
+        raise UserError(
+            f"--weights {weights}: {method} trains nothing and has no weights of its own; the "
+            f"weights of its CLIP are MODEL.CLIP.PRETRAINED: --opts MODEL.CLIP.PRETRAINED {weights}"
+        )
 
 
 def _check_training_sets(cfg: CfgNode) -> None:

@@ -18,7 +18,7 @@ from ..modeling.contract import OpenVocabularyModel
 from .changes import check_allowed, settle_changes
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
-from .preflight import check_in_one_process, check_sets_named
+from .preflight import check_in_one_process, check_own_weights, check_sets_named
 from .run_folder import keep_config, open_run_folder
 from .train_loader import seed_everything
 from .trainer import Results, Trainer
@@ -105,7 +105,11 @@ def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> OpenVocabularyMode
 
     Returns:
         The model in eval mode, on ``MODEL.DEVICE``.
+
+    Raises:
+        UserError: if there are weights for a method that trains nothing.
     """
+    check_own_weights(cfg)
     model = Trainer.build_model(cfg)
     OVSCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     return model.eval()

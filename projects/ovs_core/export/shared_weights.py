@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from ..clip.architectures import EMBEDDED
 from ..clip.identity import CARRIED
+from ..clip.published import CLIP_LICENCES
 from ..engine.config import load_cfg
 from ..engine.config_files import read_config
 from ..errors import UserError
@@ -22,8 +23,6 @@ from ..modeling.checkpoint import check_content, read_checkpoint
 from ..modeling.shared_file import FORMAT, write_shared
 
 LICENCE = "Apache-2.0"
-# Of CLIPs, as their authors state it where they publish them.
-CLIP_LICENCES = {"openai": "MIT"}
 _PLACES = ("OUTPUT_DIR", "CONFIG_FILE")  # of the machine, not of the weights
 
 

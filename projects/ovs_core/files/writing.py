@@ -18,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 from PIL import Image
@@ -109,6 +109,21 @@ def atomic_text(path: str | Path) -> Iterator[TextIO]:
     with atomic_path(path) as part:
         with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             yield file
+
+
+@contextlib.contextmanager
+def atomic_binary(path: str | Path) -> Iterator[BinaryIO]:
+    """Lend a file of bytes that takes the place of ``path`` when the block ends well.
+
+    Args:
+        path: the final file.
+
+    Yields:
+        File to write to, piece by piece.
+    """
+    with atomic_path(path) as part, open(part, "wb") as file:
+        yield file
+        file.flush()
 
 
 @contextlib.contextmanager

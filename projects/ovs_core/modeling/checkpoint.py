@@ -22,6 +22,7 @@ from ..clip import CARRIED, CLIP
 from ..clip.identity import ClipIdentity, fingerprint
 from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
+from ..files.weights_folder import find_in_weights_folder
 from ..load_report import LoadReport, find_tensors, load_weights
 from .contract import OpenVocabularyModel
 from .shared_file import FORMAT, shared_content
@@ -32,22 +33,25 @@ ENOUGH = 0.95  # share of the trained tensors that a published checkpoint must g
 
 
 def check_checkpoint_file(path: str | Path) -> None:
-    """Refuse a file that is not there.
+    """Refuse a file that is not there, nor in the weights folder.
 
     Raises:
         UserError: names the file.
     """
-    if not Path(path).is_file():
+    if not find_in_weights_folder(path).is_file():
         raise UserError(f"{path}: no such checkpoint; check MODEL.WEIGHTS")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint without running anything in it.
 
+    Args:
+        path: the file; one that is not there is looked for in the weights folder.
+
     Raises:
         UserError: if the file is missing, truncated, or would run code.
     """
-    path = Path(path)
+    path = find_in_weights_folder(path)
     check_checkpoint_file(path)
     if path.suffix == ".safetensors":
         return shared_content(read_weight_file(path), path)

@@ -142,7 +142,7 @@ def find_clips() -> list[Condition]:
         if path is not None:
             found.append(Condition(f"{title}: {path} ({used})"))
             continue
-        mend = "fetched on first use; without a network: MODEL.CLIP.PRETRAINED /path/to/weights"
+        mend = f"fetched on first use, or by `ovsuite weights get {title.replace(' ', '/')}`"
         good = None if pretrained else False  # the embedded ones belong to the suite
         found.append(Condition(f"{title}: not on this disk ({used})", good, mend))
     return found

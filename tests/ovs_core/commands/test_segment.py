@@ -403,3 +403,12 @@ def test_a_picture_above_the_limit_of_pixels_is_one_line(user, capsys, monkeypat
     assert segment("pictures", "--output", "out", "--max-pixels", "0.0001") == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(lines) == 3 and all("more than 0.0001 million pixels" in line for line in lines)
+
+
+def test_weights_of_a_method_that_has_none_are_refused(user, capsys):
+    """Mostly those of a CLIP are meant; it is said before any CLIP is loaded."""
+    line = ["segment", "photo.jpg", "--words", "car, sky", "--method", "cliptrase/tiny"]
+    assert main([*line, "--weights", "ViT-B-16.pt"]) == 1
+    error = capsys.readouterr().err
+    assert "trains nothing and has no weights of its own" in error
+    assert "--opts MODEL.CLIP.PRETRAINED ViT-B-16.pt" in error
