@@ -92,6 +92,11 @@ def find_method(name: str) -> Builder:
     return known[name].build
 
 
+def method_names() -> list[str]:
+    """All values of ``MODEL.CLIPTRASE.METHOD``, in alphabetical order."""
+    return list(_known())
+
+
 def add_method_keys(node: CfgNode) -> None:
     """Add every method's own keys to ``MODEL.CLIPTRASE``, in place."""
     for entry in _known().values():

@@ -34,6 +34,7 @@ COMMANDS = (
     "analyse",
     "tables",
     "demo",
+    "leaderboard",
     "benchmark",
     "methods",
     "weights",

@@ -6,13 +6,11 @@ colour. Letters: B pictures, C score maps, n dilations, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from .scores import CHUNK_BYTES
 
 # Softness of the colour weights.
 SPREAD = 0.1
@@ -38,19 +36,18 @@ def pamr(
     if not steps:
         return scores
     weights = _weights(images, dilations)
-    # A few classes at a time: all neighbours of all classes together would not fit large maps.
-    count = max(1, CHUNK_BYTES // (weights.numel() * weights.element_size()))
     for _ in range(steps):
-        chunks = scores.split(count, dim=1)
-        scores = torch.cat(
-            [(_neighbours(chunk, dilations) * weights).sum(dim=2) for chunk in chunks], dim=1
-        )
+        total = torch.zeros_like(scores)
+        # One neighbour after the other: all of them together would not fit large maps.
+        for place, neighbour in enumerate(_neighbours(scores, dilations)):
+            total = total.addcmul_(neighbour, weights[:, :, place])
+        scores = total
     return scores
 
 
 def _weights(images: Tensor, dilations: Sequence[int]) -> Tensor:
     """(B, 1, 8 n, H, W) weights that sum to 1 over the neighbours."""
-    around = _neighbours(images, dilations)
+    around = torch.stack(list(_neighbours(images, dilations)), dim=2)
     # The spread is over the full 3 x 3 neighbourhoods of all dilations together, centres included.
     centres = images.unsqueeze(2).expand(-1, -1, len(dilations), -1, -1)
     spread = torch.cat([around, centres], dim=2).std(dim=2, keepdim=True)
@@ -58,15 +55,13 @@ def _weights(images: Tensor, dilations: Sequence[int]) -> Tensor:
     return torch.softmax(-difference.mean(dim=1, keepdim=True), dim=2)
 
 
-def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Tensor:
-    """(B, C, H, W) -> (B, C, 8 n, H, W) values of the 8 neighbours at each distance."""
+def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """(B, C, H, W) -> 8 n times (B, C, H, W), the values of the 8 neighbours at each distance."""
     height, width = maps.shape[-2:]
-    found = []
     for distance in dilations:
         padded = F.pad(maps, (distance,) * 4, mode="replicate")
         for row in (0, distance, 2 * distance):
             for column in (0, distance, 2 * distance):
                 if row == column == distance:
                     continue
-                found.append(padded[..., row : row + height, column : column + width])
-    return torch.stack(found, dim=2)
+                yield padded[..., row : row + height, column : column + width]

@@ -8,6 +8,7 @@ method take turns, so that a drift of the machine's speed hits both.
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import statistics
@@ -25,7 +26,13 @@ STAGES = ("bare", "model", "scoring", "labels", "end_to_end")
 
 
 def benchmark(
-    model: Segmenter, picture: Tensor, size: tuple[int, int], *, repeats: int = 7, warmup: int = 2
+    model: Segmenter,
+    picture: Tensor,
+    size: tuple[int, int],
+    *,
+    repeats: int = 7,
+    warmup: int = 2,
+    floor: Callable[[Tensor], Any] | None = None,
 ) -> dict[str, Any]:
     """Time a segmenter on one picture with its current words.
 
@@ -35,6 +42,7 @@ def benchmark(
         size: (H, W) of the label map.
         repeats: counted rounds.
         warmup: rounds before them; text embeddings are computed there.
+        floor: what ``bare`` runs on each tensor; default the network that the method stands on.
 
     Returns:
         ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``cpu_seconds`` stage -> median
@@ -48,7 +56,7 @@ def benchmark(
     rounds = []
     with torch.inference_mode():
         for index in range(warmup + repeats):
-            seconds = _one_round(model, picture, size, inputs)
+            seconds = _one_round(model, picture, size, inputs, floor or model.bare_forward)
             rounds += [seconds] if index >= warmup else []
     wall, cpu = [w for w, _ in rounds], [c for _, c in rounds]
     ratios = [r["end_to_end"] / r["bare"] for r in wall]
@@ -78,14 +86,15 @@ def benchmark(
 def peak_memory(call: Callable[[], Any]) -> float:
     """Bytes in use at the worst moment of ``call`` above what was in use before it.
 
-    On a GPU the allocator's count; on the CPU the resident set of the process, which includes
-    whatever the allocator had kept.
+    On a GPU the allocator's count; on the CPU the resident set of the process, after the allocator
+    gave back what it had kept, as far as it can.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         allocated = torch.cuda.memory_allocated()
         call()
         return float(torch.cuda.max_memory_allocated() - allocated)
+    _give_back_memory()
     resident = _reset_resident_peak()
     call()
     return max(0.0, _resident("VmHWM") - resident)
@@ -97,10 +106,14 @@ def _run(model: Segmenter, picture: Tensor, size: tuple[int, int]) -> Any:
 
 
 def _one_round(
-    model: Segmenter, picture: Tensor, size: tuple[int, int], inputs: list[Tensor]
+    model: Segmenter,
+    picture: Tensor,
+    size: tuple[int, int],
+    inputs: list[Tensor],
+    floor: Callable[[Tensor], Any],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Wall and processor seconds of every stage."""
-    bare, _ = _timed(model, lambda: [model.bare_forward(t) for t in inputs])
+    bare, _ = _timed(model, lambda: [floor(t) for t in inputs])
     end_to_end, _ = _timed(model, lambda: model.postprocess(model.segment(picture, size)))
     encode, encoded = _timed(model, lambda: model.encode_picture(picture))
     score, scores = _timed(model, lambda: model.score_picture(encoded, size))
@@ -128,6 +141,13 @@ def _time_text(model: Segmenter) -> float:
     if model.text_embedder is not None:
         model.text_features()
     return time.perf_counter() - start
+
+
+def _give_back_memory() -> None:
+    """Let the C library give unused memory back, so that its use anew is seen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc's; others keep less
+        trim(0)
 
 
 def _reset_resident_peak() -> float:

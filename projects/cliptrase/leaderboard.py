@@ -1,0 +1,46 @@
+"""The training-free methods on the suite's leaderboards: a row for each that is registered."""
+
+from __future__ import annotations
+
+from ovs_core.reports.boards import Entrant
+
+from .methods.registry import method_names
+from .tables import DATASETS, PUBLISHED
+
+KEY = "MODEL.CLIPTRASE"
+# What NACLIP and ResCLIP take for all sets that have a background.
+BACKGROUND = (f"{KEY}.LAST_STEPS.PROB_THD", "0.1")
+
+
+def published_figures(method: str, board: str) -> dict[str, float]:
+    """Give what is published for a method: test set -> mIoU by the method's own protocol.
+
+    Args:
+        method: a value of ``MODEL.CLIPTRASE.METHOD``.
+        board: ``embedded``, ``vitb16`` or ``vitl14``.
+    """
+    own = PUBLISHED["own_protocol_mIoU"].get(method)
+    if own is not None:
+        return dict(own.get(board, {}))
+    tables = PUBLISHED["336"] if board == "vitb16" else {}
+    return {
+        name: figures[method]["mIoU"]
+        for name, figures in tables.items()
+        if name in DATASETS and method in figures
+    }
+
+
+def _entrants(board: str) -> list[Entrant]:
+    return [
+        Entrant(
+            method,
+            f"cliptrase/leaderboard/{board}",
+            (f"{KEY}.METHOD", method),
+            BACKGROUND,
+            published_figures(method, board),
+        )
+        for method in method_names()
+    ]
+
+
+ENTRANTS = {board: _entrants(board) for board in ("embedded", "vitb16", "vitl14")}
