@@ -39,7 +39,7 @@ SHARED_KEYS = ("INPUT", "DATASETS", "TEST", "MODEL.CLIP", "MODEL.OVS", "MODEL.DE
 
 
 @dataclass(frozen=True)
-class Measured:
+class Reached:
     """What an entrant reached on a test set.
 
     Attributes:
@@ -64,7 +64,7 @@ class Standing:
     """
 
     entrant: Entrant
-    sets: dict[str, Measured] = field(default_factory=dict)
+    sets: dict[str, Reached] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +131,7 @@ def _enter(standing: Standing, data: TestSet, cfg: CfgNode, samples: int | None)
           flush=True)  # fmt: skip
 
 
-def _measure(cfg: CfgNode, samples: int | None) -> Measured:
+def _measure(cfg: CfgNode, samples: int | None) -> Reached:
     seed_everything(cfg.SEED)
     model = build_as(cfg, Segmenter)
     give_words(cfg, model, None)
@@ -147,7 +147,7 @@ def _measure(cfg: CfgNode, samples: int | None) -> Measured:
         floor=lambda images: Segmenter.bare_forward(model, images),  # CLIP's, and no other network
     )  # fmt: skip
     kept = {metric: value for metric, value in figures.items() if "-" not in metric}  # no classes
-    return Measured(kept, cost["ratio_to_bare_clip"], cost["peak_memory_mib"])
+    return Reached(kept, cost["ratio_to_bare_clip"], cost["peak_memory_mib"])
 
 
 def _config(entrant: Entrant, data: TestSet, output: Path, options: Sequence[str]) -> CfgNode:
@@ -193,11 +193,11 @@ def _key(cfg: CfgNode, samples: int | None) -> str:
     return digest(json.dumps([other.dump(), samples, versions()]))
 
 
-def _kept(file: Path, key: str) -> Measured | None:
+def _kept(file: Path, key: str) -> Reached | None:
     """What was measured before with the same key; a damaged file counts as none."""
     try:
         row = json.loads(file.read_text(encoding="utf-8"))
-        found = Measured(row["figures"], row["time"], row["memory"]) if row["key"] == key else None
+        found = Reached(row["figures"], row["time"], row["memory"]) if row["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found

@@ -16,7 +16,7 @@ from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
 from ovs_core.reports import boards, leaderboard
 from ovs_core.reports.boards import find_board
-from ovs_core.reports.leaderboard import Measured, run_board
+from ovs_core.reports.leaderboard import Reached, run_board
 from ovs_core.reports.leaderboard_files import lines_of, write_board
 from ovs_core.words.dataset_words import dataset_vocabulary
 
@@ -38,7 +38,7 @@ def measured(monkeypatch):
         if method == "proxyclip":
             raise UserError("no weights\nsecond line")
         value = 10.0 * method_names().index(method)
-        return Measured({"mIoU": value, "mIoU_union": value - 1}, 1.5, 20.0)
+        return Reached({"mIoU": value, "mIoU_union": value - 1}, 1.5, 20.0)
 
     monkeypatch.setattr(leaderboard, "_measure", measure)
     return seen
@@ -141,7 +141,7 @@ def test_two_rules_on_one_board_are_refused(no_data, measured, tmp_path):
 def test_a_mean_is_over_all_sets_that_are_there(tmp_path):
     board = find_board("vitb16")
     names = [data.name for data in board.sets[:2]]
-    found = [Measured({"mIoU": v, "mIoU_union": v / 2}, v / 10, v) for v in (20.0, 40.0)]
+    found = [Reached({"mIoU": v, "mIoU_union": v / 2}, v / 10, v) for v in (20.0, 40.0)]
     by_name = {entrant.name: entrant for entrant in board.entrants}
     whole = leaderboard.Standing(by_name["naclip"], dict(zip(names, found, strict=True)))
     half = leaderboard.Standing(by_name["proxyclip"], {names[0]: found[0]}, {names[1]: "why"})
