@@ -10,6 +10,8 @@ from .tables import DATASETS, PUBLISHED
 KEY = "MODEL.CLIPTRASE"
 # What NACLIP and ResCLIP take for all sets that have a background.
 BACKGROUND = (f"{KEY}.LAST_STEPS.PROB_THD", "0.1")
+SYNONYMS = ("MODEL.OVS.SYNONYM_FIELD", "sclip_synonyms")
+WORDS = {name: SYNONYMS for name in ("voc21", "coco_object", "voc20")}
 
 
 def published_figures(method: str, board: str) -> dict[str, float]:
@@ -37,6 +39,7 @@ def _entrants(board: str) -> list[Entrant]:
             f"cliptrase/leaderboard/{board}",
             (f"{KEY}.METHOD", method),
             BACKGROUND,
+            WORDS,
             published_figures(method, board),
         )
         for method in method_names()

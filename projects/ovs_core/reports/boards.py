@@ -14,9 +14,6 @@ from ..data.build import dataset_metadata
 from ..errors import UserError, check_choice
 from ..methods.projects import SOURCE_ROOT, project_names
 
-_NAMES = ("MODEL.OVS.NAME_FIELD", "sclip_name")
-_SYNONYMS = ("MODEL.OVS.SYNONYM_FIELD", "sclip_synonyms")
-
 
 @dataclass(frozen=True)
 class TestSet:
@@ -25,14 +22,12 @@ class TestSet:
     Attributes:
         name: in the table.
         dataset: registered name.
-        options: KEY VALUE overrides that say which texts its classes are read by.
     """
 
     __test__ = False  # pytest takes it for a test by its name
 
     name: str
     dataset: str
-    options: tuple[str, ...] = ()
 
     @property
     def has_background(self) -> bool:
@@ -49,6 +44,7 @@ class Entrant:
         config: short config name or YAML file, which states the rule of the board.
         options: KEY VALUE overrides that make it this method.
         background: further ones for sets with a background.
+        words: name of a test set -> further ones that say which texts its classes are read by.
         published: name of a test set -> mIoU that its authors state, by their own protocol.
     """
 
@@ -56,12 +52,14 @@ class Entrant:
     config: str
     options: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     published: Mapping[str, float] = field(default_factory=dict)
 
     def options_on(self, data: TestSet) -> list[str]:
         """All overrides for a test set."""
         background = self.background if data.has_background else ()
-        return [*self.options, *background, *data.options, "DATASETS.TEST", f"('{data.dataset}',)"]
+        words = self.words.get(data.name, ())
+        return [*self.options, *background, *words, "DATASETS.TEST", f"('{data.dataset}',)"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,14 @@ class Board:
 
 
 _EIGHT = (
-    TestSet("voc21", "voc_21_val", _SYNONYMS),
-    TestSet("context60", "context_60_val", _NAMES),
-    TestSet("coco_object", "coco_object_81_val", _SYNONYMS),
-    TestSet("voc20", "voc_20_val", _SYNONYMS),
-    TestSet("cityscapes", "cityscapes_19_panoptic_val", _NAMES),
-    TestSet("context59", "context_59_val", _NAMES),
-    TestSet("ade150", "ade20k_150_val", _NAMES),
-    TestSet("coco_stuff", "coco_stuff_171_val", _NAMES),
+    TestSet("voc21", "voc_21_val"),
+    TestSet("context60", "context_60_val"),
+    TestSet("coco_object", "coco_object_81_val"),
+    TestSet("voc20", "voc_20_val"),
+    TestSet("cityscapes", "cityscapes_19_panoptic_val"),
+    TestSet("context59", "context_59_val"),
+    TestSet("ade150", "ade20k_150_val"),
+    TestSet("coco_stuff", "coco_stuff_171_val"),
 )
 _BOARDS = {
     "embedded": Board(
