@@ -25,6 +25,7 @@ COMMANDS = (
     "segment",
     "web",
     "compare",
+    "compare-runs",
     "evaluate",
     "train",
     "export",
