@@ -9,18 +9,16 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import parity as runners
 from ovs_core.commands import guarded
 from ovs_core.commands.options import tool_parser
 from ovs_core.errors import UserError, nearest
+from parity import import_all_runners
 from parity import runner as parity
 
 
@@ -28,16 +26,14 @@ def main() -> int:
     """Check the files that the command line names.
 
     Returns:
-        0 if every array of every file passed, else 1.
+        0 if every array of every file passed and at least one was compared, else 1.
     """
     parser = tool_parser(__doc__)
     parser.add_argument("method", help="whose runners to use, for example cliptrase")
     parser.add_argument("paths", nargs="+", type=Path, help=".npz files or folders of them")
     parser.add_argument("--failures", action="store_true", help="show failed rows only")
     args = parser.parse_args()
-    for package in pkgutil.iter_modules(runners.__path__):
-        if package.ispkg:
-            importlib.import_module(f"parity.{package.name}")
+    import_all_runners()
     if args.method not in parity.methods():
         known = parity.methods()
         raise UserError(
@@ -51,7 +47,9 @@ def main() -> int:
     for path, outcome in outcomes.items():
         if outcome != "pass":
             print(f"{outcome.upper()} {path}")
-    return 1 if count["fail"] else 0
+    if not count["pass"] and not count["fail"]:
+        print("nothing was compared")
+    return 1 if count["fail"] or not count["pass"] else 0
 
 
 def _check(args: argparse.Namespace, path: Path) -> str:

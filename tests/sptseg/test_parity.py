@@ -18,4 +18,4 @@ DATA = Path(__file__).parents[1] / "data"
 def test_reference_vectors(method, path):
     rows = check_file(method, path)
     assert rows
-    assert [row for row in rows if not row.passed or row.note] == []
+    assert [row for row in rows if not row.passed or row.note not in ("", "wholly masked")] == []

@@ -30,8 +30,9 @@ def run_segnext(case: ParityCase) -> Results:
     factorisation = _Given(
         config["md_r"], train_steps=config["train_steps"], eval_steps=config["eval_steps"]
     )
+    case.require("config.ham_channels", config["channels"])
     head = LightHamburgerHead(
-        config["embed_dims"][1:],
+        [config["embed_dims"][stage] for stage in config["head_in"]],
         config["channels"],
         config["out_channels"],
         groups=config["group_norm_groups"],

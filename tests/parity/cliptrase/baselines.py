@@ -20,7 +20,7 @@ from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.modeling.scores import GridScores
 
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
-from .common import POSITIONS, Results, segmenter, tiny_clip, tolerance
+from .common import POSITIONS, Results, probability_tolerance, segmenter, tiny_clip, tolerance
 
 
 @parity_runner("cliptrase", "plain", tolerance=tolerance)
@@ -111,19 +111,21 @@ def run_surgery(case: ParityCase) -> Results:
 
 
 def sclip_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """As elsewhere; probabilities within 1e-4, label maps where no probability is near another."""
-    kind = name.rpartition(".")[2]
-    if kind == "probs":
-        return Tolerance(atol=1e-4)
-    if kind == "label_map":
+    """As elsewhere; label maps where no probability is near another."""
+    if name.rpartition(".")[2] == "label_map":
         best = np.sort(references[name.replace("label_map", "probs")], axis=0)
         setting = case.meta["cases"][name.split(".")[0]]
         safe = best[-1] - best[-2] > 1e-5
         return Tolerance(where=safe & (np.abs(best[-1] - setting["prob_thd"]) > 1e-5))
-    return tolerance(case, name, references)
+    return probability_tolerance(case, name, references)
 
 
-@parity_runner("cliptrase", "sclip", tolerance=sclip_tolerance)
+@parity_runner(
+    "cliptrase",
+    "sclip",
+    tolerance=sclip_tolerance,
+    unused={"stride": "a whole picture has none"},
+)
 @torch.no_grad()
 def run_sclip(case: ParityCase) -> Results:
     """SCLIP's own protocol."""

@@ -15,7 +15,8 @@ from cliptrase.scoring import CosineScorer
 from ovs_core.clip import CLIP, PositionRule, load_clip
 from ovs_core.words.vocabulary import Vocabulary
 
-from ..runner import Arrays, ParityCase, Tolerance
+from ..runner import Arrays, ParityCase, Tolerance, largest_entry, stated
+from ..tolerances import is_exact
 
 Results = dict[str, "np.ndarray | Tensor"]
 POSITIONS = PositionRule(offset=0.1, keep_same_count=True)
@@ -31,16 +32,35 @@ TINY_TEXT = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 2, "la
 
 
 def tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """Floats within 2e-5 + 1e-4 relative; label maps exact wherever the file calls a pixel safe."""
+    """Floats as the file states; label maps exact wherever the file calls a pixel safe."""
     if name.rpartition(".")[2] == "safe":
         return Tolerance(skip="says which pixels of other arrays are compared")
-    if not np.issubdtype(references[name].dtype, np.inexact):
+    if is_exact(references[name]):
         prefix = name.rpartition(".")[0]
         safe = references.get(f"{prefix}.safe")
         if safe is not None and safe.shape == references[name].shape and safe.dtype == bool:
             return Tolerance(where=safe)
         return Tolerance()
-    return Tolerance(atol=2e-5, rtol=1e-4)
+    return _floats(case, name, references)
+
+
+def _floats(case: ParityCase, name: str, references: Arrays) -> Tolerance:
+    """Read ``atol A + rtol R``, ``A on sem_seg, B elsewhere`` or one figure for all."""
+    key = "pixels" if "pixels" in case.meta["tolerance"] else "float"
+    text, figures = str(case.meta["tolerance"][key]), stated(case, "tolerance", key)
+    if "rtol" in text:
+        return Tolerance(atol=figures[0], rtol=figures[1])
+    if not name.endswith("sem_seg"):
+        return Tolerance(atol=figures[-1])
+    # Stated for values of tens to hundreds; single precision resolves larger ones less finely.
+    return Tolerance(atol=figures[0] * max(1.0, largest_entry(references[name]) / 1000))
+
+
+def probability_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
+    """As elsewhere; probabilities within the file's own bound for them."""
+    if name.rpartition(".")[2] in ("probs", "first_probs"):
+        return Tolerance(atol=stated(case, "tolerance", "probs")[0])
+    return tolerance(case, name, references)
 
 
 def tiny_clip(model: dict[str, Any], weights: dict[str, Tensor], **text: Any) -> CLIP:

@@ -30,6 +30,7 @@ from ovs_core.evaluation import count_pairs, smoothed_figures
 from ovs_core.modeling.scores import GridScores
 from ovs_core.words.vocabulary import Vocabulary
 
+from ..reference_labels import STORED_IGNORE
 from ..runner import ParityCase, parity_runner
 from .common import POSITIONS, TINY_VISUAL, Results, cosine_scorer, segmenter, tiny_clip, tolerance
 
@@ -40,7 +41,8 @@ def run_encoder(case: ParityCase) -> Results:
     """Tokens with and without recovery, and what the blocks compute on the way."""
     clip = tiny_clip(case.meta["model"], case.tensors("weights"))
     out: Results = {}
-    for name, images in case.tensors().items():
+    for name in case.meta["images"]:
+        images = torch.from_numpy(case.inputs[name])
         recovered = _walk(clip, images, "softmax_sum")
         vanilla = _walk(clip, images, "vanilla")
         out |= {f"{name}.{key}": value for key, value in recovered.items()}
@@ -84,7 +86,12 @@ def _walk(clip: CLIP, images: Tensor, mode: str) -> dict[str, Any]:
     return found
 
 
-@parity_runner("cliptrase", "cluster", tolerance=tolerance)
+@parity_runner(
+    "cliptrase",
+    "cluster",
+    tolerance=tolerance,
+    unused={"grid": "without a cluster nothing is drawn", "out": "likewise"},
+)
 def run_cluster(case: ParityCase) -> Results:
     """Denoising to vote on given matrices."""
     out: Results = {}
@@ -143,7 +150,8 @@ def run_e2e(case: ParityCase) -> Results:
         out |= {f"{index}.{k}": v for k, v in results.items()}
         out[f"{index}.gt"] = truth
         pairs.append((results["pred"], truth))
-    return out | _figures(pairs, classes)
+    case.require("ignore", STORED_IGNORE)
+    return out | _figures(pairs, classes) | {"meta.n_used": len(pairs)}
 
 
 def _figures(pairs: list[tuple[Any, Any]], classes: int) -> Results:
@@ -180,6 +188,8 @@ def run_d2(case: ParityCase) -> Results:
         regions=RegionRule(meta["eps"], meta["min_samples"]),
         vote="mean_logits",
     )
+    case.require("num_classes", len(case.inputs["text_features"]))
+    case.require("asymetric_input", True)  # other pictures are shown as their view says
     out: Results = {}
     for index, size in enumerate(meta["out_sizes"]):
         picture = torch.from_numpy(case.inputs[f"image{index}"]).permute(2, 0, 1)
@@ -273,6 +283,7 @@ def _cluster_variants(case: ParityCase, tower: Any, images: Tensor) -> Results:
 def run_preprocess(case: ParityCase) -> Results:
     """Resize, crop and normalise pictures and label maps."""
     clip = tiny_clip(TINY_VISUAL, {})
+    case.require("n", len(case.meta["sizes"]))
     out: Results = {}
     for index, side in enumerate(case.meta["sizes"]):
         crop = np.array(square_crop(Image.fromarray(case.inputs[f"image{index}"]), side))

@@ -27,17 +27,24 @@ from ovs_core.modeling.protocols import Slide, Whole
 from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.modeling.scores import GridScores
 
-from ..runner import Arrays, ParityCase, Tolerance, parity_runner
-from .common import POSITIONS, TINY_VISUAL, Results, segmenter, tiny_clip, tolerance
+from ..runner import ParityCase, parity_runner
+from .common import (
+    POSITIONS,
+    TINY_VISUAL,
+    Results,
+    probability_tolerance,
+    segmenter,
+    tiny_clip,
+)
 
 # The files name things as the released code does.
+UNUSED = {
+    "stride": "a whole picture has none",
+    "antialias": "the product chooses how positions are resized by the kind of network",
+    "offset": "likewise",
+    "reference": "which row of the paper the case stands for",
+}
 ATTENTIONS = {"ClearCLIP": "qq", "SCLIP": "csa", "vanilla": "vanilla", "MaskCLIP": "identity"}
-
-
-def kinds_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """As elsewhere; probabilities within 1e-4."""
-    probabilities = name.rpartition(".")[2] in ("probs", "first_probs")
-    return Tolerance(atol=1e-4) if probabilities else tolerance(case, name, references)
 
 
 def parts(method: str, clip: CLIP, scale: float = 40.0, **keys: Any) -> dict[str, Any]:
@@ -101,12 +108,13 @@ def weights_of(tower: RecoveryTower, entered: Tensor, grid: tuple[int, int]) -> 
     return mixed.unflatten(2, (q.shape[1], length)).transpose(1, 2)
 
 
-@parity_runner("cliptrase", "clearclip", tolerance=kinds_tolerance)
+@parity_runner("cliptrase", "clearclip", tolerance=probability_tolerance, unused=UNUSED)
 @torch.no_grad()
 def run_clearclip(case: ParityCase) -> Results:
     """ClearCLIP's last block and its switches."""
     clip = tiny_clip(case.meta["model"], case.tensors("weights"))
     text = torch.from_numpy(case.inputs["text_features"])
+    case.require("logit_scale", 1.0)
     out: Results = {}
     for name, setting in case.meta["cases"].items():
         keys = {
@@ -122,12 +130,13 @@ def run_clearclip(case: ParityCase) -> Results:
     return out
 
 
-@parity_runner("cliptrase", "naclip", tolerance=kinds_tolerance)
+@parity_runner("cliptrase", "naclip", tolerance=probability_tolerance, unused=UNUSED)
 @torch.no_grad()
 def run_naclip(case: ParityCase) -> Results:
     """NACLIP's last block and its strategies."""
     clip = tiny_clip(case.meta["model"], case.tensors("weights"))
     text = torch.from_numpy(case.inputs["text_features"])
+    case.require("logit_scale", 1.0)
     out: Results = {}
     for name, setting in case.meta["cases"].items():
         model = model_of("naclip", clip, text, **naclip_keys(setting))
@@ -151,7 +160,9 @@ def naclip_keys(setting: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@parity_runner("cliptrase", "training_free_protocol", tolerance=kinds_tolerance)
+@parity_runner(
+    "cliptrase", "training_free_protocol", tolerance=probability_tolerance, unused=UNUSED
+)
 @torch.no_grad()
 def run_protocol(case: ParityCase) -> Results:
     """Windows, resizes and last steps of one of the methods."""
@@ -184,7 +195,7 @@ def run_protocol(case: ParityCase) -> Results:
     return out
 
 
-@parity_runner("cliptrase", "proxy_features", tolerance=kinds_tolerance)
+@parity_runner("cliptrase", "proxy_features", tolerance=probability_tolerance, unused=UNUSED)
 @torch.no_grad()
 def run_proxy_features(case: ParityCase) -> Results:
     """Pictures and features of the other network."""
@@ -222,12 +233,13 @@ def network_of(case: ParityCase, clip: CLIP) -> DinoFeatures:
     return DinoFeatures(model, clip)
 
 
-@parity_runner("cliptrase", "proxyclip", tolerance=kinds_tolerance)
+@parity_runner("cliptrase", "proxyclip", tolerance=probability_tolerance, unused=UNUSED)
 @torch.no_grad()
 def run_proxyclip(case: ParityCase) -> Results:
     """ProxyCLIP's last block with given features."""
     clip = tiny_clip(case.meta["model"], case.tensors("weights"))
     text = torch.from_numpy(case.inputs["text_features"])
+    case.require("logit_scale", 1.0)
     out: Results = {}
     for name, setting in case.meta["cases"].items():
         images = torch.from_numpy(case.inputs[setting["image"]])
@@ -251,7 +263,7 @@ def proxy_model(clip: CLIP, text: Tensor, network: Any, setting: dict[str, Any])
     return segmenter(clip, text, tower=tower, scorer=CosineScorer(1.0))
 
 
-@parity_runner("cliptrase", "resclip", tolerance=kinds_tolerance)
+@parity_runner("cliptrase", "resclip", tolerance=probability_tolerance, unused=UNUSED)
 @torch.no_grad()
 def run_resclip(case: ParityCase) -> Results:
     """Both passes of ResCLIP, and what lies between them."""

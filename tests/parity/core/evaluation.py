@@ -29,44 +29,62 @@ from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.score_thresholds import ScoreThresholds
 from ovs_core.words.label_space import IGNORE, LabelSpace
 
-from ..runner import Arrays, ParityCase, Tolerance, parity_runner
+from ..reference_labels import STORED_IGNORE
+from ..runner import Arrays, ParityCase, Tolerance, parity_runner, stated
+from ..tolerances import is_exact
 
 Results = dict[str, Any]
+ROUNDING = 1e-14  # the order of a sum in double precision
+VOID = 0  # of id maps
+_REPEATED = "repeats what the label maps hold"
+DRAWN = {
+    "absent_from_gt": _REPEATED, "absent_gt": _REPEATED, "absent_pred": _REPEATED,
+    "gt_classes": _REPEATED, "gt_file_type": _REPEATED, "items": _REPEATED,
+    "never_predicted": _REPEATED, "num_classes": _REPEATED, "pred_classes": _REPEATED,
+}  # fmt: skip
+_RECORD = "part of a COCO record that no figure asks for"
+RECORDS = {
+    name: _RECORD for name in ("area", "bbox", "file_name", "height", "iscrowd", "name", "width")
+}
 Pair = tuple[np.ndarray, np.ndarray]  # prediction, truth
 
 
 def _close(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """Figures to 1e-9, everything else exactly."""
-    exact = not np.issubdtype(references[name].dtype, np.inexact) or "hist" in name
-    return Tolerance() if exact else Tolerance(atol=1e-9)
+    """Figures as far as the file states, everything else exactly."""
+    exact = is_exact(references[name]) or "hist" in name
+    figures = stated(case)
+    if exact or not figures:
+        return Tolerance(rtol=0.0 if exact else ROUNDING)
+    return Tolerance(atol=figures[0])
 
 
 def _rounded(case: ParityCase, name: str, references: Arrays) -> Tolerance:
     """Figures stored in float32."""
-    return (
-        Tolerance(rtol=1e-6) if np.issubdtype(references[name].dtype, np.inexact) else Tolerance()
-    )
+    exact = is_exact(references[name])
+    return Tolerance() if exact else Tolerance(rtol=stated(case)[0])
 
 
 def _sure_pixels(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """Labels where the two best scores are 1e-4 apart; figures to 0.05 points."""
+    """Labels where the two best scores are apart as far as the file states, figures likewise."""
+    apart, points = stated(case)
     if name.startswith("argmax_"):
-        return Tolerance(where=references[name.replace("argmax", "margin")] > 1e-4)
+        return Tolerance(where=references[name.replace("argmax", "margin")] > apart)
     if name.startswith("margin_"):
-        return Tolerance(atol=1e-5)
-    return Tolerance() if name == "conf" else Tolerance(atol=0.05)
+        return Tolerance(atol=apart / 10)
+    return Tolerance() if name == "conf" else Tolerance(atol=points)
 
 
 def _sure_background(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    """Labels where neither the best class nor the threshold is closer than 1e-5."""
+    """Labels where neither the best class nor the threshold is closer than the file states."""
+    margin = stated(case)[0]
     if name == "class_score":
-        return Tolerance(atol=1e-6)
+        return Tolerance(atol=margin / 10)
     second, best = np.sort(references["class_score"], axis=0)[-2:]
-    sure = (best - second > 1e-5) & (abs(best - case.meta["prob_thd"]) > 1e-5)
+    sure = (best - second > margin) & (abs(best - case.meta["prob_thd"]) > margin)
     return Tolerance(where=sure)
 
 
-@parity_runner("evaluation", "semseg", tolerance=_close)
+@parity_runner("evaluation", "semseg", tolerance=_close, unused=DRAWN)
 def run_semseg(case: ParityCase) -> Results:
     """Counts and all figures."""
     num_classes, ignore = case.meta["num_classes"], case.meta["ignore_label"]
@@ -79,7 +97,7 @@ def run_semseg(case: ParityCase) -> Results:
     return result
 
 
-@parity_runner("evaluation", "zeroshot", tolerance=_close)
+@parity_runner("evaluation", "zeroshot", tolerance=_close, unused=DRAWN)
 def run_zeroshot(case: ParityCase) -> Results:
     """Seen and unseen classes apart, by both rules."""
     num_classes, ignore = case.meta["num_classes"], case.meta["ignore_label"]
@@ -90,7 +108,7 @@ def run_zeroshot(case: ParityCase) -> Results:
     return {**named, "conf": counts[:-1, :-1], "pACC": figures.pacc}
 
 
-@parity_runner("evaluation", "resize_argmax", tolerance=_sure_pixels)
+@parity_runner("evaluation", "resize_argmax", tolerance=_sure_pixels, unused=DRAWN)
 def run_resize_argmax(case: ParityCase) -> Results:
     """Cut the padding, resize, argmax, score."""
     num_classes, ignore = case.meta["num_classes"], case.meta["ignore_label"]
@@ -107,17 +125,19 @@ def run_resize_argmax(case: ParityCase) -> Results:
     return result | _figures(_count(pairs, num_classes))
 
 
-@parity_runner("evaluation", "voc20b", tolerance=_close)
+@parity_runner("evaluation", "voc20b", tolerance=_close, unused=DRAWN)
 def run_voc20b(case: ParityCase) -> Results:
     """More words than classes, the rest of them being the background."""
     num_classes, ignore = case.meta["num_classes"], case.meta["ignore_label"]
+    case.require("images", 1)
     labels = torch.from_numpy(case.inputs["logits_0"]).argmax(0)
+    case.require("num_text_classes", len(case.inputs["logits_0"]))
     labels = fold_last_class(labels, case.meta["background_index"]).numpy()
     pair = _prepare(labels, case.inputs["gt_0"], num_classes, ignore)
     return {"pred_0": labels, **_figures(_count([pair], num_classes))}
 
 
-@parity_runner("evaluation", "cliptrase_metric", tolerance=_close)
+@parity_runner("evaluation", "cliptrase_metric", tolerance=_close, unused=DRAWN)
 def run_cliptrase_metric(case: ParityCase) -> Results:
     """Labels cut to the square crop; smoothed figures."""
     num_classes, background = case.meta["metric_classes"], case.meta["with_background"]
@@ -130,21 +150,30 @@ def run_cliptrase_metric(case: ParityCase) -> Results:
         pairs.append((prediction.clip(max=num_classes - 1), _drop_others(truth, num_classes)))
     counts = _count(pairs, num_classes)
     figures = {k.replace("ACC", "Acc"): v for k, v in smoothed_figures(counts).items()}
-    return {**result, **figures, "hist": counts[:-1, :-1].T.astype(np.float64)}
+    published = {k.replace("ACC", "Acc"): round(v, 2) for k, v in smoothed_figures(counts).items()}
+    return {
+        **result,
+        **figures,
+        "hist": counts[:-1, :-1].T.astype(np.float64),
+        "meta.published_rounding": {k: published[k] for k in case.meta["published_rounding"]},
+    }
 
 
 @parity_runner("evaluation", "background_threshold", tolerance=_sure_background)
 def run_background_threshold(case: ParityCase) -> Results:
     """SCLIP's rule for unsure pixels."""
     meta = case.meta
+    case.require("num_classes", max(meta["query_to_class"]) + 1)
     thresholds = ScoreThresholds(meta["logit_scale"], meta["prob_thd"], meta["area_thd"])
     scores = thresholds(torch.from_numpy(case.inputs["logits"]), meta["query_to_class"])
     return {"pred": scores.labels(), "class_score": scores.full()}
 
 
-@parity_runner("evaluation", "panoptic", tolerance=_close)
+@parity_runner("evaluation", "panoptic", tolerance=_close, unused=RECORDS)
 def run_panoptic(case: ParityCase) -> Results:
     """Panoptic quality, percent."""
+    case.require("images", len(case.meta["gt_segments"]))
+    case.require("void_id", VOID)
     images = zip(case.meta["gt_segments"], case.meta["pred_segments"], strict=True)
     matcher = PanopticMatcher([c["id"] for c in case.meta["categories"]])
     for i, (truth, predicted) in enumerate(images):
@@ -158,7 +187,7 @@ def run_panoptic(case: ParityCase) -> Results:
     return result
 
 
-@parity_runner("evaluators", "panoptic_quality", tolerance=_close)
+@parity_runner("evaluators", "panoptic_quality", tolerance=_close, unused=RECORDS)
 def run_panoptic_quality(case: ParityCase) -> Results:
     """Panoptic quality, fractions."""
     matcher = PanopticMatcher([c["id"] for c in case.meta["categories"]])
@@ -173,9 +202,10 @@ def run_panoptic_quality(case: ParityCase) -> Results:
     return {**{f"class_{k}": v for k, v in columns.items()}, **means}
 
 
-@parity_runner("evaluation", "ap50_base_novel", tolerance=_close)
+@parity_runner("evaluation", "ap50_base_novel", tolerance=_close, unused=RECORDS)
 def run_ap50(case: ParityCase) -> Results:
     """AP50 of base and novel categories."""
+    case.require("max_dets", 100)
     truth = COCO()
     truth.dataset = case.meta["gt"]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it makes an index
@@ -186,7 +216,7 @@ def run_ap50(case: ParityCase) -> Results:
     return {**means, "ap50_per_category": list(values.values()), "categories": list(values)}
 
 
-@parity_runner("evaluators", "semseg_eval")
+@parity_runner("evaluators", "semseg_eval", unused=DRAWN)
 def run_semseg_eval(case: ParityCase) -> Results:
     """The two rules for mIoU."""
     num_classes, ignore = case.config["K"], case.config["ignore"]
@@ -204,6 +234,7 @@ def run_cliptrase_metrics(case: ParityCase) -> Results:
     result = {}
     for name, facts in case.meta["cases"].items():
         num_classes, maps = facts["n_class"], range(facts["n_maps"])
+        case.require(f"cases.{name}.ignore", STORED_IGNORE)
         truths = (_drop_others(case.inputs[f"{name}.gt{i}"], num_classes) for i in maps)
         predictions = (case.inputs[f"{name}.pred{i}"] for i in maps)
         counts = _count(zip(predictions, truths, strict=True), num_classes)

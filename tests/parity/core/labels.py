@@ -30,7 +30,7 @@ _RULES = {
 }
 
 
-@parity_runner("evaluation", "label_conversion")
+@parity_runner("evaluation", "label_conversion", unused={"channels": "sentences about the arrays"})
 def run_label_conversion(case: ParityCase) -> Mapping[str, np.ndarray]:
     """Convert the raw label maps of each dataset."""
     raw = case.inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import numpy as np
@@ -59,6 +60,7 @@ def tiny_model(case: ParityCase, mode: str, protocol: InferenceProtocol | None =
         protocol: how pictures are shown; default whole, as released.
     """
     sizes, settings = case.meta["sizes"], case.meta["aggregator"]
+    case.require("sizes.grid", sizes["run_resolution"] // sizes["patch_size"])
     clip = tiny_clip(sizes, torch.from_numpy(case.inputs["tokens"]))
     finetune = FinetuneSettings(
         mode=mode,
@@ -72,7 +74,8 @@ def tiny_model(case: ParityCase, mode: str, protocol: InferenceProtocol | None =
         **build_parts(clip, finetune=finetune, aggregation=aggregation(settings), prompts=1),
         image_size=sizes["run_resolution"],
         guidance_layers=settings["guidance_layers"],
-        protocol=protocol or Whole(divisor=32, cut_padding=False),
+        protocol=protocol
+        or Whole(divisor=case.meta.get("size_divisibility", 32), cut_padding=False),
         output="scores",
     )
     load(model, case.tensors("weights"))
@@ -85,6 +88,7 @@ def sliding(case: ParityCase) -> Slide:
     """Read the sliding protocol of a file."""
     node = case.meta["sliding"]
     size = tuple(node["out_res"])
+    case.require("sliding.stride", round(node["kernel"] * (1 - node["overlap"])))
     return Slide(node["kernel"], node["stride"], size, with_whole=True)
 
 
@@ -128,7 +132,11 @@ def load(model: CATSeg, weights: dict[str, Tensor]) -> None:
 def fullsize_model(case: ParityCase, mode: str) -> CATSeg:
     """Build ViT-B/16 with the weights of the file's recipe."""
     clip = load_clip("ViT-B-16-quickgelu", "random")
-    finetune, settings = FinetuneSettings(mode=mode), AggregationSettings()
+    pooling = tuple(case.meta["pooling_sizes"])
+    settings = AggregationSettings(pooling=pooling, pooling_test=pooling)
+    finetune = FinetuneSettings(mode=mode)
+    if not case.meta["template"].startswith(TEMPLATE):
+        raise ValueError(f"the file's template is {case.meta['template']!r}, not {TEMPLATE!r}")
     model = (HCLIP if mode == "hclip" else CATSeg)(
         clip=clip,
         templates=[TEMPLATE],
@@ -169,6 +177,32 @@ def recipe_weight(name: str, shape: list[int], salt: int) -> Tensor:
     else:
         value = z / np.sqrt(np.prod(shape[1:]))
     return torch.from_numpy(np.asarray(value, dtype=np.float32))
+
+
+_SHARED = {
+    "layer_R": "blocks",
+    "relation_l": "relation.layers",
+    "relation_m": "relation.slots",
+}
+
+
+def our_names(case: ParityCase, model: CATSeg) -> dict[str, str]:
+    """Released name -> our name of every tensor of the file that a parameter of ours holds."""
+    rows = re.compile(r"(.+)\.(q|v)_proj_weight")
+    known, found = {n for n, _ in model.named_parameters()}, {}
+    for released, tensor in case.tensors("weights").items():
+        split = rows.fullmatch(released.removeprefix(CLIP_PREFIX))
+        alias = re.search(r"attn_q_proj_oft_(layer_R|relation_l|relation_m)", released)
+        plain = not (split or alias)
+        shared = rename_released({released: tensor}, model) if plain else {}
+        if alias:
+            shared = {f"adaptation.pop.{_SHARED[alias[1]]}": tensor}
+        if split:
+            part = {"q": "query", "v": "value"}[split[2]]
+            path = f"clip.model.{split[1]}.parametrizations.in_proj_weight"
+            shared = {f"{path}.0.{part}": tensor}
+        found |= dict.fromkeys([released] * bool(known & shared.keys()), next(iter(shared), ""))
+    return found
 
 
 def clip_weights(case: ParityCase) -> dict[str, Tensor]:

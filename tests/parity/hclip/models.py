@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 import torch
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -26,10 +26,23 @@ from ovs_core.modeling.protocols import Slide, Whole
 from ..reference_labels import canonical
 from ..runner import Arrays, ParityCase, Tolerance, parity_runner
 from .algebra import Outputs, gradient_tolerance
-from .build import aggregation, clip_weights, fullsize_model, sliding, tiny_clip, tiny_model
+from .build import (
+    aggregation,
+    clip_weights,
+    fullsize_model,
+    our_names,
+    sliding,
+    tiny_clip,
+    tiny_model,
+)
+
+INPUT_WIDTHS = {n: "width of an input" for n in ("text_guidance_dim", "appearance_guidance_dim")}
+POP_SIZES = {n: "follows from the widths and q" for n in ("b_text", "b_vision", "grid")}
+TOWERS = {**POP_SIZES, "run_resolution": "the pictures have it"}
+EVALUATION = {**POP_SIZES, "size_divisibility": "windows are not padded"}
 
 
-@parity_runner("hclip", "encoders", tolerance=gradient_tolerance)
+@parity_runner("hclip", "encoders", tolerance=gradient_tolerance, unused=TOWERS)
 def run_encoders(case: ParityCase) -> Outputs:
     """Adapted towers: text, dense and pooled image features, block outputs, gradients."""
     weights = clip_weights(case)
@@ -42,6 +55,14 @@ def run_encoders(case: ParityCase) -> Outputs:
     (loss + (out["dense_run"] * inputs["cot_dense"]).sum()).backward()
     out |= {"grad/T": pop.blocks.grad, "grad/relation_l": pop.relation.layers.grad}
     out |= {f"grad/relation_m.{i}": g for i, g in enumerate(pop.relation.slots.grad)}
+    slots = len(pop.relation.slots)
+    shared = ("layer_R", "relation_l_R.weight",
+              *(f"relation_m_R.{i}.weight" for i in range(slots)))  # fmt: skip
+    path = "visual.transformer.resblocks.0.attn_q_proj_oft_"
+    trained = [p for p in pop.parameters() if p.requires_grad]
+    if len(trained) != 3:  # blocks, layers, and all slots in one
+        raise ValueError(f"{len(trained)} tensors of the adaptation train")
+    out["meta.trainable"] = [path + name for name in shared]
     return out | {f"init.{name}": x for name, x in first[0].items()}
 
 
@@ -108,7 +129,7 @@ def aggregator_tolerance(case: ParityCase, name: str, references: Arrays) -> Tol
     return gradient_tolerance(case, name, references)
 
 
-@parity_runner("catseg", "aggregator", tolerance=aggregator_tolerance)
+@parity_runner("catseg", "aggregator", tolerance=aggregator_tolerance, unused=INPUT_WIDTHS)
 def run_aggregator(case: ParityCase) -> Outputs:
     """The decoder alone, with its intermediate maps and gradients."""
     settings, inputs = aggregation(case.meta["config"]), case.tensors()
@@ -159,21 +180,30 @@ def _keep_maps(model: CostAggregation, out: Outputs) -> None:
     keep(model.stages[0], "decoder1", lambda y: y.flatten(0, 1))
 
 
+ADAM = "Adam divides by the size of tiny gradients; the file allows a norm within 3 %"
+
+
 def training_tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
     """Bound changes after Adam steps by 3 % of their largest entry, as the file suggests."""
     if name.startswith("delta3."):
-        return Tolerance(atol=1e-9, of_max=0.03, share=0.01)
+        return Tolerance(atol=1e-9, of_max=0.03, share=0.01, insensitive=ADAM)
     return gradient_tolerance(case, name, references)
 
 
-@parity_runner("hclip", "full_train", tolerance=training_tolerance)
+@parity_runner(
+    "hclip",
+    "full_train",
+    tolerance=training_tolerance,
+    unused={**POP_SIZES, "delta": "a sentence on the changes; training_tolerance follows it"},
+)
 def run_hclip_training(case: ParityCase) -> Outputs:
     """A training step of H-CLIP, and three optimiser steps."""
     model = tiny_model(case, "hclip").train()
     out = _training_step(case, model)
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     before = {n: p.detach().clone() for n, p in named.items()}
-    optimizer = build_optimizer(_released_solver(), model)
+    optimizer = build_optimizer(_released_solver(case), model)
+    out |= _optimiser_facts(case, model, optimizer)
     losses = []
     for _ in range(len(case.meta["step_losses"])):
         optimizer.zero_grad()
@@ -181,7 +211,7 @@ def run_hclip_training(case: ParityCase) -> Outputs:
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-    out["step_losses"] = torch.stack(losses)
+    out["step_losses"] = out["meta.step_losses"] = torch.stack(losses)
     change = {n: p.detach() - before[n] for n, p in named.items()}
     place = CLIP_PREFIX + "visual.transformer.resblocks.0.attn_q_proj_oft_relation_l_R.weight"
     return out | {
@@ -222,7 +252,37 @@ def _training_step(case: ParityCase, model: CATSeg) -> Outputs:
     out["loss"] = model.losses(_batch(case))["loss_sem_seg"]
     out["loss"].backward()
     model.encode, model._decode = encode, decode
-    return out | _released_gradients(model)
+    return out | _released_gradients(model) | _facts(case, model)
+
+
+def _facts(case: ParityCase, model: CATSeg) -> Outputs:
+    """Names of what trains, and the norm of all its gradients."""
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    names = our_names(case, model)
+    squares = sum(float(p.grad.double().square().sum()) for p in trained.values())
+    return {
+        "meta.trainable": [released for released, ours in names.items() if ours in trained],
+        "meta.total_grad_norm": np.sqrt(squares),
+    }
+
+
+def _optimiser_facts(
+    case: ParityCase, model: CATSeg, optimizer: torch.optim.Optimizer
+) -> dict[str, object]:
+    """Rate and decay of every parameter, and what Adam is told."""
+    groups = {id(p): g for g in optimizer.param_groups for p in g["params"]}
+    trained = {n: groups[id(p)] for n, p in model.named_parameters() if id(p) in groups}
+    settings = {
+        released: [trained[ours]["lr"], trained[ours]["weight_decay"]]
+        for released, ours in our_names(case, model).items()
+        if ours in trained
+    }
+    first = optimizer.param_groups[0]
+    return {
+        "meta.optimiser.groups": settings,
+        "meta.optimiser.betas": list(first["betas"]),
+        "meta.optimiser.eps": first["eps"],
+    }
 
 
 def _released_gradients(model: CATSeg) -> Outputs:
@@ -273,7 +333,7 @@ def _batch(case: ParityCase) -> list[dict]:
     return [{"image": image, "sem_seg": canonical(target)} for image, target in pairs]
 
 
-def _released_solver():
+def _released_solver(case: ParityCase) -> CfgNode:
     """Give the solver of the released recipe: AdamW, 0.01 for CLIP's side, no decay of norms."""
     cfg = get_cfg()
     add_ovs_config(cfg)
@@ -281,11 +341,12 @@ def _released_solver():
     cfg.SOLVER.WEIGHT_DECAY_NORM = 0.0
     cfg.SOLVER.PARAM_MULTIPLIERS = [["clip.", 0.01, 1.0], ["adaptation.", 0.01, 1.0]]
     clipping = cfg.SOLVER.CLIP_GRADIENTS
-    clipping.ENABLED, clipping.CLIP_TYPE, clipping.CLIP_VALUE = True, "full_model", 0.01
+    clipping.ENABLED, clipping.CLIP_TYPE = True, "full_model"
+    clipping.CLIP_VALUE = case.meta["optimiser"]["clip_full_model_norm"]
     return cfg
 
 
-@parity_runner("hclip", "full_eval_whole", "full_eval_sliding")
+@parity_runner("hclip", "full_eval_whole", "full_eval_sliding", unused=EVALUATION)
 def run_hclip_evaluation(case: ParityCase) -> Outputs:
     """Evaluate H-CLIP on whole pictures or in windows."""
     protocol = sliding(case) if case.meta["sliding"] else None
@@ -293,6 +354,8 @@ def run_hclip_evaluation(case: ParityCase) -> Outputs:
     out = {}
     for i, one in enumerate(case.meta["cases"]):
         picture = torch.from_numpy(case.inputs[f"image_uint8.{i}"])
+        if list(picture.shape[-2:]) != one["input_hw"]:
+            raise ValueError(f"picture {i} has another size than the file states")
         default = protocol.canvas if protocol else picture.shape[-2:]
         size = tuple(s or d for s, d in zip(one["height_width"], default, strict=True))
         out |= {f"{name}.{i}": x for name, x in _evaluate(model, picture, size).items()}

@@ -15,8 +15,10 @@ from .mask2former import Results, targets_of
 from .names import published_name
 from .tiny_models import tiny_clip, tiny_transfer
 
+SIZES = {name: "size of an input" for name in ("E", "K", "config", "shape")}
 
-@parity_runner("maftplus", "cdt")
+
+@parity_runner("maftplus", "cdt", unused=SIZES)
 def run_transfer(case: ParityCase) -> Results:
     """Embed a feature map, transfer text rows, differentiate."""
     x, config = case.tensors(), case.config
@@ -47,7 +49,7 @@ def run_transfer(case: ParityCase) -> Results:
     }
 
 
-@parity_runner("maftplus", "rc")
+@parity_runner("maftplus", "rc", unused=SIZES)
 def run_compensation(case: ParityCase) -> Results:
     """Compare two maps."""
     x = case.tensors()
@@ -56,7 +58,7 @@ def run_compensation(case: ParityCase) -> Results:
     return {"loss": loss, "grad/a": x["a"].grad}
 
 
-@parity_runner("maftplus", "ma")
+@parity_runner("maftplus", "ma", unused=SIZES)
 def run_mask_aware(case: ParityCase) -> Results:
     """Compare class scores with IoUs."""
     x = case.tensors()

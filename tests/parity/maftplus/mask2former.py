@@ -31,6 +31,9 @@ from .names import published_name
 from .tiny_models import tiny_decoder, tiny_pixel_decoder
 
 Results = dict[str, object]
+_ARRAYS = "the arrays of the file hold it"
+DRAWN = {"num_classes": _ARRAYS, "num_templates": _ARRAYS, "K": _ARRAYS, "special": _ARRAYS,
+         "stuff": "the other classes than the things"}  # fmt: skip
 
 
 class RecordedDraws:
@@ -84,7 +87,7 @@ def load_part(module: torch.nn.Module, weights: dict[str, Tensor], prefix: str) 
     module.load_state_dict(ours)
 
 
-@parity_runner("fcclip", "msdeform_core")
+@parity_runner("fcclip", "msdeform_core", unused={"config": "sizes of the arrays"})
 def run_sampling(case: ParityCase) -> Results:
     """Sample and differentiate."""
     x = case.tensors()
@@ -102,7 +105,10 @@ def run_attention(case: ParityCase) -> Results:
     """Run the attention module."""
     x, config = case.tensors(), case.config
     module = DeformableAttention(
-        config["d_model"], heads=config["heads"], levels=3, points=config["points"]
+        config["d_model"],
+        heads=config["heads"],
+        levels=len(config["shapes"]),
+        points=config["points"],
     )
     results: Results = {"init/sampling_offsets.bias": module.sampling_offsets.bias.detach().clone()}
     module.load_state_dict(case.tensors("weights"))
@@ -134,7 +140,7 @@ def run_pixel_decoder(case: ParityCase) -> Results:
     }
 
 
-@parity_runner("fcclip", "transformer_decoder")
+@parity_runner("fcclip", "transformer_decoder", unused=DRAWN)
 def run_decoder(case: ParityCase) -> Results:
     """Decode, score and differentiate."""
     x, config = case.tensors(), case.config
@@ -163,8 +169,8 @@ def run_decoder(case: ParityCase) -> Results:
     return results | grads(decoder, "decoder.")
 
 
-@parity_runner("fcclip", "mask_pool_logits")
-@parity_runner("maftplus", "mask_pool_logits")
+@parity_runner("fcclip", "mask_pool_logits", unused={"config": "sizes of the arrays"})
+@parity_runner("maftplus", "mask_pool_logits", unused={"config": "sizes of the arrays"})
 def run_pooling(case: ParityCase) -> Results:
     """Pool and score."""
     x = case.tensors()
@@ -176,7 +182,7 @@ def run_pooling(case: ParityCase) -> Results:
     }
 
 
-@parity_runner("fcclip", "matcher")
+@parity_runner("fcclip", "matcher", unused=DRAWN)
 def run_matcher(case: ParityCase) -> Results:
     """Compute costs and assignments."""
     x, config = case.tensors(), case.config
@@ -196,7 +202,7 @@ def run_matcher(case: ParityCase) -> Results:
     return results
 
 
-@parity_runner("fcclip", "criterion")
+@parity_runner("fcclip", "criterion", unused=DRAWN)
 def run_criterion(case: ParityCase) -> Results:
     """Compute all losses, their weighted total and its gradients."""
     x, config = case.tensors(), case.config
@@ -220,7 +226,7 @@ def run_criterion(case: ParityCase) -> Results:
     }
 
 
-@parity_runner("fcclip", "postprocess")
+@parity_runner("fcclip", "postprocess", unused=DRAWN)
 def run_postprocess(case: ParityCase) -> Results:
     """Make all three outputs from given scores and masks."""
     x, config = case.tensors(), case.config

@@ -19,21 +19,43 @@ from sptseg.decoder import MaskDecoder
 from sptseg.prompts import DoubledClassEmbedding, PromptedEncoder, VisualPrompts, build_filters
 from sptseg.published import our_name, rename_published
 
-from ..runner import Arrays, ParityCase, Runner, Tolerance, parity_runner
+from ..runner import (
+    Arrays,
+    ParityCase,
+    Runner,
+    Tolerance,
+    largest_entry,
+    parity_runner,
+    stated,
+)
+from ..tolerances import is_exact
 
 METHODS = ("sptseg", "zegclip")
+REPEATED = {
+    "drop_path_rate": "dropout is off in these files",
+    "get_embeddings": "the product always gives the patches",
+    "attn_drop": "dropout is off in these files",
+    "stride": "training has no windows",
+    "grid": "the arrays have it",
+    "unused_parameters": "loading refuses a tensor of which it knows neither place nor uselessness",
+    "method": "the kind says it",
+}
 LAYERS = "decode_head.decoder_1.layers."
 LOSS_NAMES = {"loss_focal": "loss_mask", "loss_dice": "loss_dice", "loss_ssim": "loss_ssim"}
 
 Results = dict[str, "Tensor | np.ndarray"]
 
 
-def runner(*kinds: str, methods: tuple[str, ...] = METHODS) -> Callable[[Runner], Runner]:
+def runner(
+    *kinds: str, methods: tuple[str, ...] = METHODS, unused: Mapping[str, str] | None = None
+) -> Callable[[Runner], Runner]:
     """Register a runner with the tolerances of the vectors' read-me."""
 
     def register(run: Runner) -> Runner:
         for method in methods:
-            parity_runner(method, *kinds, tolerance=tolerance)(run)
+            parity_runner(
+                method, *kinds, tolerance=tolerance, unused={**REPEATED, **(unused or {})}
+            )(run)
         return run
 
     return register
@@ -41,25 +63,34 @@ def runner(*kinds: str, methods: tuple[str, ...] = METHODS) -> Callable[[Runner]
 
 def tolerance(case: ParityCase, name: str, references: Arrays) -> Tolerance:
     """Give the bound of one array."""
-    reference = references[name]
-    if not np.issubdtype(reference.dtype, np.inexact):
+    if is_exact(references[name]):
         if not name.startswith("labels"):
             return Tolerance()
         return Tolerance(where=references[name.replace("labels", "margin")] > 1e-4)
-    largest = float(np.abs(reference).max())
+    largest, figures = largest_entry(references[name]), stated(case)
     if case.kind == "train_step" and name.startswith(("grad/", "delta/")):
-        return _step_tolerance(name, references, largest)
-    return Tolerance(atol=2e-5 * max(1e-3, largest))
+        return _step_tolerance(case, name, references, largest)
+    floor = figures[1] if "max(" in case.meta["tolerance"] else 0.0
+    return Tolerance(atol=figures[0] * max(floor, largest), insensitive=_small(name, largest))
 
 
-def _step_tolerance(name: str, references: Arrays, largest: float) -> Tolerance:
+def _small(name: str, largest: float) -> str:
+    """Why a bound with a floor says little of an array of tiny figures."""
+    tiny = largest <= 1e-6
+    return "zero by symmetry: what is left is rounding" if tiny else ""
+
+
+def _step_tolerance(case: ParityCase, name: str, references: Arrays, largest: float) -> Tolerance:
     everywhere = max(float(np.abs(v).max()) for k, v in references.items() if k[:5] == "grad/")
     if name.startswith("grad/"):
-        return Tolerance(atol=1e-4 * largest + 1e-6 * everywhere)
+        of_max, of_all = stated(case)[2:]
+        insensitive = _small(name, largest / max(everywhere, 1e-30))
+        return Tolerance(atol=of_max * largest + of_all * everywhere, insensitive=insensitive)
+    change, of_own, of_all = stated(case, "delta_tolerance")
     gradient = np.abs(references[name.replace("delta/", "grad/")])
     # Adam divides by the gradient's size: where that is noise, so is the step.
-    clear = gradient > max(1e-3 * float(gradient.max()), 1e-5 * everywhere)
-    return Tolerance(atol=1e-3 * largest, where=clear)
+    clear = gradient > max(of_own * float(gradient.max()), of_all * everywhere)
+    return Tolerance(atol=change * largest, where=clear)
 
 
 def is_spectral(case: ParityCase) -> bool:
@@ -179,9 +210,9 @@ def make_encoder(
 
 def make_loss(case: ParityCase) -> MaskLoss:
     """The file's losses: focal and SSIM, or focal and dice."""
-    stated = case.config.get("loss", {"mask_weight": 100.0, "dice_weight": 1.0})
+    weights = case.config.get("loss", {"mask_weight": 100.0, "dice_weight": 1.0})
     second = "ssim" if is_spectral(case) else "dice"
-    return MaskLoss(focal=stated["mask_weight"], **{"dice": 0.0, second: stated["dice_weight"]})
+    return MaskLoss(focal=weights["mask_weight"], **{"dice": 0.0, second: weights["dice_weight"]})
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:

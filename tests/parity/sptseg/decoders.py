@@ -86,6 +86,7 @@ def run_decoder_layer(case: ParityCase) -> Results:
 def run_decode_head(case: ParityCase) -> Results:
     """Descriptor, layers, enlarged masks and test scores."""
     c, x = case.config["head"], case.tensors()
+    case.require("config.head.num_all", len(x["text"]))
     decoder = make_decoder(
         c["dim"],
         spectral=is_spectral(case),

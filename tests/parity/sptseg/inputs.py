@@ -7,22 +7,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovs_core.data.mmseg_pipeline import TrainingAugmentation, resize_short_side
+from ovs_core.data.mmseg_pipeline import (
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    SATURATION,
+    TrainingAugmentation,
+    resize_short_side,
+)
 from ovs_core.engine.schedules import poly_rate
 from ovs_core.words.label_space import IGNORE
 
-from ..reference_labels import canonical, stored
-from ..runner import Arrays, ParityCase, Tolerance, parity_runner
+from ..reference_labels import STORED_IGNORE, canonical
+from ..reference_labels import stored as to_stored
+from ..runner import Arrays, ParityCase, Tolerance, parity_runner, stated
 from .common import METHODS, Results, runner
+
+DRAWS = {name: "what the seed draws" for name in ("size", "scale", "flip")}
 
 
 def _relative(case: ParityCase, name: str, references: Arrays) -> Tolerance:
-    return Tolerance(rtol=1e-6)
+    return Tolerance(rtol=stated(case)[0])
 
 
 def run_lr_schedule(case: ParityCase) -> Results:
     """Rates at given iterations."""
     c = case.config
+    case.require("config.warmup", "linear")
     out: Results = {}
     for name, iterations in c["max_iters"].items():
         rates = [
@@ -48,6 +59,11 @@ for _method in METHODS:
 @runner("test_pipeline", methods=("zegclip",))
 def run_test_pipeline(case: ParityCase) -> Results:
     """Resize the short side and normalise."""
+    case.require("config.to_rgb", True)
+    for (height, width), expected in case.meta["size_examples_for_short_512"]:
+        resized = resize_short_side(np.zeros((height, width, 3), np.uint8), 512)
+        if resized.shape[:2] != tuple(expected):
+            raise ValueError(f"{height} x {width} became {resized.shape}, not {expected}")
     out: Results = {}
     for name, picture in case.inputs.items():
         resized = resize_short_side(picture[..., ::-1], case.config["short"])
@@ -55,10 +71,12 @@ def run_test_pipeline(case: ParityCase) -> Results:
     return out
 
 
-@runner("train_pipeline", methods=("zegclip",))
+@runner("train_pipeline", methods=("zegclip",), unused=DRAWS)
 def run_train_pipeline(case: ParityCase) -> Results:
     """The whole training augmentation, with NumPy's generator seeded per picture."""
     c = case.config
+    for place, value in _FIXED.items():
+        case.require(f"config.{place}", value)
     augment = TrainingAugmentation(
         crop=c["crop"],
         scale=c["img_scale"],
@@ -74,8 +92,20 @@ def run_train_pipeline(case: ParityCase) -> Results:
         below, right = (c["crop"] - side for side in labels.shape)
         out[f"img{i}"] = F.pad(_normalised(picture, case), (0, right, 0, below))
         padded = np.pad(labels, ((0, below), (0, right)), constant_values=IGNORE)
-        out[f"label{i}"] = stored(torch.from_numpy(padded.astype(np.int64)))
+        out[f"label{i}"] = to_stored(torch.from_numpy(padded.astype(np.int64)))
     return out
+
+
+# What the augmentation has no option for, in the words of the files.
+_FIXED = {
+    "photometric": {
+        "brightness": BRIGHTNESS, "contrast": list(CONTRAST), "saturation": list(SATURATION),
+        "hue": HUE,
+    },
+    "pad_value_after_normalise": 0,
+    "label_pad": STORED_IGNORE,
+    "to_rgb": True,
+}  # fmt: skip
 
 
 def _normalised(picture: np.ndarray, case: ParityCase) -> Tensor:

@@ -50,6 +50,7 @@ def run_train_step(case: ParityCase) -> Results:
             out |= {f"grad/{k}": g.clone() for k, g in gradients(model, published)}
         optimizer.step()
     state = model.state_dict()
+    _check_trained(case, model)
     moved = {k: our_name(k) for k in published if our_name(k) in start}
     return out | {f"delta/{k}": state[ours] - start[ours] for k, ours in moved.items()}
 
@@ -72,6 +73,24 @@ def run_eval(case: ParityCase) -> Results:
             out[f"scores{i}"], out[f"scores_resized{i}"] = merged.full()[None], resized[None]
             out[f"labels{i}"], out[f"margin{i}"] = scores.labels()[None], (best[0] - best[1])[None]
     return out
+
+
+def _check_trained(case: ParityCase, model: SPTSeg) -> None:
+    """Compare what trains with the file's sentence.
+
+    Raises:
+        ValueError: if another tensor trains, or one of these does not.
+    """
+    spectral = " and complex_weight" if is_spectral(case) else ""
+    sentence = f'names containing "prompt"{spectral} in backbone, everything in decode_head'
+    case.require("trainable", sentence)
+    parameters = dict(model.named_parameters())
+    for published in case.weights:
+        parameter = parameters.get(our_name(published))
+        part, _, name = published.partition(".")
+        expected = part == "decode_head" or "prompt" in name or name == "complex_weight"
+        if parameter is not None and parameter.requires_grad != expected:
+            raise ValueError(f"{published}: trains {parameter.requires_grad}, expected {expected}")
 
 
 def _results(model: SPTSeg, logits: Tensor, labels: Tensor, losses: dict[str, Tensor]) -> Results:
