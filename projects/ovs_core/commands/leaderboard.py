@@ -23,9 +23,7 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("board", nargs="?", metavar="BOARD", help="what is measured")
-    parser.add_argument(
-        "--only", type=options.comma_list, default=[], metavar="A,B", help="methods; else all"
-    )
+    options.add_only(parser)
     options.add_samples(parser)
     options.add_output(parser, "output/leaderboard")
     options.add_device(parser)

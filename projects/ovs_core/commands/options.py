@@ -188,6 +188,18 @@ def add_samples(parser: ArgumentParser, default: int | None = None) -> None:
     )
 
 
+def add_only(parser: ArgumentParser) -> None:
+    """Add ``--only``.
+
+    Args:
+        parser: of a command that measures rows.
+    """
+    parser.add_argument(
+        "--only", type=comma_list, default=[], metavar="A,B",
+        help="rows, or groups of them, by name; else the usual ones",
+    )  # fmt: skip
+
+
 def add_size(parser: ArgumentParser, default: str | None = None, *, required: bool = False) -> None:
     """Add ``--size``.
 

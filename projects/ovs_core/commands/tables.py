@@ -23,13 +23,7 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as those that are listed")
-    parser.add_argument(
-        "--only",
-        type=options.comma_list,
-        default=[],
-        metavar="A,B",
-        help="groups of rows; else the usual ones",
-    )
+    options.add_only(parser)
     # As the scripts of single tables spelled it.
     parser.add_argument(
         "--modes", "--tables", dest="only", type=options.comma_list, default=SUPPRESS, help=SUPPRESS
