@@ -22,9 +22,12 @@ _MENDS = {
     errno.EMFILE: "`ulimit -n 8192` allows more, a smaller DATALOADER.NUM_WORKERS needs fewer",
 }
 _FREED = "use fewer or smaller pictures at a time, a smaller model, or another --device"
-_KILLED = re.compile(
+_KILLED = re.compile(  # the last two: as gloo and NCCL tell the other processes of a run
     r"killed by signal|terminated abruptly|exited unexpectedly|terminated with signal"
+    r"|gloo.*Connection closed by peer|remote process exiting prematurely"
 )
+# What would end a line, colour a terminal, turn the reading direction, or is no character.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # How PyTorch hands on what a process that reads pictures met.
 _WORKER = re.compile(r"Caught \w+ in DataLoader worker process.*\n[\w.]+: (.*)", re.S)
 
@@ -33,8 +36,12 @@ class UserError(Exception):
     """A mistake that the person can mend.
 
     The message names the file or key, says what was expected and what came, and gives the mend.
-    Commands print it as one line without a traceback; library callers may catch it.
+    Commands print it as one line without a traceback; library callers may catch it. What a file or
+    a person gave cannot break that line: control characters stand in it as Python writes them.
     """
+
+    def __str__(self) -> str:
+        return _shown(super().__str__())
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -83,8 +90,8 @@ def explain(error: BaseException) -> str:
         a process is the cause; "" for what only its trace explains.
     """
     text = str(error)
-    if found := _WORKER.search(text):
-        return " ".join(found[1].split())
+    if found := _WORKER.search(BaseException.__str__(error)):
+        return _shown(" ".join(found[1].split()))
     if isinstance(error, UserError):
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -98,3 +105,7 @@ def explain(error: BaseException) -> str:
         place = "" if file is None else f"{file}: "
         return f"{place}{error.strerror}; {_MENDS[error.errno]}"
     return ""
+
+
+def _shown(text: str) -> str:
+    return _UNSHOWN.sub(lambda found: ascii(found[0])[1:-1], text)

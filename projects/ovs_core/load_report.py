@@ -18,6 +18,8 @@ from .errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -90,6 +92,13 @@ def find_tensors(content: object, source: str | Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"{source}: its state dict holds no tensor")
     return tensors
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a tensor that holds its numbers, each in its place."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not (value.is_meta or value.is_quantized)
 
 
 def load_report(
@@ -166,12 +175,18 @@ def load_weights(
 
 def _check_values(name: str, tensor: Tensor, place: Tensor, source: str | Path) -> None:
     """Refuse values that no training gives, which would spoil every result without a word."""
-    if not place.is_floating_point():
-        return
     fault = ""
-    if not tensor.is_floating_point():
-        fault = f"holds {str(tensor.dtype).removeprefix('torch.')} values where floats belong"
-    elif not bool(torch.isfinite(tensor).all()):
-        fault = "holds NaN or infinite values"
+    if not is_plain(tensor):
+        fault = "holds no plain values"
+    elif not place.is_floating_point():
+        return
+    elif tensor.dtype not in _FLOATS:
+        fault = f"holds {_name(tensor.dtype)} values where floats belong"
+    elif not bool(torch.isfinite(tensor.to(place.dtype)).all()):
+        fault = f"holds NaN or infinite values (as {_name(place.dtype)})"
     if fault:
         raise UserError(f"{source}: {name} {fault}; the file is damaged or of a broken training")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -33,8 +33,13 @@ from ovs_core.errors import UserError, explain
         ),
         (BrokenProcessPool("A process was terminated abruptly while"), "process of this run was k"),
         (RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed. "), "was killed"),
+        (
+            RuntimeError("[x/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:4"),
+            "a process of this run was k",
+        ),
         (ValueError("two\nlines"), r"^ValueError: two lines \(--verbose shows where\)$"),
         (UserError("as it is"), "^as it is$"),
+        (UserError("a\nb\x1b[2J\u2028\u202e\ud800é"), r"^a\\nb\\x1b\[2J\\u2028\\u202e\\ud800é$"),
     ],
 )
 def test_one_line(capsys, error, line):

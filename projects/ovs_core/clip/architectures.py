@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import open_clip
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
+from ..files.json_files import parse_json
 from . import small_convnext  # noqa: F401  (registers the embedded tower with timm)
 from .local_folders import folder_of, read_clip_folder
 
@@ -94,7 +94,7 @@ def fitting_architectures(tensors: Mapping[str, Tensor]) -> list[str]:
 
 def _read_config(path: Path) -> ModelConfig:
     try:
-        config = json.loads(path.read_text())
+        config = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: no readable model configuration ({error})") from error
     config = config.get("model_cfg", config)

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..files.cache import cache_dir, cannot_be_kept
 from ..files.digests import digest, file_digest
+from ..files.json_files import parse_json
 from ..files.writing import atomic_write
 from .architectures import EMBEDDED_DIR
 
@@ -91,7 +92,7 @@ def _compare_with_first_use(path: Path, real: Path) -> None:
 def _read(record: Path) -> dict[str, Any]:
     """Read what was seen at the first use; empty if there was none, or its record is damaged."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = parse_json(record.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"holds a {type(content).__name__}")
     except FileNotFoundError:

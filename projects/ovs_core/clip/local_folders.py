@@ -6,13 +6,13 @@ normalised. Nothing in it is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files.json_files import parse_json
 from .transformers_config import CLIP_VOCABULARY, KINDS, config_of_transformers
 
 SCHEMA = "local-dir:"  # as open_clip spells it
@@ -128,9 +128,9 @@ def _three(shown: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"holds a {type(content).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     return content

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..files.cache import cannot_be_kept
 from ..files.digests import digest
+from ..files.json_files import parse_json
 from ..files.locks import wait_for_folder
 from ..files.writing import save_safetensors
 from .identity import fingerprint
@@ -85,7 +86,7 @@ class TextStore:
         with safe_open(path, "pt") as file:
             stated = file.metadata() or {}
             rows = file.get_tensor(TENSOR)
-        texts = json.loads(stated[TEXTS])
+        texts = parse_json(stated[TEXTS])
         if rows.shape != (len(texts), self.width) or rows.dtype != torch.float32:
             raise ValueError(f"holds {rows.dtype} {tuple(rows.shape)} for {len(texts)} texts")
         if not ((rows.norm(dim=-1) - 1).abs() < _UNIT).all():  # NaN is not either

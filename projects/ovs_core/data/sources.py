@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
+from ..files.json_files import parse_json
 from ..files.listing import iter_files
 
 
@@ -155,8 +155,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: if it is missing, broken, or no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, ...
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON, ...
         raise UserError(f"{path}: cannot read the annotation file ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not an annotation file; expected a JSON object")

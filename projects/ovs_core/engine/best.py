@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from ..errors import UserError, check_choice
 from ..evaluation.build import choose_evaluators
 from ..evaluation.contract import RESULT_KEYS
+from ..files.json_files import parse_json
 from ..files.writing import write_json
 from .checkpoint import OVSCheckpointer
 
@@ -66,7 +66,7 @@ class BestCheckpoint:
         if not self._file.is_file():
             return float("-inf")
         try:
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            kept = parse_json(self._file.read_text(encoding="utf-8"))
             return float(kept["value"]) if kept["metric"] == self.metric else float("-inf")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self._file}: damaged ({error}); delete it") from error

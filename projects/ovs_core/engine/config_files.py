@@ -62,7 +62,10 @@ def _locate(path: Path, base: str, root: Path) -> Path:
     if "://" in base:
         raise UserError(f"{path}: {BASE_KEY} {base} lies on a network; copy the file here first")
     file = path.parent / base
-    place = file.resolve()
+    try:
+        place = file.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, or no file name
+        raise UserError(f"{path}: {BASE_KEY} {base} is no file") from error
     if not any(place.is_relative_to(folder) for folder in (root, SOURCE_ROOT)):
         raise UserError(
             f"{path}: {BASE_KEY} {base} lies outside {root} and outside the suite; copy it there"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ..engine.config import load_cfg
 from ..engine.config_files import read_config
 from ..errors import UserError
 from ..evaluation.results import versions
+from ..files.json_files import parse_json
 from ..files.writing import atomic_write
 from ..methods.configs import find_config, find_model, list_configs
 from ..modeling.checkpoint import check_content, read_checkpoint
@@ -129,7 +129,7 @@ def _evaluations(run: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(run.glob("inference/*/*_evaluation.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             kept = ("task", "dataset", "rule", "pictures", "date", "figures")
             found.append({key: content[key] for key in kept})
         except (ValueError, KeyError, TypeError) as error:

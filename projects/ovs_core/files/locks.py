@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import UserError
+from .json_files import parse_json
 from .shards import Shard
 from .writing import check_output_dir, write_json
 
@@ -215,7 +215,7 @@ def _myself(purpose: str) -> dict[str, str | int]:
 def _holder(told: Path) -> str:
     """Describe the process that holds a lock, as far as it has said."""
     try:
-        stated = json.loads(told.read_text(encoding="utf-8"))
+        stated = parse_json(told.read_text(encoding="utf-8"))
         return "{purpose} of process {process} on {host} since {since}".format(**stated)
     except (OSError, ValueError, KeyError, TypeError):  # it has just begun, or is about to end
         return "another process"

@@ -23,7 +23,7 @@ from ..clip.identity import ClipIdentity, fingerprint
 from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
 from ..files.weights_folder import find_in_weights_folder
-from ..load_report import LoadReport, find_tensors, load_weights
+from ..load_report import LoadReport, find_tensors, is_plain, load_weights
 from .contract import OpenVocabularyModel
 from .shared_file import FORMAT, shared_content
 
@@ -125,9 +125,16 @@ def check_content(
         UserError: names the part or the tensor.
     """
     kinds = {"architecture": str, "clip": Mapping, "model": Mapping, **(more or {})}
+    if "digests" in data:
+        kinds["digests"] = Mapping
     for part, kind in kinds.items():
         if not isinstance(data.get(part), kind):
             raise UserError(f"{path}: its part '{part}' is missing or damaged; use another file")
+    for name, tensor in data["model"].items():
+        if not isinstance(name, str) or not is_plain(tensor):
+            raise UserError(
+                f"{path}: {name} in its part 'model' is no plain tensor; use another file"
+            )
     for name, stated in data.get("digests", {}).items():
         tensor = data["model"].get(name)  # the matcher names those that are missing
         if tensor is not None and fingerprint({name: tensor}) != stated:

@@ -14,6 +14,7 @@ from ..clip.identity import fingerprint
 from ..clip.weight_files import WeightFile
 from ..errors import UserError
 from ..files.digests import digest
+from ..files.json_files import parse_json
 from ..files.writing import save_safetensors
 
 FORMAT = "ovsuite"
@@ -74,7 +75,7 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
     }
     for name in _TEXTS:
         try:
-            data[name] = json.loads(file.metadata.get(name, "null"))
+            data[name] = parse_json(file.metadata.get(name, "null"))
         except ValueError as error:
             raise UserError(f"{path}: its part '{name}' is damaged; use another file") from error
     stated = data["digests"]

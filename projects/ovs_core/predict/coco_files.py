@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, TextIO
 
 from ..data.panoptic_png import color_from_segment_ids
 from ..errors import UserError
+from ..files.json_files import parse_json
 from ..files.writing import atomic_text, json_text, save_picture
 from .annotation_contract import AnnotationFile
 from .annotations import Annotation, Labelled, instances, is_untouched, panoptic_ids, signed
@@ -145,8 +145,8 @@ class CocoFile(AnnotationFile):
         if not self.path.exists():
             return _EMPTY
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError) as error:
+            content = parse_json(self.path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path}: exists and cannot be read as JSON ({error}); move it away"
             ) from error

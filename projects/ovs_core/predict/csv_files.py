@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 
 from ..errors import UserError
+from ..files.json_files import parse_json
 from ..files.writing import atomic_text, json_text
 from .annotation_contract import AnnotationFile
 from .annotations import ROW, Labelled, is_untouched, rows, signed
@@ -88,7 +88,7 @@ class TableFile(AnnotationFile):
 def _read(row: Mapping[str, str]) -> dict[str, object]:
     """Read the provenance of a row."""
     try:
-        origin = json.loads(row[PROVENANCE] or "{}")
+        origin = parse_json(row[PROVENANCE] or "{}")
     except ValueError:
         origin = {}
     return {**row, PROVENANCE: origin}

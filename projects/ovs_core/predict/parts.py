@@ -9,7 +9,6 @@ in their header, so that the halves of a killed run are known as such.
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files.digests import digest, file_digest
+from ..files.json_files import parse_json
 from ..files.raster import open_raster
 from ..files.writing import json_text, write_json
 
@@ -59,8 +59,8 @@ class SavedResult:
     def record(self) -> dict[str, Any] | None:
         """The list of segments as it was written; None if it is absent, damaged or changed."""
         try:
-            content = json.loads(self.path(RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            content = parse_json(self.path(RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
         if not isinstance(content, dict) or content.get("made_by") != MAKER:
             return None
@@ -176,10 +176,10 @@ def _kind(path: Path) -> str:
     try:
         if path.suffix == ".json":
             # A list of segments of ours is known by its record; what can be read here was changed.
-            return "strange" if json.loads(path.read_text(encoding="utf-8")) else "damaged"
+            return "strange" if parse_json(path.read_text(encoding="utf-8")) else "damaged"
         with open_raster(path) as image:
             maker = image.info.get("Software")
             image.verify()
         return "ours" if maker == MAKER else "strange"
-    except (UserError, OSError, ValueError, RecursionError):
+    except (UserError, OSError, ValueError):
         return "damaged"

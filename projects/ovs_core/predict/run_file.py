@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files.json_files import parse_json
 from ..files.locks import at_the_door, hold_folder, hold_shard, shards_at_work
 from ..files.shards import Shard
 from ..files.writing import check_output_dir, json_text, remove_unfinished, write_json
@@ -108,7 +109,7 @@ def _tidy(places: Iterable[Path]) -> None:
 
 def _compare_runs(path: Path, content: dict[str, Any]) -> None:
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); remove it, or choose another --output"

@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..evaluation.contract import figures_of
 from ..evaluation.results import versions
 from ..files.digests import digest
+from ..files.json_files import parse_json
 from ..files.locks import hold_folder
 from ..files.writing import write_json
 from ..methods.configs import find_config
@@ -196,7 +197,7 @@ def _key(cfg: CfgNode, samples: int | None) -> str:
 def _kept(file: Path, key: str) -> Reached | None:
     """What was measured before with the same key; a damaged file counts as none."""
     try:
-        row = json.loads(file.read_text(encoding="utf-8"))
+        row = parse_json(file.read_text(encoding="utf-8"))
         found = Reached(row["figures"], row["time"], row["memory"]) if row["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..engine.changes import PLACES, among
 from ..engine.config import dotted_keys
 from ..engine.config_files import read_config
 from ..errors import UserError
+from ..files.json_files import parse_json
 
 CONFIDENCE = 0.95
 _OWN = (*PLACES, "SEED")  # what the runs of a group may differ in
@@ -92,7 +92,7 @@ def read_run(folder: str | Path) -> SeededRun:
     rules: dict[tuple[str, str], str] = {}
     for file in files:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = parse_json(file.read_text(encoding="utf-8"))
             place = (str(found["dataset"]), str(found["task"]))
             rules[place] = str(found["rule"])
             values = {m: v for m, v in found["figures"].items() if v is not None}

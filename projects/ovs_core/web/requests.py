@@ -7,6 +7,7 @@ import json
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 
+from ..files.json_files import parse_json
 from .answers import Message, Receive, Refused, Scope
 from .limits import REQUEST_BYTES
 
@@ -50,10 +51,10 @@ def parse_press(body: bytes, characters: int) -> Press:
         Refused: if it is something else.
     """
     try:
-        given = json.loads(body)
+        given = parse_json(body)
         tab, function, data = given["session_hash"], given["fn_index"], given["data"]
         trigger = given.get("trigger_id")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(400) from error
     if type(function) is not int or not (trigger is None or type(trigger) is int):
         raise Refused(400)

@@ -8,7 +8,6 @@ so. What a name holds (``a|b``, ``background: a``) is read by ``vocabulary.py``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import string
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from ..files.json_files import parse_json
 
 FILE_SUFFIXES = (".txt", ".csv", ".json")
 COMMAS = ",，،、﹐"  # noqa: RUF001  (these are the point)
@@ -162,8 +162,8 @@ def _bare(name: str) -> str:
 
 def _from_json(text: str) -> Names:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise UserError(
             f'this is no JSON list of names, such as ["car", "sky"] ({error})'
         ) from error

@@ -36,6 +36,8 @@ WRONG = {
     "base elsewhere": ("_BASE_: /etc/passwd", "_BASE_ /etc/passwd lies outside"),
     "base above": ("_BASE_: ../above.yaml", "_BASE_ ../above.yaml lies outside"),
     "base missing": ("_BASE_: nothere.yaml", "_BASE_ nothere.yaml is no file"),
+    "base without a name": ('_BASE_: "a\\0b"', r"_BASE_ a\\x00b is no file"),
+    "base of no characters": ('_BASE_: "\\ud800"', r"_BASE_ \\ud800 is no file"),
     "base is itself": ("_BASE_: config.yaml", "stands on itself"),
     "old version": ("VERSION: 1", "VERSION is 1"),
     "unknown key": ("MODEL: {DEVISE: cpu}", "unknown key 'MODEL.DEVISE'.*MODEL.DEVICE"),
@@ -104,3 +106,9 @@ def test_a_base_may_be_the_suites(tmp_path):
 
     leaf = write(tmp_path, f"_BASE_: {find_config('cliptrase/tiny')}\nSEED: 5")
     assert load_cfg(leaf).SEED == 5
+
+
+def test_a_base_that_is_a_circle_of_links(tmp_path):
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(UserError, match="_BASE_ loop.yaml is no file"):
+        load_cfg(write(tmp_path, "_BASE_: loop.yaml"))

@@ -63,6 +63,21 @@ def test_a_missing_part_is_named(tmp_path, part):
         load_checkpoint(Small(), content, "a.pth")
 
 
+@pytest.mark.parametrize("digests", [[1], None, 7])
+def test_digests_that_are_no_map(digests):
+    content = {"format": FORMAT, "architecture": "Small", "clip": {}, "model": tensors()}
+    with pytest.raises(UserError, match="its part 'digests' is missing or damaged"):
+        load_checkpoint(Small(), content | {"digests": digests}, "a.pth")
+
+
+@pytest.mark.parametrize("name", ["layer.weight", 5])
+@pytest.mark.parametrize("value", ["text", None, [1.0], torch.zeros(16, 16).to_sparse()])
+def test_what_is_no_tensor(name, value):
+    content = {"format": FORMAT, "architecture": "Small", "clip": {}, "digests": {name: "a"}}
+    with pytest.raises(UserError, match=f"a.pth: {name} in its part 'model' is no plain tensor"):
+        load_checkpoint(Small(), content | {"model": tensors() | {name: value}}, "a.pth")
+
+
 @pytest.mark.parametrize("field", ["architecture", "pretrained", "text_fingerprint"])
 def test_a_clip_that_is_not_named_whole(field):
     clip = dict.fromkeys(["architecture", "pretrained", "text_fingerprint"], "a")
@@ -86,6 +101,10 @@ def test_a_tensor_that_is_not_what_was_written(tmp_path):
         (lambda t: t / 0, "NaN or infinite"),
         (lambda t: t.long(), "int64 values where floats belong"),
         (lambda t: t.to(torch.complex64), "complex64 values where floats belong"),
+        (lambda t: t.to(torch.float8_e4m3fn), "float8_e4m3fn values where floats belong"),
+        (lambda t: t.double() + 1e300, "NaN or infinite values .as float32"),
+        (lambda t: t.to_sparse(), "no plain values"),
+        (lambda t: t.to("meta"), "no plain values"),
     ],
 )
 def test_values_that_no_training_gives(spoil, message):

@@ -6,13 +6,13 @@ is left alone. So is an annotation file that does not say that we made it.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...files.json_files import parse_json
 from ...files.writing import remove_unfinished, write_json
 
 MARKER = ".made_by_ovsuite.json"
@@ -32,7 +32,7 @@ def claim_folder(folder: Path, recipe: str) -> None:
     """
     marker = folder / MARKER
     if marker.is_file():
-        stated = json.loads(marker.read_text(encoding="utf-8")).get("recipe")
+        stated = parse_json(marker.read_text(encoding="utf-8")).get("recipe")
         if stated != recipe:
             raise UserError(f"{folder}: was made as '{stated}', not '{recipe}'; move it away first")
     elif folder.is_dir() and any(folder.iterdir()):
