@@ -342,7 +342,12 @@ def test_a_bad_picture_of_one_shard_does_not_end_the_others(
         (["street"], "car", METHOD, "street: holds no picture"),
         (["photo.jpg"], "car", "cliptrase/tinny", "Did you mean 'cliptrase/tiny'?"),
         (["photo.jpg"], "car", "pictures", "no config.yaml in it"),
-        (["photo.jpg", "--weights", "none.pth"], "car", METHOD, "none.pth: no such checkpoint"),
+        (
+            ["photo.jpg", "--weights", "none.pth"],
+            "car",
+            "hclip/tiny",
+            "none.pth: no such checkpoint",
+        ),
         (["photo.jpg", "--device", "tpu9"], "car", METHOD, "device 'tpu9' cannot be used"),
         (["photo.jpg", "--output", "photo.jpg"], "car", METHOD, "cannot write into this folder"),
     ],
