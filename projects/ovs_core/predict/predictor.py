@@ -39,7 +39,8 @@ from ..words.label_space import fold_background
 from ..words.spelling import other_scripts
 from ..words.vocabulary import Vocabulary
 from .reading import pictures_to_segment
-from .result import Result, Segment
+from .result import Result
+from .segment import Segment
 from .stream import ResultStream
 from .tiles import join, join_segments, split, split_axis
 

@@ -9,48 +9,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from ..draw import render
-from ..errors import UserError
+from ..draw import percent, render
+from ..errors import UserError, check_choice
+from ..evaluation.dump import png_bytes
 from ..files.digests import digest
 from ..files.writing import save_picture
 from .annotation_files import save_annotations
 from .annotations import FORMATS, Labelled
+from .bridges import coco_content, data_frame, detections
 from .parts import MAKER, SavedResult
+from .segment import Segment
+
+if TYPE_CHECKING:  # extras
+    from pandas import DataFrame
+    from supervision import Detections
 
 MOST_WORDS = 65536  # in a 16-bit PNG
 
 
-@dataclass(frozen=True)
-class Segment:
-    """The pixels of one name or, with a panoptic method, of one thing.
-
-    Attributes:
-        name: the word.
-        index: its place in the word list.
-        area: number of pixels.
-        share: part of the picture, 0..1.
-        box: (left, top, right, bottom) in pixels, right and bottom exclusive.
-        id: value in ``Result.segment_ids``; None for methods that don't tell things apart.
-        is_thing: whether it is one of several countable things; None if nothing is known.
-        is_background: whether the word was given as a background word.
-    """
-
-    name: str
-    index: int
-    area: int
-    share: float
-    box: tuple[int, int, int, int]
-    id: int | None = None
-    is_thing: bool | None = None
-    is_background: bool = False
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A segmented picture.
 
@@ -119,6 +101,135 @@ class Result:
                 for number, area, box in _regions(self.segment_ids) if number
             ]  # fmt: skip
         return sorted(found, key=lambda segment: -segment.area)
+
+    def __repr__(self) -> str:
+        """Say in one line which picture this is, and what it shows most of."""
+        height, width = self.labels.shape
+        largest = ", ".join(f"{s.name} {percent(s.share)}" for s in self.segments[:3])
+        count = len(self.segments)
+        more = f" and {count - 3} more" if count > 3 else ""
+        of = f"{Path(self.source).name}, " if self.source else ""
+        return f"<Result {of}{height} x {width}, {len(self.names)} words: {largest}{more}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of a result: the overlay."""
+        return png_bytes(self.overlay())
+
+    def find(self, name: str) -> list[Segment]:
+        """Give the segments of a word, largest first; empty if it does not occur.
+
+        Raises:
+            UserError: if it is none of the words; the nearest is named.
+        """
+        index = self._index(name)
+        return [segment for segment in self.segments if segment.index == index]
+
+    def mask(self, what: str | Segment) -> np.ndarray:
+        """Give the pixels of a word, or of one segment: (H, W) bool.
+
+        Args:
+            what: a word, or one of ``segments``. All background words have the same pixels.
+
+        Raises:
+            UserError: if it is none of the words, or no segment of this result.
+        """
+        if isinstance(what, str):
+            return _equal(self.labels, self._index(what))
+        self._check_own(what)
+        if what.id is None or self.segment_ids is None:
+            return _equal(self.labels, what.index)
+        return _equal(self.segment_ids, what.id)
+
+    def score(self, segment: Segment) -> float:
+        """Say how sure the method is of a segment: the mean score of its word on its pixels.
+
+        The unit is the method's own, see ``scores``, which are computed when first asked for.
+
+        Args:
+            segment: one of ``segments``.
+
+        Raises:
+            UserError: if the method has no scores, or the segment is none of this result.
+        """
+        mask = self.mask(segment)
+        return float(self.scores[segment.index][mask].mean())
+
+    def crop(self, segment: Segment, *, margin: int = 0, cut_out: bool = False) -> np.ndarray:
+        """Cut a segment out of the picture.
+
+        Args:
+            segment: one of ``segments``.
+            margin: pixels around its box, as far as the picture goes.
+            cut_out: make what is not the segment transparent.
+
+        Returns:
+            (H', W', 3) uint8 RGB, or (H', W', 4) RGBA.
+
+        Raises:
+            UserError: if the segment is none of this result, or the margin is below 0.
+        """
+        if margin < 0:
+            raise UserError(f"margin {margin}: must be 0 or more")
+        mask, (left, top, right, bottom) = self.mask(segment), segment.box
+        rows = slice(max(0, top - margin), bottom + margin)
+        columns = slice(max(0, left - margin), right + margin)
+        picture: np.ndarray = self.image[rows, columns]
+        if not cut_out:
+            return np.array(picture)
+        alpha = np.where(mask[rows, columns], 255, 0).astype(np.uint8)
+        return np.dstack([picture, alpha])
+
+    def plot(self, axes: Any = None, *, strength: float = 0.5) -> Any:
+        """Draw the overlay with matplotlib.
+
+        Args:
+            axes: where; a new figure if it is left out.
+            strength: of the colours.
+
+        Returns:
+            The axes.
+        """
+        if axes is None:
+            import matplotlib.pyplot as plt
+
+            axes = plt.figure().add_subplot()
+        axes.imshow(self.overlay(strength))
+        axes.set_axis_off()
+        return axes
+
+    def to_coco(self, *, polygons: bool = False, scores: bool = False) -> dict[str, Any]:
+        """Give the content of a COCO instance file, see ``bridges.coco_content``.
+
+        Args:
+            polygons: in place of RLE.
+            scores: with the ``score`` of each segment, which takes what ``scores`` takes.
+
+        Raises:
+            UserError: if there are no scores.
+        """
+        return coco_content(self.labelled, polygons=polygons, scores=self._scores(scores))
+
+    def to_pandas(self, *, scores: bool = False) -> DataFrame:
+        """Give a table with a row per segment, see ``bridges.data_frame``.
+
+        Args:
+            scores: with a column ``score``, which takes what ``scores`` takes.
+
+        Raises:
+            UserError: if pandas is not installed, or there are no scores.
+        """
+        return data_frame(self.labelled, self._scores(scores))
+
+    def to_supervision(self, *, scores: bool = False) -> Detections:
+        """Give the segments as ``supervision.Detections``, see ``bridges.detections``.
+
+        Args:
+            scores: with ``confidence``, which takes what ``scores`` takes.
+
+        Raises:
+            UserError: if supervision is not installed, or there are no scores.
+        """
+        return detections(self.labelled, self._scores(scores))
 
     def overlay(self, strength: float = 0.5, *, legend: bool = True) -> np.ndarray:
         """Picture with coloured, named regions and a legend.
@@ -216,10 +327,28 @@ class Result:
             return str(Path(self.source).resolve())
         return digest(self.image.tobytes())
 
+    def _index(self, name: str) -> int:
+        check_choice("word", name, self.names)
+        index = self.names.index(name)
+        # Pixels of any background word have the index of the first one.
+        return self.background[0] if index in self.background else index
+
+    def _check_own(self, segment: Segment) -> None:
+        if segment not in self.segments:
+            raise UserError(f"'{segment.name}' ({segment.area} pixels) is no segment of {self!r}")
+
+    def _scores(self, wanted: bool) -> list[float] | None:
+        return [self.score(segment) for segment in self.segments] if wanted else None
+
     def _segment(
         self, index: int, area: int, box: tuple[int, int, int, int], **more: Any
     ) -> Segment:
         return Segment(self.names[index], index, area, area / self.labels.size, box, **more)
+
+
+def _equal(numbers: np.ndarray, wanted: int) -> np.ndarray:
+    mask: np.ndarray = numbers == wanted
+    return mask
 
 
 def _regions(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, int]]]:

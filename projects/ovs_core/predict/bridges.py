@@ -1,0 +1,121 @@
+"""A result in the forms that other tools take: supervision, COCO, pandas.
+
+Packages that are not the suite's own are imported where they are used. Letters: S segments, H x W
+picture.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UserError
+from .annotations import Labelled, instances
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from supervision import Detections
+
+_COLUMNS = ("left", "top", "right", "bottom")  # that stand for ``box`` in a table
+
+
+def coco_content(
+    one: Labelled, *, polygons: bool = False, scores: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Write a result as the content of a COCO instance file.
+
+    Args:
+        one: the result.
+        polygons: in place of RLE.
+        scores: of the segments, in their order; left out without.
+
+    Returns:
+        ``images`` (one, of id 1), ``annotations`` and ``categories``, whose ids begin with 1.
+    """
+    height, width = one.numbers.shape
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": index + 1, **content}
+        for number, (index, content) in enumerate(instances(one, polygons=polygons), start=1)
+    ]
+    for annotation, score in zip(annotations, scores or (), strict=False):
+        annotation["score"] = score
+    return {
+        "images": [{"id": 1, "file_name": one.picture, "height": height, "width": width}],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": name} for number, name in enumerate(one.names, start=1)
+        ],
+    }
+
+
+def data_frame(one: Labelled, scores: Sequence[float] | None = None) -> DataFrame:
+    """Write the segments as a table of pandas.
+
+    Args:
+        one: the result.
+        scores: of the segments, in their order; left out without.
+
+    Returns:
+        A row per segment: ``name``, ``index``, ``area``, ``share``, the box as four columns, ``id``
+        and ``is_thing`` (empty for methods that don't tell things apart), ``is_background``,
+        ``score``.
+
+    Raises:
+        UserError: if pandas is not installed.
+    """
+    rows = []
+    for segment in one.segments:
+        box = dict(zip(_COLUMNS, segment["box"], strict=True))
+        rows.append({**{k: v for k, v in segment.items() if k != "box"}, **box})
+    frame: DataFrame = needed("pandas", "tables").DataFrame(rows)
+    if scores is not None:
+        frame["score"] = list(scores)
+    return frame
+
+
+def detections(one: Labelled, scores: Sequence[float] | None = None) -> Detections:
+    """Write the segments as ``supervision.Detections``.
+
+    Args:
+        one: the result.
+        scores: of the segments, in their order, as ``confidence``; None without.
+
+    Returns:
+        S detections: boxes, masks (S, H, W), ``class_id`` (index of the word), and in ``data``
+        ``class_name`` and ``is_background``.
+
+    Raises:
+        UserError: if supervision is not installed.
+    """
+    kind = needed("supervision", "supervision").Detections
+    segments = list(one.segments)
+    if not segments:
+        empty: Detections = kind.empty()
+        return empty
+    found: Detections = kind(
+        xyxy=np.array([segment["box"] for segment in segments], np.float32),
+        mask=np.stack([mask for _, mask in one.masks()]),
+        class_id=np.array([segment["index"] for segment in segments]),
+        confidence=None if scores is None else np.array(scores, np.float32),
+        data={
+            "class_name": np.array([segment["name"] for segment in segments]),
+            "is_background": np.array([segment["is_background"] for segment in segments]),
+        },
+    )
+    return found
+
+
+def needed(package: str, extra: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Raises:
+        UserError: names the command that installs it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"this needs the package {package}; pip install -e '.[{extra}]'") from error
