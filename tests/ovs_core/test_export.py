@@ -24,6 +24,13 @@ SIZE = (64, 96)
 REFUSED = {"cliptrase/tiny", "cliptrase/tiny_scr_pc"}
 TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")]
 
+# Torch's translation of a program: how CLIP is read differs from rule to rule by attention alone.
+ONNX = [
+    name
+    for name in TINY
+    if not name.startswith("cliptrase/") or name in ("cliptrase/tiny_scr", "cliptrase/tiny_naclip")
+]
+
 
 def config(name):
     return load_cfg(find_config(name), ["MODEL.DEVICE", "cpu"])
@@ -43,8 +50,8 @@ def test_every_tiny_config_is_written_or_refused(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in TINY if name not in REFUSED])
-def test_every_tiny_config_becomes_onnx(name, tmp_path):
+@pytest.mark.parametrize("name", ONNX)
+def test_a_config_of_every_kind_becomes_onnx(name, tmp_path):
     path = tmp_path / "model.onnx"
     check = export(config(name), WORDS, path, size=SIZE)
     assert check.passed and check.agreement > 0.999

@@ -1,7 +1,6 @@
-"""Whole runs through the entry point: configs, training, resume, two processes, pictures."""
+"""Whole runs through the entry point: configs, training, two processes, pictures."""
 
 import json
-import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -17,7 +16,6 @@ from ovs_core.engine.run import run
 from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import list_configs
-from ovs_core.modeling.checkpoint import read_checkpoint
 from sptseg.commands import visualize
 
 ROOT = Path(__file__).parents[2]
@@ -57,22 +55,6 @@ def train(small_cfg, world, tmp_path):
 
     start.path = path
     return start
-
-
-def weights(folder):
-    return read_checkpoint(folder / "model_final.pth")["model"]
-
-
-@pytest.mark.slow
-def test_resume_gives_the_weights_of_an_uninterrupted_run(train, tmp_path):
-    train("whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
-    for later in ("model_0000005.pth", "model_final.pth"):
-        (tmp_path / "broken" / later).unlink()
-    (tmp_path / "broken" / "last_checkpoint").write_text("model_0000003.pth")
-    train("broken", resume=True)
-    whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
-    assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
 
 @pytest.mark.slow

@@ -87,6 +87,8 @@ def test_a_split_training_is_the_training_of_one_process(folder):
 @pytest.mark.parametrize("kind", ["few", *MORE])
 @pytest.mark.parametrize("split", splits.SPLITS, ids=lambda split: split.name)
 def test_every_training_on_every_split(split, kind, folder):
+    if kind != "few" and split.processes > 1 and split.accumulate > 1:
+        pytest.skip("both at once is held for the kinds of count alone")
     cases = FEW if kind == "few" else MORE[kind]
     if kind == "clipteacher" and split.accumulate == 1:
         cases = {**cases, **SYNCHRONISED}
