@@ -123,8 +123,14 @@ class OVSCheckpointer(DetectionCheckpointer):
     def _restore(self, path: str | Path, data: Content, states: Iterable[str]) -> Content:
         load_checkpoint(self.model, data, path)
         for key in states:
-            if key in data:
+            if key not in data:
+                continue
+            try:
                 self.checkpointables[key].load_state_dict(data.pop(key))
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{path}: its part '{key}' is damaged ({error!r}); use another file"
+                ) from error
         return {k: v for k, v in data.items() if k not in ("model", *self.checkpointables)}
 
     def _newest(self) -> tuple[Path, Content]:

@@ -287,9 +287,10 @@ def check_output_dir(path: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no disk can hold
+        reason = getattr(error, "strerror", error)
         raise UserError(
-            f"{folder}: cannot write into this folder ({error.strerror}); choose another one"
+            f"{folder}: cannot write into this folder ({reason}); choose another one"
         ) from error
     return folder
 

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UserError
 
 MANY = 1000  # items; no list of a config has as many
+_LARGEST = 2**63 - 1  # what a whole number of a tensor can be; no key means more
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Range:
             return True
         above = value > self.low if self.without_low else value >= self.low
         below = value < self.high if self.without_high else value <= self.high
-        return above and below and not math.isinf(value)
+        return above and below and abs(value) <= _LARGEST
 
     def __str__(self) -> str:
         """In words, for messages and the reference of keys."""
@@ -175,4 +176,6 @@ def check_ranges(values: Mapping[str, Any], source: str) -> None:
     for key, value in values.items():
         allowed = _DECLARED.get(key)
         if allowed is not None and not allowed.holds(value):
-            raise UserError(f"{source}: {key} is {value!r}; it must be {allowed}")
+            large = isinstance(value, int) and abs(value) > _LARGEST
+            more = ", and of 64 bits" if large else ""
+            raise UserError(f"{source}: {key} is {value!r}; it must be {allowed}{more}")

@@ -55,6 +55,7 @@ def test_the_defaults_and_every_config_are_in_range():
     [
         ("SOLVER.ACCUMULATE", "0", "SOLVER.ACCUMULATE is 0; it must be at least 1"),
         ("SOLVER.MAX_ITER", "-1", "SOLVER.MAX_ITER is -1; it must be at least 1"),
+        ("SOLVER.MAX_ITER", "9" * 20, "SOLVER.MAX_ITER is 9{20}; .* at least 1, and of 64 bits"),
         ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD is 0"),
         ("SOLVER.BETAS", "[]", r"SOLVER.BETAS is \[\]; it must be a list of numbers .* 2 of them"),
         ("SOLVER.BASE_LR", "float('nan')", "SOLVER.BASE_LR"),

@@ -215,6 +215,14 @@ def test_the_newest_readable_checkpoint(toy, killed, damage, newest):
     assert_equal(whole, final(folder)["model"])
 
 
+def test_states_that_lack_a_part_are_named(toy, folder):
+    content = final(folder)
+    for states in ({}, content["trainer"] | {"_trainer": {}}):
+        torch.save(content | {"trainer": states}, folder / "model_final.pth")
+        with pytest.raises(UserError, match="model_final.pth: its part 'trainer' is damaged"):
+            toy(resume=True)
+
+
 def test_a_final_checkpoint_of_a_shorter_run_is_not_the_newest(toy, folder, rates):
     toy("SOLVER.CHECKPOINT_PERIOD", "1", resume=True)
     shutil.copy(folder / "model_0000005.pth", folder / "model_final.pth")

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pytest
 
 from ovs_core.evaluation.results import Report, versions
 
@@ -53,3 +54,15 @@ def test_files(tmp_path):
         "sem_seg_evaluation.json",
         "sem_seg_evaluation.md",
     ]
+
+
+def test_a_full_disk_costs_no_results(tmp_path, limit_files):
+    REPORT.publish(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limit_files(50)
+    with pytest.raises(OSError) as caught:
+        REPORT.publish(tmp_path)
+    limit_files(None)
+    assert str(caught.value.filename).startswith(str(tmp_path / "sem_seg_evaluation."))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    REPORT.publish(tmp_path)

@@ -159,6 +159,11 @@ def test_output_folder_that_is_a_file(tmp_path):
         check_output_dir(tmp_path / "file")
 
 
+def test_output_folder_that_no_disk_can_hold(tmp_path):
+    with pytest.raises(UserError, match=r"a\\x00b: cannot write into this folder .*null"):
+        check_output_dir(tmp_path / "a\0b")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_output_folder_without_permission(tmp_path):
     folder = tmp_path / "locked"
