@@ -70,6 +70,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="only say how far the run of this line is and who is at work; exit code 0 if all is "
         "finished",
     )  # fmt: skip
+    parser.add_argument(
+        "--min-area", type=float, default=0.0, metavar="SHARE",
+        help="take out what is smaller than this share of the picture, such as 0.001",
+    )  # fmt: skip
     options.add_max_pixels(parser)
     options.add_overwrite(parser)
 
@@ -86,7 +90,8 @@ def run(args: Namespace) -> int:
     from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)  # mistakes show before anything is loaded
-    line = {"method": args.method, "weights": args.weights, "options": args.opts,
+    tidy = ["--min-area", str(args.min_area)] if args.min_area else []
+    line = {"method": args.method, "weights": args.weights, "options": [*args.opts, *tidy],
             "words": args.words}  # fmt: skip
     if args.status:
         return _show_progress(args, shard, vocabulary, line)
@@ -105,8 +110,9 @@ def run(args: Namespace) -> int:
         from ..predict.run_file import open_output
 
         predictor = Predictor.from_config(
-            args.method, weights=args.weights, device=_device(args), options=args.opts
-        )
+            args.method, weights=args.weights, device=_device(args), options=args.opts,
+            min_area=args.min_area,
+        )  # fmt: skip
     tally, started = Tally(), time.perf_counter()
     with open_output(
         args.output, vocabulary, line, overwrite=args.overwrite, shard=shard,

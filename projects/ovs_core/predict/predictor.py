@@ -42,6 +42,7 @@ from .reading import pictures_to_segment
 from .result import Result
 from .segment import Segment
 from .stream import ResultStream
+from .tidy import absorb_islands, check_min_area, drop_segments
 from .tiles import join, join_segments, split, split_axis
 
 __all__ = ["Predictor", "Result", "Segment"]
@@ -69,6 +70,10 @@ class Predictor:
         remember: how many encoded pictures are kept.
         notes: what every result should say.
         config: what the model was built from, as text; results carry its hash.
+        min_area: share of a picture; islands of a word, and things, that are smaller are taken out.
+
+    Raises:
+        UserError: if ``min_area`` is no share.
     """
 
     def __init__(
@@ -79,10 +84,12 @@ class Predictor:
         remember: int = 4,
         notes: Sequence[str] = (),
         config: str = "",
+        min_area: float = 0.0,
     ) -> None:
         self.model = model.eval()
+        self._min_area = check_min_area(min_area)
         self.notes = tuple(notes)
-        self._config = config
+        self._config = f"{config}\nmin_area: {min_area}" if min_area else config
         self._prepare = prepare
         self._remember = remember
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
@@ -98,6 +105,7 @@ class Predictor:
         weights: str = "",
         device: str = "auto",
         options: Sequence[object] = (),
+        min_area: float = 0.0,
     ) -> Predictor:
         """Build a predictor from a config of the suite, one of your own, or a finished training.
 
@@ -108,11 +116,14 @@ class Predictor:
                 checkpoint of the ``OUTPUT_DIR``.
             device: ``cpu``, ``cuda``, or ``auto``.
             options: further KEY VALUE overrides.
+            min_area: share of a picture; islands of a word, and things, that are smaller are taken
+                out.
 
         Raises:
             UserError: for an unknown name (the nearest one is named), a model that does not
                 segment, weights that are missing or don't fit, or a device that this machine lacks.
         """
+        check_min_area(min_area)
         config, own_weights = find_model(name)
         weights = str(weights or own_weights)
         overrides = ["MODEL.DEVICE", device, *(["MODEL.WEIGHTS", weights] if weights else [])]
@@ -134,7 +145,8 @@ class Predictor:
         # from the suite's repeats how published figures were made, which is no matter here.
         mapper = build_mapper(cfg, is_train=False)
         prepare = mapper.prepare if isinstance(mapper, SemanticDatasetMapper) else None
-        return cls(model, prepare=prepare, notes=notes, config=_deciding(cfg))
+        config_text = _deciding(cfg)
+        return cls(model, prepare=prepare, notes=notes, config=config_text, min_area=min_area)
 
     @overload
     def __call__(
@@ -239,8 +251,12 @@ class Predictor:
         panoptic = [output["panoptic_seg"] for output in outputs if "panoptic_seg" in output]
         ids, info = join_segments(panoptic, axis) if panoptic else (None, [])
         background = tuple(vocabulary.background_index)
+        joined = fold_background(join(labels, axis), background)
+        if self._min_area:
+            joined = absorb_islands(joined, self._min_area)
+            ids, info = (ids, info) if ids is None else drop_segments(ids, info, self._min_area)
         return Result(
-            fold_background(join(labels, axis), background),
+            joined,
             vocabulary.names,
             image,
             source=path,

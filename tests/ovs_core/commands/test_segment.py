@@ -16,6 +16,7 @@ from ovs_core.files.locks import hold_folder
 from ovs_core.predict.folder import segment_files
 from ovs_core.predict.reading import find_files, read_inputs
 from ovs_core.predict.result import Result
+from ovs_core.predict.tidy import absorb_islands
 from ovs_core.words.vocabulary import Vocabulary
 
 METHOD = "cliptrase/tiny_maskclip"
@@ -348,6 +349,12 @@ def test_a_bad_picture_of_one_shard_does_not_end_the_others(
             "hclip/tiny",
             "none.pth: no such checkpoint",
         ),
+        (
+            ["photo.jpg", "--min-area", "2"],
+            "car",
+            METHOD,
+            "min_area 2.0: is a share of the picture",
+        ),
         (["photo.jpg", "--device", "tpu9"], "car", METHOD, "device 'tpu9' cannot be used"),
         (["photo.jpg", "--output", "photo.jpg"], "car", METHOD, "cannot write into this folder"),
     ],
@@ -417,3 +424,14 @@ def test_weights_of_a_method_that_has_none_are_refused(user, capsys):
     error = capsys.readouterr().err
     assert "trains nothing and has no weights of its own" in error
     assert "--opts MODEL.CLIP.PRETRAINED ViT-B-16.pt" in error
+
+
+def test_small_islands_are_taken_out_on_demand(user, capsys):
+    for share, folder in (("0", "all"), ("0.2", "large")):
+        assert segment("photo.jpg", "--min-area", share, "--output", folder) == 0
+    maps = [np.asarray(Image.open(user / f / "photo_labels.png")) for f in ("all", "large")]
+    assert np.array_equal(absorb_islands(maps[0], 0.2), maps[1])
+    capsys.readouterr()
+    for share, folder in (("0.2", "all"), ("0", "large")):  # not mixed with the other ones
+        assert segment("photo.jpg", "--min-area", share, "--output", folder) == 1
+        assert "holds results with other options" in capsys.readouterr().err
