@@ -19,12 +19,12 @@ class MaskClipTower:
     A picture whose sides are no multiples of the patch is padded with zeros right and below.
 
     Args:
-        visual: open_clip ViT with a CLS token, not copied.
+        visual: ViT of a CLIP, not copied.
         keys: whether the keys of the last block are given too, for key smoothing.
     """
 
     def __init__(self, visual: nn.Module, *, keys: bool = False) -> None:
-        self.encoder = ImageEncoder(visual, positions=PositionRule())
+        self.encoder = ImageEncoder(visual, positions=PositionRule(), accepts="any")
         self.keys = keys
 
     def __call__(self, images: Tensor) -> Dense:
@@ -37,13 +37,15 @@ class MaskClipTower:
         def run(block: Block, tokens: Tensor) -> Tensor:
             if self.keys:
                 _, k, _ = project_qkv(block, tokens)
-                found.append(block.attn.out_proj(merge_heads(k))[:, 1:])
+                first = int(self.encoder.has_cls)
+                found.append(block.attn.out_proj(merge_heads(k))[:, first:])
             return value_block(block, tokens)
 
         tokens, grid = self.encoder.embed(images)
         last = self.encoder.num_blocks - 1
         tokens, _ = self.encoder.run_blocks(tokens, grid, blocks={last: run})
-        return Dense(self.encoder.project(tokens), grid, keys=found[0] if found else None)
+        projected, keys = self.encoder.project(tokens), found[0] if found else None
+        return Dense(projected, grid, keys=keys, has_cls=self.encoder.has_cls)
 
 
 def use_released_numerics(visual: nn.Module) -> None:

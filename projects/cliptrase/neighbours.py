@@ -26,16 +26,17 @@ def neighbourhood(grid: Size, std: float, *, like: Tensor) -> Tensor:
     Args:
         grid: (h, w).
         std: in patches.
-        like: gives dtype and device.
+        like: (..., L, d or L), gives dtype, device and L.
 
     Returns:
-        (L, L) symmetric; row and column of CLS are 0.
+        (L, L) symmetric; row and column of CLS, where there is one, are 0.
     """
     axes = [torch.arange(side, dtype=torch.float32, device=like.device) for side in grid]
     near = [torch.exp(-((a[:, None] - a) ** 2) / (2 * std**2)) for a in axes]
     # exp(-(r^2 + c^2)) = exp(-r^2) exp(-c^2): one small table per axis
     both = torch.einsum("ab,cd->acbd", *near).reshape(grid[0] * grid[1], -1)
-    return F.pad(both, (1, 0, 1, 0)).to(like.dtype)
+    first = like.shape[-2] - len(both)
+    return F.pad(both, (first, 0, first, 0)).to(like.dtype)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class ProxyTower:
     """CLIP's tower on another network's grid; neither residual nor MLP of the last block is kept.
 
     Args:
-        visual: open_clip ViT with a CLS token, not copied.
+        visual: ViT of a CLIP, not copied.
         network: gives the features.
         rule: makes weights of them.
         positions: how CLIP's position table is fitted.
@@ -65,7 +65,7 @@ class ProxyTower:
     def __init__(
         self, visual: nn.Module, network: DinoFeatures, rule: ProxyRule, positions: Positions
     ) -> None:
-        self.encoder = ImageEncoder(visual, positions=positions)
+        self.encoder = ImageEncoder(visual, positions=positions, accepts="any")
         self.network, self.rule = network, rule
 
     def __call__(self, images: Tensor) -> Dense:
@@ -90,5 +90,6 @@ class ProxyTower:
         block: Block, tokens: Tensor, grid: tuple[int, int], onto: tuple[int, int]
     ) -> Tensor:
         """Bring the values of the patches (h, w) to the other grid (I, J): (B, N, C)."""
-        maps = project_values(block, tokens)[:, 1:].transpose(1, 2).unflatten(2, grid)
+        values = project_values(block, tokens)[:, -grid[0] * grid[1] :]
+        maps = values.transpose(1, 2).unflatten(2, grid)
         return resize(maps, onto).flatten(2).transpose(1, 2)

@@ -90,7 +90,7 @@ class ResidualTower:
     """CLIP's tower, whose last block can be run again with feedback.
 
     Args:
-        visual: open_clip ViT with a CLS token, not copied.
+        visual: ViT of a CLIP, not copied.
         rule: of the last block.
         positions: how the position table is fitted.
 
@@ -99,7 +99,7 @@ class ResidualTower:
     """
 
     def __init__(self, visual: nn.Module, rule: ResidualRule, positions: Positions) -> None:
-        self.encoder = ImageEncoder(visual, positions=positions)
+        self.encoder = ImageEncoder(visual, positions=positions, accepts="any")
         self.rule = rule
         self._mixed = {self.encoder.block_index(layer) for layer in rule.layers}
         if self.encoder.num_blocks - 1 in self._mixed:
@@ -126,7 +126,8 @@ class ResidualTower:
         entered, _ = self.encoder.run_blocks(tokens, grid, blocks={**blocks, last: stop})
         earlier = torch.stack(maps).mean(dim=0) if maps else None
         begun = Unfinished(entered, images, earlier)
-        return Dense(self.finish(begun, grid), grid, unfinished=begun)
+        tokens = self.finish(begun, grid)
+        return Dense(tokens, grid, has_cls=self.encoder.has_cls, unfinished=begun)
 
     def finish(self, begun: Unfinished, grid: Size, agreed: Tensor | None = None) -> Tensor:
         """Run the last block: (B, L, D) tokens.
@@ -136,7 +137,7 @@ class ResidualTower:
             grid: (h, w).
             agreed: (B, L, L) feedback, or None.
         """
-        block = self.encoder.visual.transformer.resblocks[self.encoder.num_blocks - 1]
+        block = self.encoder.tower.blocks(grid)[-1]
         whole = self.rule.whole
         q, k, v = project_qkv(block, begun.entered)
         weights = self.rule.weights(q, k, begun.earlier, agreed, grid)
@@ -166,5 +167,7 @@ class FeedbackScorer:
             raise ValueError("feedback needs a tower that gives what enters its last block")
         first = CosineScorer(1.0)(dense, text)
         agreed = self.rule(first, begun.images, self.tower.encoder.patch_size)
+        if not dense.has_cls:
+            agreed = agreed[:, 1:, 1:]
         tokens = self.tower.finish(begun, dense.grid, agreed)
         return self.cosines(replace(dense, tokens=tokens), text)

@@ -27,12 +27,12 @@ class SurgeryTower:
     ordinary path, which runs as CLIP has it and gives the CLS token.
 
     Args:
-        visual: open_clip ViT with a CLS token, not copied.
+        visual: ViT with a CLS token, not copied.
         depth: number of blocks with two paths; a tower of fewer blocks uses all.
     """
 
     def __init__(self, visual: nn.Module, *, depth: int = 6) -> None:
-        self.encoder = ImageEncoder(visual, positions=PositionRule(mode="bilinear"))
+        self.encoder = ImageEncoder(visual, positions=PositionRule(mode="bilinear"), accepts="cls")
         self.depth = min(depth, self.encoder.num_blocks)
 
     def __call__(self, images: Tensor) -> Dense:

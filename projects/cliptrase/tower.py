@@ -17,6 +17,7 @@ from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import finish_block, project_qkv
 from ovs_core.clip.image_encoder import BlockFunction
 from ovs_core.clip.towers import Block
+from ovs_core.clip.vision_towers import Accepted
 from ovs_core.errors import check_choice
 from ovs_core.modeling.scores import Size
 
@@ -128,14 +129,15 @@ class RecoveryTower:
     """Encode pictures with semantic correlation recovery; a view of the tower and no module.
 
     Args:
-        visual: open_clip ViT with a CLS token, not copied.
+        visual: ViT of a CLIP, not copied.
         rule: what is rewired and what is taken.
+        accepts: which towers, see ``ImageEncoder``.
     """
 
-    def __init__(self, visual: nn.Module, rule: TowerRule) -> None:
+    def __init__(self, visual: nn.Module, rule: TowerRule, *, accepts: Accepted = "cls") -> None:
         if isinstance(rule.attention, str):
             check_choice(KEY, rule.attention, MODES)
-        self.encoder = ImageEncoder(visual, positions=rule.positions)
+        self.encoder = ImageEncoder(visual, positions=rule.positions, accepts=accepts)
         self.rule = rule
         self._rewired = self.encoder.block_index(rule.layer)
         self._correlated = (
@@ -156,7 +158,9 @@ class RecoveryTower:
         tokens, grid = self.encoder.embed(images)
         blocks = self.blocks(grid, allowed=allowed, taken=taken)
         tokens, _ = self.encoder.run_blocks(tokens, grid, blocks=blocks)
-        return Dense(self.encoder.project(tokens), grid, taken[0] if taken else None)
+        matrix = taken[0] if taken else None
+        projected = self.encoder.project(tokens)
+        return Dense(projected, grid, matrix, has_cls=self.encoder.has_cls)
 
     def blocks(
         self, grid: Size, *, allowed: Tensor | None = None, taken: list[Tensor] | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovs_core.clip import ImageEncoder
 from ovs_core.clip.attention import project_qkv
+from ovs_core.errors import UserError
 
 from .correlation import correlation
 
@@ -42,10 +43,16 @@ def look_into(encoder: ImageEncoder, images: Tensor, *, raw: bool = False) -> To
         encoder: the tower.
         images: (1, 3, h', w') normalised.
         raw: scaled products in place of softmax weights.
+
+    Raises:
+        UserError: if no CLS token stands in front of the patches.
     """
+    if not encoder.has_cls:
+        raise UserError("these pictures show what CLS is looked at; choose a CLIP that has one")
     attention: list[Tensor] = []
     matrices: list[Tensor] = []
-    blocks = encoder.visual.transformer.resblocks
+    tokens, grid = encoder.embed(images)
+    blocks = encoder.tower.blocks(grid)
 
     def record(index: int, tokens: Tensor, _: tuple[int, int]) -> Tensor:
         q, k, v = project_qkv(blocks[index], tokens)
@@ -55,7 +62,6 @@ def look_into(encoder: ImageEncoder, images: Tensor, *, raw: bool = False) -> To
         matrices.append(correlation(q, k, v)[0].cpu())
         return tokens
 
-    tokens, grid = encoder.embed(images)
     encoder.run_blocks(tokens, grid, before=record)
     return TowerViews(grid, attention, matrices)
 

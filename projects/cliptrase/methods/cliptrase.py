@@ -31,9 +31,12 @@ def cliptrase(cfg: CfgNode, shared: SegmenterArguments) -> Parts:
         corr_heads=node.CORR.HEADS,
         positions=position_rule(cfg),
     )
+    product = uses_cls_product(cfg)
+    # Denoising, the product and the true labels look at CLS.
+    needs_cls = node.CLUSTER.ENABLED or product or node.SCR.GT_RESTRICTED
     parts: Parts = {
-        "tower": RecoveryTower(clip.visual, rule),
-        "scorer": cosine_scorer(cfg, clip, cls_product=uses_cls_product(cfg)),
+        "tower": RecoveryTower(clip.visual, rule, accepts="cls" if needs_cls else "any"),
+        "scorer": cosine_scorer(cfg, clip, cls_product=product),
         "gt_restricted": node.SCR.GT_RESTRICTED,
     }
     if node.CLUSTER.ENABLED:

@@ -34,7 +34,7 @@ def last_block(
     rule = TowerRule(
         attention, residual=whole, mlp=whole, corr_layer=None, positions=position_rule(cfg)
     )
-    return RecoveryTower(clip.visual, rule)
+    return RecoveryTower(clip.visual, rule, accepts="any")
 
 
 def cosine_scorer(cfg: CfgNode, clip: CLIP, *, cls_product: bool = False) -> CosineScorer:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .timm_towers import TimmBlock
 from .towers import Block
 
 
@@ -18,12 +19,14 @@ def project_qkv(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise a block's input and project it to queries, keys and values.
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         tokens: (B, L, C) block input.
 
     Returns:
         Three tensors (B, H, L, d).
     """
+    if isinstance(block, TimmBlock):
+        return block.qkv(tokens)
     attn = block.attn
     x = F.linear(block.ln_1(tokens), attn.in_proj_weight, attn.in_proj_bias)
     batch, length, _ = tokens.shape
@@ -36,12 +39,14 @@ def project_values(block: Block, tokens: Tensor) -> Tensor:
     """Normalise a block's input and project it to values only.
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         tokens: (B, L, C) block input.
 
     Returns:
         (B, L, C) values of all heads, side by side.
     """
+    if isinstance(block, TimmBlock):
+        return merge_heads(block.qkv(tokens)[2])
     attn, width = block.attn, tokens.shape[-1]
     bias = None if attn.in_proj_bias is None else attn.in_proj_bias[2 * width :]
     return F.linear(block.ln_1(tokens), attn.in_proj_weight[2 * width :], bias)
@@ -58,7 +63,7 @@ def finish_block(
     """Complete a block from the attention result on.
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         residual: (B, L, C), what the attention branch is added to; None leaves the branch alone.
         attended: (B, L, C) attention-weighted values before the output projection.
         mlp: whether the block's second half follows.
@@ -76,7 +81,7 @@ def value_block(block: Block, tokens: Tensor) -> Tensor:
     """Run a block in which every token attends to itself alone (MaskCLIP).
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         tokens: (B, L, C) block input.
 
     Returns:
@@ -89,7 +94,7 @@ def cls_residual_value_block(block: Block, tokens: Tensor) -> Tensor:
     """Run the value-only block whose residual is the CLS token's input (CAT-Seg, H-CLIP).
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         tokens: (B, L, C) block input.
 
     Returns:
@@ -102,7 +107,7 @@ def self_block(block: Block, tokens: Tensor, *, streams: str = "qk", mean: bool 
     """Run a block in which tokens attend to those that are like them (SCLIP).
 
     Args:
-        block: open_clip ``ResidualAttentionBlock``.
+        block: of open_clip or timm.
         tokens: (B, L, C) block input.
         streams: which of queries, keys and values, ``qkv``, are compared with themselves.
         mean: average their attention, so that rows sum to 1; else it is added up, as released.

@@ -1,24 +1,25 @@
-"""Dense image tokens from an unmodified open_clip ViT.
+"""Dense image tokens from an unmodified ViT of open_clip or timm.
 
 The encoder walks through open_clip's own modules. A method changes it by parametrizing weights, by
 editing the tokens in front of a block (prompts), or by running a named block in another way; it
-never copies the tower. Letters: B pictures, L = 1 + N tokens, N = h * w patches, C tower width,
-D joint width.
+never copies the tower. Letters: B pictures, L = 1 + N tokens (N in a tower without a class token),
+N = h * w patches, C tower width, D joint width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .positions import Grid, PositionRule, Positions
 from .towers import Block, VisionTower
+from .vision_towers import Accepted, read_tower
 
 BlockFunction = Callable[[Block, Tensor], Tensor]
 TokenEdit = Callable[[int, Tensor, Grid], Tensor]
@@ -29,7 +30,8 @@ class ImageTokens:
     """What the encoder gives for a batch.
 
     Attributes:
-        cls: (B, D) projected CLS token, not normalised.
+        cls: (B, D) the picture's feature, not normalised: the projected CLS token, or what this
+            CLIP has in its place.
         patches: (B, D, h, w) projected patch tokens, not normalised.
         taps: block index -> (B, L, C) output of that block.
     """
@@ -47,32 +49,49 @@ class ImageEncoder:
     device and gradients are set on the CLIP.
 
     Args:
-        visual: open_clip ``VisionTransformer`` with a CLS token, not copied.
+        visual: image tower of a CLIP, not copied.
         positions: how the position table is fitted to the grid; default ``PositionRule()``.
+        accepts: ``plain`` for open_clip's own ViT with a CLS token; ``cls`` for any ViT whose
+            picture feature is its CLS token; ``any`` for any ViT.
 
     Raises:
-        UserError: if the tower is no plain ViT with a CLS token.
+        UserError: if the tower is none of these.
     """
 
-    def __init__(self, visual: nn.Module, *, positions: Positions | None = None) -> None:
-        self.visual = _vision_tower(visual)
+    def __init__(
+        self,
+        visual: nn.Module,
+        *,
+        positions: Positions | None = None,
+        accepts: Accepted = "plain",
+    ) -> None:
+        self.tower = read_tower(visual, accepts)
         self.positions: Positions = positions or PositionRule()
+
+    @property
+    def visual(self) -> VisionTower:
+        """open_clip's own ViT, for what changes its weights; asked for with ``plain`` alone."""
+        return cast(VisionTower, self.tower.module)
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether a class token stands in front of the patches."""
+        return self.tower.class_embedding is not None
 
     @property
     def patch_size(self) -> Grid:
         """Patch height and width in pixels."""
-        rows, columns = self.visual.patch_size
-        return rows, columns
+        return self.tower.patch_size
 
     @property
     def num_blocks(self) -> int:
         """Number of transformer blocks."""
-        return len(self.visual.transformer.resblocks)
+        return self.tower.num_blocks
 
     @property
     def width(self) -> int:
         """Tower width C."""
-        return self.visual.conv1.out_channels
+        return self.tower.conv1.out_channels
 
     def block_index(self, layer: int) -> int:
         """Turn a possibly negative layer number into a block index.
@@ -108,13 +127,14 @@ class ImageEncoder:
         Returns:
             (B, L, C) tokens after ``ln_pre``, and the grid (h, w).
         """
-        visual = self.visual
+        tower = self.tower
         grid = self.grid((images.shape[-2], images.shape[-1]))
-        patches = visual.conv1(images).flatten(2).transpose(1, 2)
-        cls = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
-        table = self.positions(visual.positional_embedding, visual.grid_size, grid)
-        tokens = torch.cat([cls, patches], dim=1) + table.to(patches.dtype)
-        return visual.ln_pre(tokens), grid
+        patches = tower.conv1(images).flatten(2).transpose(1, 2)
+        table = self.positions(tower.positional_embedding, tower.grid_size, grid).to(patches.dtype)
+        if tower.class_embedding is None:
+            return tower.ln_pre(patches + table[1:]), grid
+        cls = tower.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        return tower.ln_pre(torch.cat([cls, patches], dim=1) + table), grid
 
     def run_blocks(
         self,
@@ -140,8 +160,8 @@ class ImageEncoder:
         """
         blocks = blocks or {}
         kept: dict[int, Tensor] = {}
-        use_checkpoint = self.visual.transformer.grad_checkpointing and torch.is_grad_enabled()
-        for index, block in enumerate(self.visual.transformer.resblocks):
+        use_checkpoint = self.tower.grad_checkpointing and torch.is_grad_enabled()
+        for index, block in enumerate(self.tower.blocks(grid)):
             if before is not None:
                 tokens = before(index, tokens, grid)
             run = blocks.get(index, _run_block)
@@ -154,9 +174,8 @@ class ImageEncoder:
         return tokens, kept
 
     def project(self, tokens: Tensor) -> Tensor:
-        """Apply ``ln_post`` and the projection to the joint space: (B, L, C) -> (B, L, D)."""
-        tokens = self.visual.ln_post(tokens)
-        return tokens if self.visual.proj is None else tokens @ self.visual.proj
+        """Bring tokens to the joint space, each alone: (B, L, C) -> (B, L, D)."""
+        return self.tower.project(tokens)
 
     def __call__(
         self,
@@ -179,7 +198,11 @@ class ImageEncoder:
         """
         tokens, grid = self.embed(images)
         tokens, kept = self.run_blocks(tokens, grid, taps=taps, blocks=blocks, before=before)
-        return self.split(self.project(tokens), grid, kept)
+        if self.tower.pooling == "tok":
+            return self.split(self.project(tokens), grid, kept)
+        count = grid[0] * grid[1]
+        patches = self.project(tokens[:, -count:]).transpose(1, 2).unflatten(2, grid)
+        return ImageTokens(self.tower.picture(tokens), patches, kept)
 
     @staticmethod
     def split(tokens: Tensor, grid: Grid, taps: dict[int, Tensor] | None = None) -> ImageTokens:
@@ -191,24 +214,3 @@ class ImageEncoder:
 
 def _run_block(block: Block, tokens: Tensor) -> Tensor:
     return block(tokens)
-
-
-def _vision_tower(visual: nn.Module) -> VisionTower:
-    if not isinstance(visual, VisionTransformer):
-        raise UserError(
-            f"this method needs a ViT image tower, but the CLIP has a {type(visual).__name__}; "
-            "choose a ViT architecture in MODEL.CLIP.ARCHITECTURE (for example ViT-B-16-quickgelu)"
-        )
-    if visual.attn_pool is not None or visual.pool_type != "tok":
-        raise UserError(
-            "this method needs a CLIP whose picture feature is its CLS token, but this one pools "
-            f"by {'attention' if visual.attn_pool is not None else visual.pool_type}; "
-            "choose another MODEL.CLIP.ARCHITECTURE"
-        )
-    if not isinstance(visual.transformer.resblocks[0], ResidualAttentionBlock):
-        raise UserError(
-            "this CLIP's blocks are of a custom type, which dense encoding does not know; choose "
-            "another MODEL.CLIP.ARCHITECTURE"
-        )
-    tower: VisionTower = visual
-    return tower

@@ -62,9 +62,13 @@ class CLIP(nn.Module):
         stated = getattr(self.visual, "output_dim", None)
         if stated is not None:
             return int(stated)
-        # A timm tower does not say; the projection in its head does.
-        head = self.visual.get_submodule("head")
-        return [m for m in head.modules() if isinstance(m, nn.Linear)][-1].out_features
+        # A timm tower does not say; the projection in its head does, or that behind its pooling.
+        trunk = self.visual.get_submodule("trunk")
+        for head in (self.visual.get_submodule("head"), getattr(trunk, "head", nn.Identity())):
+            linear = [part.out_features for part in head.modules() if isinstance(part, nn.Linear)]
+            if linear:
+                return linear[-1]
+        return int(trunk.num_features)  # type: ignore[arg-type]
 
     @property
     def logit_scale(self) -> float:

@@ -62,6 +62,8 @@ class VisionTower(Protocol):
     transformer: Transformer
     ln_post: Callable[[Tensor], Tensor]
     proj: Tensor | None
+    pool_type: str
+    final_ln_after_pool: bool
 
 
 class TextTower(Protocol):

@@ -206,7 +206,7 @@ class Segmenter(OpenVocabularyModel):
         Args:
             images: (B, 3, h, w) normalised pictures, one of ``encoder_inputs``.
         """
-        return ImageEncoder(self.clip.visual)(images)
+        return ImageEncoder(self.clip.visual, accepts="any")(images)
 
     def postprocess(self, scores: Scores) -> dict[str, Tensor]:
         """Turn scores into the output dict."""
