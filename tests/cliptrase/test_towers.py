@@ -86,7 +86,7 @@ def test_without_clusters_cliptrase_needs_no_cls(clips, monkeypatch):
 
 @pytest.mark.parametrize("method", ["clip", "sclip", "naclip", "resclip"])
 def test_patches_know_nothing_of_a_token_that_is_not_there(clips, monkeypatch, method):
-    """A tower without CLS gives a feature per patch; a picture alone gives what it gives in a batch."""
+    """A tower without CLS gives a feature per patch, the same alone and in a batch."""
     model = model_of(method, clips["SigLIP, SigLIP2"], monkeypatch)
     images = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -43,7 +43,7 @@ class TimmBlock:
     """
 
     def __init__(self, block: nn.Module, rope: Tensor | None) -> None:
-        self._block: Any = block
+        self._block = cast(Any, block)
         self._rope = rope
         # A norm behind a branch stands where others have the scale of the layer.
         behind = isinstance(block, EvaBlockPostNorm)
@@ -93,13 +93,17 @@ class TimmTower:
 
     def __init__(self, visual: nn.Module) -> None:
         self.module = visual
-        self._trunk: Any = visual.get_submodule("trunk")
+        self._trunk = cast(Any, visual.get_submodule("trunk"))
         self._head = visual.get_submodule("head")
         embed = self._trunk.patch_embed
         self.patch_size: Grid = tuple(embed.patch_size)
         self.grid_size: Grid = tuple(embed.grid_size)
-        self.conv1: nn.Conv2d = embed.proj
         self.ln_pre: nn.Module = self._trunk.norm_pre
+
+    @property
+    def conv1(self) -> nn.Conv2d:
+        """What makes patches of a picture."""
+        return cast(nn.Conv2d, self._trunk.patch_embed.proj)
 
     @property
     def class_embedding(self) -> Tensor | None:

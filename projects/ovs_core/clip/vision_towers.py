@@ -30,15 +30,17 @@ class ReadableTower(Protocol):
         module: open_clip's image tower.
         patch_size: height and width in pixels.
         grid_size: rows and columns of the table of positions.
-        conv1: makes patches of a picture.
         ln_pre: what tokens pass in front of the first block.
     """
 
     module: nn.Module
     patch_size: Grid
     grid_size: Grid
-    conv1: nn.Conv2d
     ln_pre: nn.Module
+
+    @property
+    def conv1(self) -> nn.Conv2d:
+        """What makes patches of a picture."""
 
     @property
     def pooling(self) -> str:
@@ -83,7 +85,7 @@ class OwnTower:
         rows, columns = self._visual.patch_size
         self.patch_size: Grid = (rows, columns)
         self.grid_size: Grid = self._visual.grid_size
-        self.ln_pre = self._visual.ln_pre
+        self.ln_pre: nn.Module = self._visual.ln_pre
 
     @property
     def conv1(self) -> nn.Conv2d:
