@@ -26,17 +26,16 @@ def neighbourhood(grid: Size, std: float, *, like: Tensor) -> Tensor:
     Args:
         grid: (h, w).
         std: in patches.
-        like: (..., L, d or L), gives dtype, device and L.
+        like: gives dtype and device.
 
     Returns:
-        (L, L) symmetric; row and column of CLS, where there is one, are 0.
+        (L, L) symmetric; row and column of CLS are 0.
     """
     axes = [torch.arange(side, dtype=torch.float32, device=like.device) for side in grid]
     near = [torch.exp(-((a[:, None] - a) ** 2) / (2 * std**2)) for a in axes]
     # exp(-(r^2 + c^2)) = exp(-r^2) exp(-c^2): one small table per axis
     both = torch.einsum("ab,cd->acbd", *near).reshape(grid[0] * grid[1], -1)
-    first = like.shape[-2] - len(both)
-    return F.pad(both, (first, 0, first, 0)).to(like.dtype)
+    return F.pad(both, (1, 0, 1, 0)).to(like.dtype)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Neighbours:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, grid: Size) -> Tensor:
         """Mix values (B, H, L, d) into (B, L, C)."""
-        bias = neighbourhood(grid, self.std, like=k)
+        length = k.shape[2]  # N in a tower without CLS
+        bias = neighbourhood(grid, self.std, like=k)[-length:, -length:]
         if self.strategy == "naclip":
             return merge_heads(F.scaled_dot_product_attention(k, k, v, attn_mask=bias))
         # The mean of |q_a| |k_b| over all pairs is the product of the two means.

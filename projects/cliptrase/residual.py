@@ -78,7 +78,8 @@ class ResidualRule:
                 factor, share = self.feedback
                 scores = factor * ((1 - share) * scores + share * agreed.unsqueeze(1))
             if near:
-                scores = scores + neighbourhood(grid, self.std, like=scores)
+                near_by = neighbourhood(grid, self.std, like=scores)
+                scores = scores + near_by[-scores.shape[2] :, -scores.shape[2] :]  # N without CLS
             total = total + scores.softmax(dim=-1)
         if earlier is None:
             return total
