@@ -14,15 +14,14 @@ from ovs_core.errors import UserError
 from ovs_core.modeling.build import build_clip, segmenter_arguments
 from ovs_core.modeling.mask2former import (
     MaskedAttentionDecoder,
-    Matcher,
     PixelDecoder,
-    SetCriterion,
+    build_criterion,
+    whole_picture,
 )
-from ovs_core.modeling.protocols import Whole
 from ovs_core.words.dataset_words import dataset_vocabulary
 from ovs_core.words.vocabulary import Vocabulary
 
-from .mask_segmenter import DIVISOR, Tasks
+from .mask_segmenter import Tasks
 from .published import load_teacher
 from .transfer import ContentTransfer
 
@@ -62,19 +61,13 @@ def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
     Raises:
         UserError: if the config asks for windows, scales or flips.
     """
-    segmenter = segmenter_arguments(cfg)
-    if not isinstance(segmenter["protocol"], Whole):
-        raise UserError(
-            "MODEL.OVS.PROTOCOL: mask-based methods look at the whole picture; set NAME to "
-            "whole, SCALES to [1.0] and FLIP to False"
-        )
+    segmenter = whole_picture(segmenter_arguments(cfg))
     clip = segmenter["clip"]
     return {
         **segmenter,
-        "protocol": Whole(divisor=DIVISOR),
         "pixel_decoder": build_pixel_decoder(cfg, ConvEncoder(clip.visual).channels),
         "decoder": build_query_decoder(cfg, clip.embed_dim),
-        "criterion": build_criterion(cfg),
+        "criterion": build_criterion(cfg.MODEL.MASK_FORMER),
         "trained_words": training_vocabulary(cfg),
         "tasks": build_tasks(cfg),
     }
@@ -155,24 +148,6 @@ def build_query_decoder(cfg: CfgNode, embed_dim: int) -> MaskedAttentionDecoder:
         layers=node.DEC_LAYERS - 1,
         heads=node.NHEADS,
         feedforward=node.DIM_FEEDFORWARD,
-    )
-
-
-def build_criterion(cfg: CfgNode) -> SetCriterion:
-    """Build matcher and losses of ``MODEL.MASK_FORMER``."""
-    node = cfg.MODEL.MASK_FORMER
-    weights = {
-        "class_weight": node.CLASS_WEIGHT,
-        "mask_weight": node.MASK_WEIGHT,
-        "dice_weight": node.DICE_WEIGHT,
-    }
-    return SetCriterion(
-        Matcher(points=node.TRAIN_NUM_POINTS, **weights),
-        void_weight=node.NO_OBJECT_WEIGHT,
-        points=node.TRAIN_NUM_POINTS,
-        oversample=node.OVERSAMPLE_RATIO,
-        importance=node.IMPORTANCE_SAMPLE_RATIO,
-        **weights,
     )
 
 

@@ -1,4 +1,4 @@
-"""Mappers that make segments: from semantic labels or from panoptic maps."""
+"""The mapper that makes segments of panoptic maps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Instances
-from torch import Tensor
 
 from ovs_core.data.build import DATASET_MAPPER_REGISTRY
 from ovs_core.data.jitter import large_scale_jitter
@@ -20,46 +18,11 @@ from ovs_core.data.panoptic_png import (
     read_panoptic_png,
     segment_ids_from_color,
 )
+from ovs_core.data.segment_mapper import segments
 from ovs_core.errors import UserError
 from ovs_core.files.pictures import read_picture
-from ovs_core.words.label_space import IGNORE, UNSEEN
 
 VOID_ID = 0
-
-
-def segments(labels: list[int], masks: Tensor) -> Instances:
-    """Pack n classes and (n, h, w) bool masks as Detectron2 does, boxes included."""
-    result = Instances(tuple(masks.shape[-2:]))
-    result.gt_classes = torch.tensor(labels, dtype=torch.int64)
-    result.gt_masks = BitMasks(masks)
-    result.gt_boxes = result.gt_masks.get_bounding_boxes()
-    return result
-
-
-def segments_of_labels(labels: Tensor) -> Instances:
-    """One segment per class that is present.
-
-    Args:
-        labels: (h, w) classes; pixels of ``IGNORE`` and ``UNSEEN`` belong to none.
-
-    Returns:
-        Segments in the order of the classes; none for a picture without labels.
-    """
-    present = [c for c in labels.unique().tolist() if c not in (IGNORE, UNSEEN)]
-    index = torch.tensor(present, dtype=labels.dtype).view(-1, 1, 1)
-    return segments(present, labels == index)
-
-
-@DATASET_MAPPER_REGISTRY.register()
-class MaskSemanticMapper(SemanticDatasetMapper):
-    """The suite's semantic mapper with one segment per class present (MAFT+, semantic)."""
-
-    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Map one record; in training adds ``instances``."""
-        mapped = super().__call__(record)
-        if self.is_train:
-            mapped["instances"] = segments_of_labels(mapped["sem_seg"])
-        return mapped
 
 
 @DATASET_MAPPER_REGISTRY.register()

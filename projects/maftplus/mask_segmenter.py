@@ -15,24 +15,21 @@ from torch import Tensor
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.errors import UserError
 from ovs_core.modeling.contract import TASKS
-from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.mask2former import (
     HeadOutput,
     MaskedAttentionDecoder,
     MaskScores,
-    MaskTargets,
     PixelDecoder,
     Prediction,
+    QuerySegmenter,
     SetCriterion,
     class_scores,
     fit_masks,
     mask_pool,
-    read_targets,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
-from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.scores import Scores, Size, size_of
-from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
+from ovs_core.modeling.segmenter import SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
 
 from .published import published_weights
@@ -40,8 +37,6 @@ from .texts import TextRows, thing_classes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-DIVISOR = 32
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ class EncodedPicture:
     valid: Size
 
 
-class MaskSegmenter(Segmenter):
+class MaskSegmenter(QuerySegmenter):
     """Propose masks on a convolutional CLIP and score each mask against the words.
 
     Args:
@@ -107,8 +102,6 @@ class MaskSegmenter(Segmenter):
         segmenter: arguments of ``Segmenter``; the CLIP has a convolutional image tower.
     """
 
-    published_whole = True
-
     def __init__(
         self,
         *,
@@ -119,11 +112,10 @@ class MaskSegmenter(Segmenter):
         tasks: Tasks | None = None,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
-        super().__init__(**segmenter)
+        super().__init__(criterion=criterion, **segmenter)
         self.encoder = ConvEncoder(self.clip.visual)
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
-        self.criterion = criterion
         self.trained_words = trained_words
         self.tasks = tasks or Tasks()
         self.text_rows = TextRows(self.clip.embed_dim)
@@ -133,37 +125,14 @@ class MaskSegmenter(Segmenter):
         """The outputs that ``tasks`` switches on."""
         return tuple(task for task in TASKS if getattr(self.tasks, task))
 
-    def train(self, mode: bool = True) -> MaskSegmenter:
-        """Switch the mode; CLIP always stays in evaluation mode."""
-        super().train(mode)
-        self.clip.eval()
-        return self
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        return self.decoder.num_queries
 
     def rows(self) -> tuple[Tensor, tuple[int, ...]]:
         """Text rows (S + 1, E) of the current words, void last, and the class of each text."""
         return self.text_rows(self.vocabulary, self.templates, self.text_embedder)
-
-    def pad(self, pictures: Sequence[Tensor], size: Size) -> Tensor:
-        """Normalise pictures and put them top left into one zero tensor.
-
-        Args:
-            pictures: (3, h, w) RGB in 0..255 each.
-            size: (H, W), no picture is larger.
-
-        Returns:
-            (B, 3, Hp, Wp), the sides rounded up to a multiple of 32.
-        """
-        return stack_padded(map(self.normalize, pictures), size, divisor=DIVISOR)
-
-    def batch(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
-        """Give the padded pictures of training samples."""
-        size = largest_size(batched_inputs, self.part)
-        return self.pad([one["image"] for one in batched_inputs], size)
-
-    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
-        """What the set criterion divides by."""
-        queries = self.decoder.num_queries
-        return [self.criterion.facts(len(one["instances"]), queries) for one in batched_inputs]
 
     def encode_picture(self, picture: Tensor) -> EncodedPicture:
         """Find the masks of a (3, H', W') picture and embed them."""
@@ -225,17 +194,6 @@ class MaskSegmenter(Segmenter):
         """Score all heads against the training words."""
         rows, index = self.rows()
         return [HeadOutput(self.trained_scores(p, rows, index), p.masks) for p in predictions]
-
-    def targets(
-        self, batched_inputs: Sequence[dict[str, Any]], images: Tensor
-    ) -> list[MaskTargets]:
-        """Read the segments of a batch."""
-        return read_targets(
-            batched_inputs,
-            classes=len(self.vocabulary),
-            size=size_of(images),
-            device=images.device,
-        )
 
     def postprocess(self, scores: Scores) -> dict[str, Any]:
         """Make the outputs that ``tasks`` asks for of what ``score_picture`` gave."""

@@ -1,24 +1,21 @@
 """Published FC-CLIP and MAFT+ checkpoints: their names, classes, CLIP and teacher.
 
-Every rule is a pair (published, ours) with ``{}`` for a number or a tail; rules are tried in order
-and work in both directions.
+The rules are those of ``ovs_core.modeling.published_names``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from ovs_core.clip import RANDOM
 from ovs_core.errors import UserError
 from ovs_core.load_report import find_tensors, load_weights
 from ovs_core.modeling.checkpoint import read_checkpoint
+from ovs_core.modeling.published_names import translate, without_known_text
 from ovs_core.modeling.segmenter import Segmenter
 
-_IMAGE, _CLIP, _TEACHER = "clip.model.visual.", "clip.model.", "teacher."
+_TEACHER = "teacher."
 # Tables that open_clip builds itself and some versions store.
 _DERIVED = ("clip.model.attn_mask",)
 _PIXEL, _OURS_PIXEL = "sem_seg_head.pixel_decoder.", "pixel_decoder."
@@ -78,15 +75,6 @@ def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {translate(name, RULES): value for name, value in tensors.items()}
 
 
-def translate(name: str, rules: Sequence[tuple[str, str]]) -> str:
-    """Apply the first rule (pattern, result) that fits a name; without one it stays."""
-    for pattern, result in rules:
-        found = _compiled(pattern).fullmatch(name)
-        if found:
-            return result.format(*found.groups())
-    return name
-
-
 def published_weights(
     model: Segmenter, tensors: Mapping[str, Tensor], *, classes: int
 ) -> dict[str, Tensor]:
@@ -114,8 +102,7 @@ def published_weights(
         for name, value in renamed.items()
         if not name.startswith(_TEACHER) and name not in _DERIVED
     }
-    known = _known_text(model, kept)
-    return {name: value for name, value in kept.items() if name not in known}
+    return without_known_text(model, kept)
 
 
 def load_teacher(visual: nn.Module, path: str) -> None:
@@ -146,30 +133,3 @@ def _check_classes(weights: Tensor | None, classes: int) -> None:
             f"config has {classes}; choose the config of its training set (for "
             "MAFT+ the norm of the transfer depends on it: 133 classes panoptic, 171 semantic)"
         )
-
-
-def _known_text(model: Segmenter, renamed: dict[str, Tensor]) -> set[str]:
-    """Name the text weights that the loaded CLIP has already, up to rounding."""
-    state, identity = model.state_dict(), model.clip.identity
-    text = {n for n in renamed if n.startswith(_CLIP) and not n.startswith(_IMAGE) and n in state}
-    if any(renamed[n].shape != state[n].shape for n in text):
-        return set()  # refused by whoever loads them
-    differing = [
-        n for n in text if not torch.allclose(renamed[n].float(), state[n].cpu().float(), atol=1e-4)
-    ]
-    if differing and identity.pretrained != RANDOM:
-        raise UserError(
-            f"the checkpoint stands on another CLIP than {identity.architecture} "
-            f"({identity.pretrained}): {len(differing)} of {len(text)} text weights differ; set "
-            f"MODEL.CLIP.PRETRAINED to the published tag, or to '{RANDOM}' to take CLIP from the "
-            "checkpoint"
-        )
-    return set() if differing else text
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # The last mark takes the rest of the name, the others one part of it.
-    parts = [re.escape(p) for p in pattern.split("{}")]
-    last = len(parts) - 2
-    marks = ["(.+)" if i == last else r"(\d+)" for i in range(len(parts) - 1)]
-    return re.compile("".join(p + m for p, m in zip(parts, [*marks, ""], strict=True)))

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from maftplus.compensation import representation_compensation
-from maftplus.mappers import MaskPanopticMapper, large_scale_jitter, segments_of_labels
+from maftplus.mappers import MaskPanopticMapper, large_scale_jitter
 from maftplus.mask_aware_loss import mask_aware_loss
 from maftplus.transfer import ContentTransfer
+from ovs_core.data.segment_mapper import segments_of_labels
 from ovs_core.engine.config import get_ovs_cfg
 from ovs_core.errors import UserError
 from ovs_core.modeling.mask2former import MaskTargets

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maftplus.build import build_pixel_decoder, build_query_decoder, training_vocabulary
-from maftplus.published import RULES, translate
+from maftplus.published import RULES
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
 from ovs_core.clip import TextEmbedder, TextEncoder
@@ -20,6 +20,7 @@ from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
 from ovs_core.modeling.checkpoint import load_published, read_checkpoint
+from ovs_core.modeling.published_names import translate
 from parity.maftplus.names import published_name
 
 DATA = Path(__file__).resolve().parent.parent / "data"

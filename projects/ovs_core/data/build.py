@@ -18,6 +18,7 @@ from .detection_mapper import DetectionDatasetMapper
 from .embedded import register as embedded_world  # noqa: F401  (likewise)
 from .mapper import SemanticDatasetMapper
 from .mmseg_pipeline import MMSegDatasetMapper
+from .segment_mapper import MaskSemanticMapper
 
 DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
 DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER`` (training) and
@@ -25,6 +26,7 @@ DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER
 DATASET_MAPPER_REGISTRY.register(SemanticDatasetMapper)
 DATASET_MAPPER_REGISTRY.register(MMSegDatasetMapper)
 DATASET_MAPPER_REGISTRY.register(DetectionDatasetMapper)
+DATASET_MAPPER_REGISTRY.register(MaskSemanticMapper)
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

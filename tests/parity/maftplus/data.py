@@ -9,7 +9,8 @@ import numpy as np
 from detectron2.data import transforms as T
 from PIL import Image
 
-from maftplus.mappers import MaskPanopticMapper, MaskSemanticMapper, large_scale_jitter
+from maftplus.mappers import MaskPanopticMapper, large_scale_jitter
+from ovs_core.data.segment_mapper import MaskSemanticMapper
 from ovs_core.engine.config import get_ovs_cfg
 
 from ..reference_labels import stored

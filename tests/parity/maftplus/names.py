@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from maftplus.published import RULES, translate
+from maftplus.published import RULES
+from ovs_core.modeling.published_names import translate
 
 
 def published_name(ours: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -154,3 +155,25 @@ class SetCriterion:
     def _alone(self, targets: list[MaskTargets], queries: int) -> GlobalBatch:
         facts = [self.facts(len(target.labels), queries) for target in targets]
         return GlobalBatch(facts, 0, len(targets))
+
+
+def build_criterion(node: CfgNode) -> SetCriterion:
+    """Build matcher and losses of a config node with Mask2Former's keys.
+
+    Args:
+        node: with ``CLASS_WEIGHT``, ``MASK_WEIGHT``, ``DICE_WEIGHT``, ``NO_OBJECT_WEIGHT``,
+            ``TRAIN_NUM_POINTS``, ``OVERSAMPLE_RATIO`` and ``IMPORTANCE_SAMPLE_RATIO``.
+    """
+    weights = {
+        "class_weight": node.CLASS_WEIGHT,
+        "mask_weight": node.MASK_WEIGHT,
+        "dice_weight": node.DICE_WEIGHT,
+    }
+    return SetCriterion(
+        Matcher(points=node.TRAIN_NUM_POINTS, **weights),
+        void_weight=node.NO_OBJECT_WEIGHT,
+        points=node.TRAIN_NUM_POINTS,
+        oversample=node.OVERSAMPLE_RATIO,
+        importance=node.IMPORTANCE_SAMPLE_RATIO,
+        **weights,
+    )

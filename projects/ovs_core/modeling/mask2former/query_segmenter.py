@@ -1,0 +1,112 @@
+"""Methods that answer with Q masks of the whole picture, trained by the set criterion.
+
+Letters: B pictures, Q masks, Hp x Wp padded size.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from typing_extensions import Self
+
+from ...errors import UserError
+from ..global_batch import Facts, largest_size
+from ..padding import stack_padded
+from ..protocols import Whole
+from ..scores import Size, size_of
+from ..segmenter import Segmenter, SegmenterArguments
+from .criterion import SetCriterion
+from .targets import MaskTargets, read_targets
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+DIVISOR = 32
+
+
+def whole_picture(segmenter: SegmenterArguments, divisor: int = DIVISOR) -> SegmenterArguments:
+    """Let a method see whole pictures, padded to a multiple of a side.
+
+    Args:
+        segmenter: what the config asks for.
+        divisor: of the padded sides.
+
+    Raises:
+        UserError: if the config asks for windows, scales or flips.
+    """
+    if not isinstance(segmenter.get("protocol"), Whole):
+        raise UserError(
+            "MODEL.OVS.PROTOCOL: mask-based methods look at the whole picture; set NAME to "
+            "whole, SCALES to [1.0] and FLIP to False"
+        )
+    return {**segmenter, "protocol": Whole(divisor=divisor)}
+
+
+class QuerySegmenter(Segmenter):
+    """A segmenter whose queries find masks.
+
+    Args:
+        criterion: training losses.
+        divisor: padded sides are multiples of it.
+        segmenter: arguments of ``Segmenter``.
+    """
+
+    published_whole = True
+
+    def __init__(
+        self,
+        *,
+        criterion: SetCriterion,
+        divisor: int = DIVISOR,
+        **segmenter: Unpack[SegmenterArguments],
+    ) -> None:
+        super().__init__(**segmenter)
+        self.criterion = criterion
+        self.divisor = divisor
+
+    @property
+    @abstractmethod
+    def num_queries(self) -> int:
+        """Q."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode; CLIP always stays in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    def pad(self, pictures: Sequence[Tensor], size: Size) -> Tensor:
+        """Normalise pictures and put them top left into one zero tensor.
+
+        Args:
+            pictures: (3, h, w) RGB in 0..255 each.
+            size: (H, W), no picture is larger.
+
+        Returns:
+            (B, 3, Hp, Wp), the sides rounded up to a multiple of ``divisor``.
+        """
+        return stack_padded(map(self.normalize, pictures), size, divisor=self.divisor)
+
+    def batch(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        """Give the padded pictures of training samples."""
+        size = largest_size(batched_inputs, self.part)
+        return self.pad([one["image"] for one in batched_inputs], size)
+
+    def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
+        """What the set criterion divides by."""
+        queries = self.num_queries
+        return [self.criterion.facts(len(one["instances"]), queries) for one in batched_inputs]
+
+    def targets(
+        self, batched_inputs: Sequence[dict[str, Any]], images: Tensor
+    ) -> list[MaskTargets]:
+        """Read the segments of a batch."""
+        return read_targets(
+            batched_inputs,
+            classes=len(self.vocabulary),
+            size=size_of(images),
+            device=images.device,
+        )
