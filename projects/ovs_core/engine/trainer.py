@@ -97,6 +97,8 @@ class Trainer(DefaultTrainer):
             UserError: if no checkpoint of the folder can be read, or more iterations were made than
                 the config asks for.
         """
+        if not (resume and self.checkpointer.has_checkpoint()):
+            self._trainer.model.begin_training()
         super().resume_or_load(resume)
         if not self.start_iter:
             return

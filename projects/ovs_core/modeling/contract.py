@@ -129,6 +129,15 @@ class OpenVocabularyModel(nn.Module):
             UserError: names the key.
         """
 
+    def begin_training(self) -> None:
+        """Take what only a training begins from; before weights are loaded, which win.
+
+        A training that goes on from a checkpoint is not begun.
+
+        Raises:
+            UserError: if a file that the config names cannot be used.
+        """
+
     def run_state(self) -> dict[str, Any]:
         """What a training remembers beside weights; goes into checkpoints of a run."""
         return {}
