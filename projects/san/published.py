@@ -5,17 +5,20 @@ The published code cuts CLIP in two and numbers the blocks behind the cut from 0
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ovs_core.errors import UserError
 from ovs_core.modeling.published_names import translate, without_known_text
 
 if TYPE_CHECKING:
     from .model import SAN
 
 _IMAGE, _EARLY, _LATE = "clip.model.visual.", "clip_visual_extractor.", "clip_rec_head."
+_EARLY_BLOCK = re.compile(r"clip_visual_extractor\.resblocks\.(\d+)\.")
 # Weights of the loss and a table that open_clip builds itself; both follow from the config.
 _DERIVED = ("criterion.empty_weight", "ov_classifier.attn_mask")
 
@@ -52,8 +55,18 @@ def published_weights(model: SAN, tensors: Mapping[str, Tensor]) -> dict[str, Te
         tensors: the published state dict.
 
     Raises:
-        UserError: if the checkpoint stands on another CLIP.
+        UserError: if the checkpoint stands on another CLIP, or cuts it elsewhere.
     """
+    _check_split(model.recognition.split, tensors)
     rules = published_rules(model.recognition.split, model.encoder.num_blocks)
     renamed = {translate(n, rules): value for n, value in tensors.items() if n not in _DERIVED}
     return without_known_text(model, renamed)
+
+
+def _check_split(split: int, tensors: Mapping[str, Tensor]) -> None:
+    early = {found[1] for name in tensors if (found := _EARLY_BLOCK.match(name))}
+    if early and len(early) != split:
+        raise UserError(
+            f"the checkpoint cuts CLIP behind block {len(early)}, but "
+            f"MODEL.SAN.FEATURE_LAST_LAYER_IDX is {split}; choose the config of its CLIP"
+        )

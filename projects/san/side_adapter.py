@@ -107,7 +107,7 @@ class AdapterViT(nn.Module):
         self.grid = (side, side)
         self.pos_embed = nn.Parameter(torch.empty(1, side * side, width))
         self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch, stride=patch)))
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
         make = partial(
             Block, width, heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=EPS)
         )

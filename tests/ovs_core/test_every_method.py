@@ -125,21 +125,27 @@ def test_a_picture_is_labelled_as_in_an_evaluation(predictor, tmp_path, picture)
 
 
 def test_the_network_is_shown_what_the_model_says(predictor, picture):
-    """The floor of a benchmark runs on ``encoder_inputs``; they are what the first layer gets."""
-    model, shown = predictor.model, []
+    """The floor of a benchmark runs on ``encoder_inputs``; they are what its first layer gets."""
+    model, seen = predictor.model, []
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+        layer.register_forward_pre_hook(lambda layer, inputs: seen.append((layer, inputs[0])))
         for layer in layers
         if layer.in_channels == 3
     ]
     image = torch.from_numpy(picture.transpose(2, 0, 1).copy())
     with torch.no_grad():
         predictor(picture, WORDS)  # words are set; pictures that are kept are not encoded again
-        shown.clear()
+        seen.clear()
         model.segment(image, (96, 144))
+        whole = list(seen)
+        stated = model.encoder_inputs(image)
+        seen.clear()
+        for batch in stated:
+            model.bare_forward(batch)
         for hook in hooks:
             hook.remove()
-        stated = model.encoder_inputs(image)
+    floor = {layer for layer, _ in seen}
+    shown = [batch for layer, batch in whole if layer in floor]
     assert len(shown) == len(stated) > 0
     assert all(torch.equal(*pair) for pair in zip(shown, stated, strict=True))

@@ -20,6 +20,10 @@ DROPOUT = [
     "MODEL.SPTSEG.PROMPTS.DROPOUT", "0.1", "DATASETS.UNSEEN_LABELS", "keep",
 ]  # fmt: skip
 MASKS = ["MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64", "MODEL.MASK_FORMER.DEC_LAYERS", "2"]
+SAN = [
+    "MODEL.SAN.TRAIN_NUM_POINTS", "64", "INPUT.CROP.SIZE", "[64,64]", "INPUT.SIZE_DIVISIBILITY",
+    "-1", "INPUT.MIN_SIZE_TRAIN", "(48,64)", "MODEL.SIDE_ADAPTER.DROP_PATH_RATE", "0.2",
+]  # fmt: skip
 SEMANTIC = [*MASKS, "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.CROP.SIZE", "[128,128]"]
 PANOPTIC = [*MASKS, "INPUT.IMAGE_SIZE", "128"]
 TEACHER = "MODEL.CLIPTEACHER."
@@ -65,6 +69,7 @@ MORE = {
         "drop_path": ("maftplus/tiny", [*SEMANTIC, "MODEL.MAFTPLUS.DROP_PATH", "both"]),
         "panoptic": ("maftplus/tiny_panoptic", PANOPTIC),
     },
+    "san": {"san": ("san/tiny", SAN)},
     "detection": {"detection": ("hclip/detection/tiny", DETECTION)},
 }  # fmt: skip
 # Batch norms over all pictures of a step, which no accumulation gives.

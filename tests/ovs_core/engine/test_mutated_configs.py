@@ -12,7 +12,14 @@ from ovs_core.engine.config_files import read_config
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
 
-CONFIGS = ("hclip/tiny", "sptseg/tiny", "clipteacher/tiny", "maftplus/tiny", "cliptrase/tiny")
+CONFIGS = (
+    "hclip/tiny",
+    "sptseg/tiny",
+    "clipteacher/tiny",
+    "maftplus/tiny",
+    "cliptrase/tiny",
+    "san/tiny",
+)
 VALUES = (
     "!!python/object/apply:os.system ['touch canary']",
     "!!python/object/new:subprocess.Popen [[touch, canary]]",

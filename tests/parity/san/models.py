@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import BitMasks, Instances
-from san.model import SAN
 from torch import Tensor
 
 from ovs_core.clip import TextEmbedder
@@ -20,6 +19,7 @@ from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.run import build_segmenter
 from ovs_core.methods.configs import find_config
 from ovs_core.words.vocabulary import Vocabulary
+from san.model import SAN
 
 from ..runner import ParityCase, parity_runner
 from .parts import recording, watched_matches

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import torch
-from san.recognition import attention_mask
 
 from ovs_core.clip.architectures import model_config
 from ovs_core.clip.tokenizer import build_tokenizer
 from ovs_core.modeling.mask2former import HeadOutput, Matcher, SetCriterion, build_criterion
+from san.recognition import attention_mask
 
 from ..maftplus.mask2former import RecordedDraws, targets_of
 from ..maftplus.tiny_models import TEMPLATES

@@ -9,10 +9,6 @@ from unittest import mock
 import open_clip
 import torch
 from detectron2.config import CfgNode
-from san import recognition as recognition_module
-from san.build import san_on
-from san.model import SAN
-from san.published import published_rules
 from torch import Tensor, nn
 
 from ovs_core.clip import CLIP, TextEmbedder
@@ -21,6 +17,10 @@ from ovs_core.methods.configs import find_config
 from ovs_core.modeling.protocols import Whole
 from ovs_core.modeling.published_names import translate
 from ovs_core.words.vocabulary import Vocabulary
+from san import recognition as recognition_module
+from san.build import san_on
+from san.model import SAN
+from san.published import published_rules
 
 from ..maftplus.tiny_models import TEMPLATES, RecordedTexts
 from ..runner import ParityCase
