@@ -5,6 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from ovs_core.methods.ranges import at_least, between, declare_ranges
+from ovs_core.modeling.mask2former.criterion_keys import CRITERION_RANGES, add_criterion_keys
 
 declare_ranges(
     "MODEL.FC_CLIP",
@@ -28,13 +29,7 @@ declare_ranges(
     NHEADS=at_least(1),
     DIM_FEEDFORWARD=at_least(1),
     DEC_LAYERS=at_least(1),
-    CLASS_WEIGHT=at_least(0),
-    MASK_WEIGHT=at_least(0),
-    DICE_WEIGHT=at_least(0),
-    NO_OBJECT_WEIGHT=at_least(0),
-    TRAIN_NUM_POINTS=at_least(1),
-    OVERSAMPLE_RATIO=at_least(1),
-    IMPORTANCE_SAMPLE_RATIO=between(0, 1),
+    **CRITERION_RANGES,
 )
 declare_ranges(
     "MODEL.MASK_FORMER.TEST",
@@ -76,13 +71,7 @@ def _add_mask_former_keys(cfg: CfgNode) -> None:
     former.NHEADS = 8  # of both decoders
     former.DIM_FEEDFORWARD = 2048
     former.DEC_LAYERS = 10  # prediction heads; one attention layer less
-    former.CLASS_WEIGHT = 2.0
-    former.MASK_WEIGHT = 5.0
-    former.DICE_WEIGHT = 5.0
-    former.NO_OBJECT_WEIGHT = 0.1  # weight of unmatched queries in the class loss
-    former.TRAIN_NUM_POINTS = 12544
-    former.OVERSAMPLE_RATIO = 3.0
-    former.IMPORTANCE_SAMPLE_RATIO = 0.75
+    add_criterion_keys(former)
     test = former.TEST = CfgNode()
     test.SEMANTIC_ON = True
     test.PANOPTIC_ON = False

@@ -15,7 +15,7 @@ from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.modeling.mask2former import build_criterion, whole_picture
 from ovs_core.modeling.segmenter import SegmenterArguments
 
-from .mask_decoder import MaskDecoder
+from .mask_decoder import MaskBiasDecoder
 from .recognition import Recognition
 from .side_adapter import AdapterViT, SideAdapter
 
@@ -64,7 +64,7 @@ def build_side_adapter(cfg: CfgNode, encoder: ImageEncoder) -> SideAdapter:
         image_size=node.IMAGE_SIZE,
         drop_path=node.DROP_PATH_RATE,
     )
-    decoder = MaskDecoder(
+    decoder = MaskBiasDecoder(
         node.WIDTH,
         bias_heads=bias.NUM_HEADS,
         bias_layers=bias.NUM_LAYERS,

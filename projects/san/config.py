@@ -7,22 +7,16 @@ from detectron2.config import CfgNode
 from ovs_core.methods.ranges import (
     above,
     at_least,
-    between,
     declare_ranges,
     from_up_to,
     list_of,
     texts,
 )
+from ovs_core.modeling.mask2former.criterion_keys import CRITERION_RANGES, add_criterion_keys
 
 declare_ranges(
     "MODEL.SAN",
-    NO_OBJECT_WEIGHT=at_least(0),
-    CLASS_WEIGHT=at_least(0),
-    DICE_WEIGHT=at_least(0),
-    MASK_WEIGHT=at_least(0),
-    TRAIN_NUM_POINTS=at_least(1),
-    OVERSAMPLE_RATIO=at_least(1),
-    IMPORTANCE_SAMPLE_RATIO=between(0, 1),
+    **CRITERION_RANGES,
     FEATURE_LAST_LAYER_IDX=at_least(1),
     CLIP_FROZEN_EXCLUDE=texts(),
     CLIP_DEEPER_FROZEN_EXCLUDE=texts(),
@@ -62,13 +56,7 @@ def add_san_config(cfg: CfgNode) -> None:
 
 def _add_model_keys(cfg: CfgNode) -> None:
     node = cfg.MODEL.SAN = CfgNode()
-    node.CLASS_WEIGHT = 2.0
-    node.MASK_WEIGHT = 5.0
-    node.DICE_WEIGHT = 5.0
-    node.NO_OBJECT_WEIGHT = 0.1  # weight of unmatched queries in the class loss
-    node.TRAIN_NUM_POINTS = 12544
-    node.OVERSAMPLE_RATIO = 3.0
-    node.IMPORTANCE_SAMPLE_RATIO = 0.75
+    add_criterion_keys(node)
     node.FEATURE_LAST_LAYER_IDX = 9  # blocks of CLIP that give features; L/14: 18
     # Parts of names of CLIP's parameters that are trained, before and behind the split; "all"
     node.CLIP_FROZEN_EXCLUDE = ["positional_embedding"]

@@ -44,7 +44,7 @@ class MaskMLP(nn.Module):
         return result
 
 
-class MaskDecoder(nn.Module):
+class MaskBiasDecoder(nn.Module):
     """Compare queries with pixels, once for masks and once per head for attention biases.
 
     Args:

@@ -91,8 +91,8 @@ class SAN(QuerySegmenter):
         nn.init.normal_(self.bg_embed, std=self.clip.embed_dim**-0.5)
         self.clip_resolution, self.logits_first = clip_resolution, logits_first
         self.query_init, self._queries_from = query_init, ""
-        train_parts(self.clip, recognition.split, trained, trained_deeper)
         self.to(self.device)
+        train_parts(self.clip, recognition.split, trained, trained_deeper)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -206,4 +206,6 @@ class SAN(QuerySegmenter):
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Translate a published checkpoint; refuse one of another CLIP."""
-        return published_weights(self, tensors)
+        return published_weights(
+            self, tensors, split=self.recognition.split, blocks=self.encoder.num_blocks
+        )

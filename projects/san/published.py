@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ovs_core.errors import UserError
 from ovs_core.modeling.published_names import translate, without_known_text
-
-if TYPE_CHECKING:
-    from .model import SAN
+from ovs_core.modeling.segmenter import Segmenter
 
 _IMAGE, _EARLY, _LATE = "clip.model.visual.", "clip_visual_extractor.", "clip_rec_head."
 _EARLY_BLOCK = re.compile(r"clip_visual_extractor\.resblocks\.(\d+)\.")
@@ -47,18 +44,22 @@ def published_rules(split: int, blocks: int) -> list[tuple[str, str]]:
     ]
 
 
-def published_weights(model: SAN, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def published_weights(
+    model: Segmenter, tensors: Mapping[str, Tensor], *, split: int, blocks: int
+) -> dict[str, Tensor]:
     """Translate a published state dict into this suite's names.
 
     Args:
         model: the model that will get them.
         tensors: the published state dict.
+        split: blocks of CLIP before the model's cut.
+        blocks: all blocks of CLIP.
 
     Raises:
         UserError: if the checkpoint stands on another CLIP, or cuts it elsewhere.
     """
-    _check_split(model.recognition.split, tensors)
-    rules = published_rules(model.recognition.split, model.encoder.num_blocks)
+    _check_split(split, tensors)
+    rules = published_rules(split, blocks)
     renamed = {translate(n, rules): value for n, value in tensors.items() if n not in _DERIVED}
     return without_known_text(model, renamed)
 

@@ -35,7 +35,7 @@ DOWNSAMPLING: dict[str, Callable[[Tensor, Size], Tensor]] = {
 }
 
 
-def attention_mask(bias: Tensor) -> Tensor:
+def biased_mask(bias: Tensor) -> Tensor:
     """What is added to the attention scores of [queries, class token, patches].
 
     Args:
@@ -131,7 +131,7 @@ class Recognition(nn.Module):
         mask, masked = torch.empty(0), None
         for number, (block, bias) in enumerate(zip(self.blocks, biases, strict=True)):
             if bias is not masked:
-                mask, masked = attention_mask(bias), bias
+                mask, masked = biased_mask(bias), bias
             # What the last block makes of the picture nobody reads.
             rows = self.queries if number == last else together.shape[1]
             together = _masked_block(block, together, mask, rows)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ovs_core.modeling.per_picture import draw_per_picture
 from ovs_core.modeling.scores import Size, resize, size_of
 
-from .mask_decoder import MaskDecoder
+from .mask_decoder import MaskBiasDecoder
 
 EPS = 1e-6
 
@@ -143,7 +143,7 @@ class SideAdapter(nn.Module):
     def __init__(
         self,
         vit: AdapterViT,
-        decoder: MaskDecoder,
+        decoder: MaskBiasDecoder,
         *,
         queries: int,
         clip_width: int,

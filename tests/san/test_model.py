@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError
 from ovs_core.modeling.scores import size_of
-from san.recognition import HIDDEN, attention_mask
+from san.recognition import HIDDEN, biased_mask
 from san.side_adapter import AdapterViT
 
 BIAS = "MODEL.SIDE_ADAPTER.ATTN_BIAS."
@@ -45,7 +45,7 @@ def test_without_a_bias_all_masks_look_alike(make, picture):
 
 
 def test_masks_do_not_change_what_clip_makes_of_the_picture():
-    mask = attention_mask(torch.randn(2, 3, 4, 6))
+    mask = biased_mask(torch.randn(2, 3, 4, 6))
     assert mask.shape == (2, 3, 11, 11)
     assert (mask[:, :, 4:, :4] == HIDDEN).all() and (mask[:, :, 4:, 4:] == 0).all()
     assert (mask[:, :, :4, 4] == HIDDEN).all()

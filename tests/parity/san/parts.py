@@ -10,7 +10,7 @@ import torch
 from ovs_core.clip.architectures import model_config
 from ovs_core.clip.tokenizer import build_tokenizer
 from ovs_core.modeling.mask2former import HeadOutput, Matcher, SetCriterion, build_criterion
-from san.recognition import attention_mask
+from san.recognition import biased_mask
 
 from ..maftplus.mask2former import RecordedDraws, targets_of
 from ..maftplus.tiny_models import TEMPLATES
@@ -71,7 +71,7 @@ def run_recognition(case: ParityCase) -> Results:
     fitted = [recognition.fit(bias.detach(), grid) for bias in biases]
     results: Results = {n.replace("head0_", ""): v for n, v in seen.items()}
     results["mask_embed"] = vectors
-    results["full_bias_layer0_head0"] = attention_mask(fitted[0].flatten(3))[0, 0]
+    results["full_bias_layer0_head0"] = biased_mask(fitted[0].flatten(3))[0, 0]
     for i, (bias, maps) in enumerate(zip(biases, fitted, strict=True)):
         results |= {f"bias_on_clip_grid_layer{i}": maps, f"grad/attn_bias_layer{i}": bias.grad}
     return results
