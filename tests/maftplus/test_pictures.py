@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from maftplus.figures import _different, picture_sheets
+from maftplus.figures import picture_sheets
+from ovs_core.reports.mask_sheet import _different
 from parity.maftplus.tiny_models import vocabulary
 
 

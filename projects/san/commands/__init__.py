@@ -1,0 +1,1 @@
+"""What this project adds to `ovsuite`; a module is named as its command."""
