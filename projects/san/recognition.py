@@ -46,14 +46,13 @@ def biased_mask(bias: Tensor) -> Tensor:
         token and patches see each other, as in CLIP.
     """
     batch, heads, queries, patches = bias.shape
-    length = queries + 1 + patches
-    mask = bias.new_zeros(length, length)
-    mask[:, :queries] = HIDDEN
-    mask[:queries, queries] = HIDDEN
-    mask[:queries, :queries].fill_diagonal_(0.0)
-    mask = mask.expand(batch, heads, -1, -1).clone()
-    mask[:, :, :queries, queries + 1 :] = bias
-    return mask
+    alone = torch.eye(queries, dtype=torch.bool, device=bias.device)
+    own = bias.new_full((queries, queries), HIDDEN).masked_fill(alone, 0.0)
+    own = torch.cat([own, bias.new_full((queries, 1), HIDDEN)], dim=1)
+    hidden = bias.new_full((1 + patches, queries), HIDDEN)
+    others = torch.cat([hidden, bias.new_zeros(1 + patches, 1 + patches)], dim=1)
+    rows = torch.cat([own.expand(batch, heads, -1, -1), bias], dim=-1)
+    return torch.cat([rows, others.expand(batch, heads, -1, -1)], dim=2)
 
 
 class Recognition(nn.Module):
@@ -149,7 +148,8 @@ def _masked_block(block: Block, tokens: Tensor, mask: Tensor, rows: int) -> Tens
     """Run a block under a mask and give the first rows of its output."""
     q, k, v = project_qkv(block, tokens)
     attended = F.scaled_dot_product_attention(q[:, :, :rows], k, v, attn_mask=mask[:, :, :rows])
-    return finish_block(block, tokens[:, :rows], merge_heads(attended))
+    # The kernels lay their results out in different ways, of which an exported program fixes one.
+    return finish_block(block, tokens[:, :rows], merge_heads(attended.contiguous()))
 
 
 def _cross_block(block: Block, found: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
