@@ -7,9 +7,14 @@ same command, for torchrun and srun.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..errors import UserError
 from . import options
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 SUMMARY = "train a method on one or many GPUs, or resume"
 EXAMPLES = (
@@ -40,11 +45,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--machine-rank", type=int, default=0, help="number of this machine, from 0"
     )
     parser.add_argument("--dist-url", default="", help="where the first machine listens")
+    parser.add_argument(
+        "--slurm", type=Path, metavar="FILE",
+        help="hand an array of trainings to a cluster; FILE (YAML) has runs, parameters, cluster",
+    )  # fmt: skip
     options.add_opts(parser)
 
 
 def run(args: Namespace) -> int:
-    """Start the processes of the run."""
+    """Start the processes of the run, or hand runs to a cluster."""
+    if args.slurm is not None:
+        return _submit(args)
     from detectron2.engine import default_argument_parser
 
     from ..engine.launching import run_distributed
@@ -62,14 +73,45 @@ def check(args: Namespace) -> None:
     Args:
         args: what was parsed.
     """
+    _verify(args, args.num_gpus * args.num_machines)
+    args.checked = True
+
+
+def _verify(args: Namespace, processes: int) -> CfgNode:
     from ..engine.config import load_cfg
     from ..engine.preflight import check_run
 
-    config, pairs = _overridden(args)
-    processes = args.num_gpus * args.num_machines
-    cfg = load_cfg(config, pairs)
+    cfg = load_cfg(*_overridden(args))
     check_run(cfg, processes=processes, resume=args.resume, eval_only=args.eval_only)
-    args.checked = True
+    return cfg
+
+
+def _submit(args: Namespace) -> int:
+    """Verify all runs of an array, then hand them over."""
+    from ..engine.run_folder import refuse_other_run
+    from .dispatch import parse
+    from .slurm import command_lines, read_array, submit
+
+    array = read_array(args.slurm)
+    if args.output or args.eval_only or args.num_machines > 1:
+        raise UserError(
+            "--slurm takes no --output (OUTPUT_DIR of each run), --eval-only or --num-machines "
+            "(parameters: nodes)"
+        )
+    lines = command_lines(args, array)
+    folders: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        processes = array.tasks if array.tasks > 1 else args.num_gpus
+        folder = str(_verify(parse(line), processes).OUTPUT_DIR)
+        if folder in folders:
+            raise UserError(
+                f"{args.slurm}: runs {folders[folder]} and {number} write to {folder}; give each "
+                "an OUTPUT_DIR"
+            )
+        folders[folder] = number
+        if not args.resume:
+            refuse_other_run(Path(folder))
+    return int(submit(array, lines) > 0)
 
 
 def _overridden(args: Namespace) -> tuple[str, list[str]]:

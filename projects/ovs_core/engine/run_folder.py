@@ -34,7 +34,7 @@ def open_run_folder(cfg: CfgNode, *, resume: bool, eval_only: bool) -> Path:
     if comm.is_main_process():
         check_output_dir(folder)
         if not (resume or eval_only):
-            _refuse_other_run(folder)
+            refuse_other_run(folder)
     comm.synchronize()
     setup_logger.cache_clear()  # it would not write the log of a second run in this process
     for name in ("detectron2", "fvcore", "ovs_core"):
@@ -79,7 +79,12 @@ def _close_log(name: str) -> None:
         handler.close()
 
 
-def _refuse_other_run(folder: Path) -> None:
+def refuse_other_run(folder: Path) -> None:
+    """Refuse to begin a training where there is one.
+
+    Raises:
+        UserError: names the folder.
+    """
     found = sorted(p.name for p in folder.glob("[!.]*.pth"))
     if (folder / LAST).exists() or found:
         raise UserError(

@@ -14,7 +14,8 @@ from types import FrameType
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of SLURM: at the time limit, and `--signal=USR1@120`
+# Of SLURM: at the time limit, and by `--signal=USR1@120`; submitit has it send USR2.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopHook(HookBase):
