@@ -60,6 +60,7 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
     check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     if not eval_only:
         check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
+        _refuse_scaling(cfg)
         check_best_metric(cfg)
         check_optimizer(cfg)
         check_schedule(cfg)
@@ -108,6 +109,15 @@ def check_own_weights(cfg: CfgNode) -> None:
         raise UserError(
             f"--weights {weights}: {method} trains nothing and has no weights of its own; the "
             f"weights of its CLIP are MODEL.CLIP.PRETRAINED: --opts MODEL.CLIP.PRETRAINED {weights}"
+        )
+
+
+def _refuse_scaling(cfg: CfgNode) -> None:
+    """Detectron2 scales batch, rate and steps by this key; here none depends on the processes."""
+    if reference := cfg.SOLVER.REFERENCE_WORLD_SIZE:
+        raise UserError(
+            f"SOLVER.REFERENCE_WORLD_SIZE {reference}: nothing is scaled by the number of "
+            "processes, IMS_PER_BATCH, BASE_LR and MAX_ITER are those of all together; set it to 0"
         )
 
 

@@ -22,6 +22,7 @@ from .optimizer import restore_memory
 from .parts import global_batches
 from .train_loader import Sample, seed_everything
 
+_NAMED = 8  # pictures that a message names
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -68,12 +69,16 @@ class TrainStep(SimpleTrainer):
         parts = [next(self._data_loader_iter) for _ in range(self.accumulate)]
         data_time = time.perf_counter() - start
         totals: dict[str, torch.Tensor] = {}
+        spoilt: list[str] = []
         batches = global_batches(self.model, parts, self._around)
         for number, (part, batch) in enumerate(zip(parts, batches, strict=True)):
             # Behind the loader, whose start draws a number from torch's generator.
             seed_everything(self.seed, self.iter, comm.get_rank(), number)
-            for name, loss in self._backward(part, batch).items():
+            losses = self._backward(part, batch)
+            spoilt += [] if _finite(losses) else [str(one.get("file_name")) for one in part]
+            for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss
+        self._refuse(spoilt)
         sum_gradients([p for p in self.model.parameters() if p.requires_grad])
         # The writer takes the mean over processes of what is summed up here.
         world = comm.get_world_size()
@@ -119,6 +124,15 @@ class TrainStep(SimpleTrainer):
         self.scaler.scale(sum(shares.values())).backward()
         return {name: loss.detach() for name, loss in shares.items()}
 
+    def _refuse(self, spoilt: list[str]) -> None:
+        """End in all processes, before the weights are changed, if a loss is not finite."""
+        if files := [file for process in comm.all_gather(spoilt) for file in process]:
+            more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+            raise FloatingPointError(
+                f"the loss is not finite at iteration {self.iter}, with the pictures "
+                f"{', '.join(files[:_NAMED])}{more}"
+            )
+
     @contextmanager
     def _around(self, part: list[Sample]) -> Iterator[None]:
         """What a part is computed in: the precision, and its pictures' random numbers."""
@@ -127,3 +141,7 @@ class TrainStep(SimpleTrainer):
             drawing_for([(self.seed, one["draw"]) for one in part]),
         ):
             yield
+
+
+def _finite(losses: dict[str, torch.Tensor]) -> bool:
+    return bool(torch.stack([loss.float() for loss in losses.values()]).isfinite().all())

@@ -34,6 +34,7 @@ from .gradients import share_start
 from .optimizer import build_optimizer
 from .parts import check_split
 from .preflight import check_architecture, check_sets_named
+from .progress import ProgressHook
 from .schedules import build_schedule, set_iteration
 from .stopping import StopHook
 from .train_loader import Sample, build_train_loader
@@ -196,6 +197,8 @@ class Trainer(DefaultTrainer):
         """Use Detectron2's hooks; after an evaluation the training words are put back."""
         kept = [hook for hook in super().build_hooks() if not isinstance(hook, EvalHook)]
         writer = kept.pop() if isinstance(kept[-1], PeriodicWriter) else None
+        pictures = self.cfg.SOLVER.IMS_PER_BATCH * self.cfg.SOLVER.ACCUMULATE
+        kept.insert(1, ProgressHook(pictures))  # behind the timer, in front of the schedule
         kept += [self._stop, EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
         return kept + ([writer] if writer is not None else [])
 

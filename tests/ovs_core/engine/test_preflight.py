@@ -23,6 +23,7 @@ FAULTS = [
     (["MODEL.META_ARCHITECTURE", "Toi"], "MODEL.META_ARCHITECTURE: 'Toi' is unknown"),
     (["SOLVER.LR_SCHEDULER_NAME", "Poly"], "SOLVER.LR_SCHEDULER_NAME: 'Poly' is unknown"),
     (["SOLVER.OPTIMIZER", "Adamw"], "SOLVER.OPTIMIZER: 'Adamw' is unknown"),
+    (["SOLVER.REFERENCE_WORLD_SIZE", "8"], "nothing is scaled by the number of processes"),
     (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
     (["SOLVER.IMS_PER_BATCH", "5"], "SOLVER.IMS_PER_BATCH 5 cannot be split over 4 processes"),
     (["SOLVER.IMS_PER_BACH", "4"], "unknown key 'SOLVER.IMS_PER_BACH'"),
