@@ -24,8 +24,8 @@ from ..methods.ranges import (
 )
 from .config_files import read_config
 
-declare_ranges("", SEED=at_least(-1))
-declare_ranges("TEST", EVAL_PERIOD=at_least(0))
+declare_ranges("", SEED=at_least(-1), TRACKERS=texts())
+declare_ranges("TEST", EVAL_PERIOD=at_least(0), LOG_PICTURES=at_least(0))
 declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1))
 declare_ranges(
     "MODEL.OVS.PROTOCOL",
@@ -81,6 +81,9 @@ def add_ovs_config(cfg: CfgNode) -> None:
     # Figure whose highest value is kept as model_best.pth, such as sem_seg/mIoU; "": none
     cfg.TEST.BEST_METRIC = ""
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
+    # Pictures of each test set that an evaluation during training shows in TensorBoard
+    cfg.TEST.LOG_PICTURES = 0
+    cfg.TRACKERS = []  # services that get figures and pictures of a training: wandb, mlflow
     cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed
     cfg.OUTPUT_DIR = "output"
     cfg.CONFIG_FILE = ""  # set when a file is loaded; named in the written results

@@ -17,6 +17,7 @@ from .best import check_best_metric
 from .optimizer import check_optimizer
 from .schedules import check_schedule
 from .train_loader import Sample, check_batch, fixed_randomness, kept_for_training
+from .writers import check_trackers
 
 
 def check_in_one_process(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
@@ -62,6 +63,7 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
         check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
         _refuse_scaling(cfg)
         check_best_metric(cfg)
+        check_trackers(cfg.TRACKERS)
         check_optimizer(cfg)
         check_schedule(cfg)
     check_own_weights(cfg)

@@ -18,6 +18,7 @@ from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -39,6 +40,8 @@ from .schedules import build_schedule, set_iteration
 from .stopping import StopHook
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
+from .validation_sheet import validation_sheet
+from .writers import build_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -202,9 +205,23 @@ class Trainer(DefaultTrainer):
         kept += [self._stop, EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
         return kept + ([writer] if writer is not None else [])
 
+    def build_writers(self) -> list[EventWriter]:
+        """Add the services of ``TRACKERS`` in front of TensorBoard's, which clears pictures."""
+        writers: list[EventWriter] = super().build_writers()
+        return [*writers[:-1], *build_trackers(self.cfg), writers[-1]]
+
+    def _log_pictures(self) -> None:
+        for name in self.cfg.DATASETS.TEST:
+            set_test_words(self.cfg, bare(self.model), name)
+            shown = validation_sheet(self.cfg, bare(self.model), name, self.cfg.TEST.LOG_PICTURES)
+            if shown is not None:
+                self.storage.put_image(name, shown.transpose(2, 0, 1))
+
     def _evaluate(self) -> Results:
         with self._stop.breaking_off(), self._trainer.averaged():
             self._last_eval_results = self.test(self.cfg, self.model)
+            if comm.is_main_process() and self.cfg.TEST.LOG_PICTURES:
+                self._log_pictures()
         if self._best is not None:
             self._best.offer(self._last_eval_results, min(self.iter, self.max_iter - 1))
         set_training_words(self.cfg, bare(self.model))
