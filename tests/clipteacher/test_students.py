@@ -268,10 +268,11 @@ def test_segnext_file(build, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["segformer_b0", "segnext_t", "swin_t", "convnext_t"])
-def test_published_weights_that_cannot_be_fetched(build, name, monkeypatch):
+def test_published_weights_that_cannot_be_fetched(build, name, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise OSError("no route to host")
 
+    monkeypatch.setenv("OVS_WEIGHTS", str(tmp_path))
     for module in ("clipteacher.students.published", "ovs_core.clip.fetching"):
         monkeypatch.setattr(f"{module}.why_unreachable", lambda url: "")  # so that it is tried
     monkeypatch.setattr("clipteacher.students.backbones.timm.create_model", fail)
@@ -289,6 +290,7 @@ def test_published_weights_are_not_waited_for(build, name, monkeypatch, tmp_path
     monkeypatch.setenv("OVS_WEIGHTS", str(tmp_path))
     for module in ("clipteacher.students.published", "ovs_core.clip.fetching"):
         monkeypatch.setattr(f"{module}.why_unreachable", lambda url: "hub cannot be reached")
+        monkeypatch.setattr(f"{module}.try_to_load_from_cache", lambda *names: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     with pytest.raises(
         UserError, match=rf"hub cannot be reached.* {tmp_path}/(nvidia|openmmlab|timm)/"

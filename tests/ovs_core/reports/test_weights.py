@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 
+from ovs_core.clip import lookup
 from ovs_core.clip.published import PublishedFile, timm_files
 from ovs_core.commands import main
 from ovs_core.errors import UserError
@@ -47,12 +48,18 @@ def hub():
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def few():
+    """What a few configs need; reading all takes seconds."""
+    return catalog.offers(["cliptrase/tiny", "cliptrase/vitb16", "cliptrase/vitb16_336"])
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, few):
     monkeypatch.setenv("OVS_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("no_proxy", "*")
-    few = catalog.offers(["cliptrase/tiny", "cliptrase/vitb16", "cliptrase/vitb16_336"])
     monkeypatch.setattr(weights, "offers", lambda: few)
+    monkeypatch.setattr(lookup, "try_to_load_from_cache", lambda *names: None)  # of this machine
     return tmp_path / "weights"
 
 
