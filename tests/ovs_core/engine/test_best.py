@@ -2,10 +2,12 @@
 
 import json
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ovs_core.engine.best import BestCheckpoint
 from ovs_core.engine.run import run
 from ovs_core.engine.trainer import Trainer
 from ovs_core.errors import UserError
@@ -38,7 +40,7 @@ def best(folder):
 
 @pytest.mark.parametrize(
     ("values", "iteration"),
-    [([1, 5, 3, 2], 3), ([1, 2, 3, 9], 7), ([4, 4, 4, 4], 1), ([float("nan"), 1, 0, 0], 3)],
+    [([4, 5, 5, 2], 3), ([float("nan"), 1, 0, 9], 7)],
 )
 def test_the_highest_figure(world, tmp_path, figures, values, iteration):
     figures += values
@@ -83,9 +85,7 @@ def test_the_last_checkpoints_are_kept(world, tmp_path):
     assert {path.name for path in (tmp_path / "run").glob("*.pth")} == names
 
 
-def test_a_damaged_record_of_the_best_is_named(world, tmp_path, figures):
-    figures += [7, 3, 1, 6, 2]
-    run(str(world / "toy.yaml"), [*OFTEN, "SOLVER.MAX_ITER", "4"])
-    (tmp_path / "run" / "model_best.json").write_text("{")
+def test_a_damaged_record_of_the_best_is_named(tmp_path):
+    (tmp_path / "model_best.json").write_text("{")
     with pytest.raises(UserError, match=r"model_best\.json: damaged"):
-        run(str(world / "toy.yaml"), OFTEN, resume=True)
+        BestCheckpoint(SimpleNamespace(save_dir=tmp_path), "sem_seg/mIoU")

@@ -70,17 +70,13 @@ def test_a_service_gets_figures_and_pictures(world, tmp_path, monkeypatch, name,
     assert [step for entry, step, _ in logged if entry == "total_loss"] == [3]
 
 
-def test_tensorboard_has_the_pictures(world, tmp_path):
+def test_tensorboard_has_the_pictures_which_change_no_training(world, tmp_path):
     run(str(world / "toy.yaml"), OPTIONS)
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
     assert [event.step for event in events.Images("toy_val")] == [1, 4]
     assert "total_loss" in events.Tags()["scalars"]
     first = events.Images("toy_val")[0]
     assert first.width > 3 * 40 and first.height > 2 * 48  # picture, truth, found; two rows
-
-
-def test_pictures_change_no_training(world, tmp_path):
-    run(str(world / "toy.yaml"), OPTIONS)
     run(str(world / "toy.yaml"), [*OPTIONS[:4], "OUTPUT_DIR", str(tmp_path / "plain")])
     one, other = (read_checkpoint(tmp_path / n / "model_final.pth")["model"]
                   for n in ("run", "plain"))  # fmt: skip
