@@ -52,14 +52,6 @@ class EncodedWindows:
     picture: Tensor | None = None
 
 
-def by_shape(images: Sequence[Tensor]) -> list[list[int]]:
-    """Group the indices of tensors of one shape, in order of appearance."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, image in enumerate(images):
-        groups.setdefault(tuple(image.shape), []).append(index)
-    return list(groups.values())
-
-
 def same_label_pairs(inputs: Sequence[Mapping[str, Any]], grid: Size) -> Tensor:
     """Let patches attend only to patches of their true label (an ablation of Table 4).
 

@@ -17,13 +17,14 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.picture_batches import by_shape
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import LabelScores, Scores, Size, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments, output_size
 from ovs_core.words.label_space import fold_background
 
 from .build import cliptrase_arguments
-from .encoding import Encoded, EncodedWindows, by_shape, same_label_pairs
+from .encoding import Encoded, EncodedWindows, same_label_pairs
 from .last_steps import LastSteps
 from .mask_sources import MaskSource, TowerSource
 from .proxy import ProxyTower
@@ -160,18 +161,18 @@ class CLIPtrase(Segmenter):
 
     def encode_pictures(
         self, pictures: Sequence[Tensor], inputs: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[Encoded]:
+    ) -> list[Any]:
         """Encode pictures, those of one size together; the result does not depend on the batch.
 
         Args:
             pictures: (3, H', W') RGB each.
             inputs: the input dicts that they come from, of which two ablations read more.
 
-        Raises:
-            UserError: without a view of the method's own.
         """
         if self.view is None:
-            raise UserError("pictures are encoded together only with a view of the method's own")
+            kept = [None if self.last_steps is None else self.normalize(p) for p in pictures]
+            together = self.protocol.encode_all(self, [self.normalize(p) for p in pictures])
+            return [EncodedWindows(*own) for own in zip(together, kept, strict=True)]
         inputs = [{} for _ in pictures] if inputs is None else inputs
         patch = self.tower.encoder.patch_size
         sized = [self.view.resize(p.to(self.device), patch) for p in pictures]

@@ -162,4 +162,5 @@ def build_tasks(cfg: CfgNode) -> Tasks:
         overlap_threshold=node.OVERLAP_THRESHOLD,
         detections=cfg.TEST.DETECTIONS_PER_IMAGE,
         logits_first=node.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+        pad_together=node.PAD_TOGETHER,
     )

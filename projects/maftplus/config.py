@@ -80,3 +80,5 @@ def _add_mask_former_keys(cfg: CfgNode) -> None:
     test.OVERLAP_THRESHOLD = 0.8  # MAFT+ panoptic: 0.7
     # Resize mask logits, not soft masks, also when only labels are made; panoptic always does.
     test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False
+    # TEST.IMS_PER_BATCH: pad a batch to its largest picture, as released; False pads each alone
+    test.PAD_TOGETHER = False

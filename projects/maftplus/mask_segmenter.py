@@ -28,6 +28,7 @@ from ovs_core.modeling.mask2former import (
     mask_pool,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
+from ovs_core.modeling.picture_batches import encode_by_shape
 from ovs_core.modeling.scores import Scores, Size, size_of
 from ovs_core.modeling.segmenter import SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
@@ -51,6 +52,8 @@ class Tasks:
         overlap_threshold: panoptic: share of its own area that a mask must win.
         detections: instances per picture.
         logits_first: resize logits also when only the label map is made, as published for panoptic.
+        pad_together: pad a batch to its largest picture, as published; masks then see the padding,
+            and depend on who else is in the batch.
     """
 
     semantic: bool = True
@@ -60,6 +63,7 @@ class Tasks:
     overlap_threshold: float = 0.8
     detections: int = 100
     logits_first: bool = False
+    pad_together: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a model that would answer nothing."""
@@ -138,6 +142,21 @@ class MaskSegmenter(QuerySegmenter):
         """Find the masks of a (3, H', W') picture and embed them."""
         images = self.pad([picture], size_of(picture))
         return EncodedPicture(*self.encode(images), canvas=size_of(images), valid=size_of(picture))
+
+    def encode_pictures(self, pictures: Sequence[Tensor]) -> list[EncodedPicture]:
+        """Encode pictures that are padded to one size together, see ``Tasks.pad_together``."""
+        sizes = [size_of(picture) for picture in pictures]
+        if self.tasks.pad_together:
+            largest = max(height for height, _ in sizes), max(width for _, width in sizes)
+            padded = list(self.pad(pictures, largest))
+        else:
+            padded = [self.pad([p], size)[0] for p, size in zip(pictures, sizes, strict=True)]
+        encoded: list[tuple[Prediction, Tensor, Tensor, Tensor]]
+        encoded = encode_by_shape(self.encode, padded)
+        return [
+            EncodedPicture(*own, canvas=size_of(images), valid=size)
+            for own, images, size in zip(encoded, padded, sizes, strict=True)
+        ]
 
     def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
         """The one padded picture that the tower is shown."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ovs_core.clip import ImageEncoder
 from ovs_core.files.digests import file_digest
 from ovs_core.modeling.mask2former import HeadOutput, MaskScores, QuerySegmenter, SetCriterion
+from ovs_core.modeling.picture_batches import encode_by_shape
 from ovs_core.modeling.scores import Size, size_of
 from ovs_core.modeling.segmenter import SegmenterArguments
 
@@ -171,6 +172,20 @@ class SAN(QuerySegmenter):
         images = self.pad([picture], size_of(picture))
         ((output, vectors),) = self.find(images)
         return FoundMasks(output.masks, vectors, canvas=size_of(images), valid=size_of(picture))
+
+    def encode_pictures(self, pictures: Sequence[Tensor]) -> list[FoundMasks]:
+        """Find the masks of pictures that are padded to one size together."""
+        sizes = [size_of(picture) for picture in pictures]
+        padded = [self.pad([p], size)[0] for p, size in zip(pictures, sizes, strict=True)]
+        found: list[tuple[Tensor, Tensor]] = encode_by_shape(self._masks_and_vectors, padded)
+        return [
+            FoundMasks(masks, vectors, canvas=size_of(images), valid=size)
+            for (masks, vectors), images, size in zip(found, padded, sizes, strict=True)
+        ]
+
+    def _masks_and_vectors(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        ((output, vectors),) = self.find(images)
+        return output.masks, vectors
 
     def encoder_inputs(self, picture: Tensor) -> list[Tensor]:
         """The padded, smaller picture that CLIP is shown."""

@@ -149,3 +149,21 @@ def test_the_network_is_shown_what_the_model_says(predictor, picture):
     shown = [batch for layer, batch in whole if layer in floor]
     assert len(shown) == len(stated) > 0
     assert all(torch.equal(*pair) for pair in zip(shown, stated, strict=True))
+
+
+def test_a_batch_is_segmented_as_one_by_one(predictor, picture, monkeypatch):
+    pictures = [picture, picture[:, ::-1].copy()]
+    alone = [predictor(one, WORDS) for one in pictures]
+    predictor.forget()
+    encoded, encode = [], predictor.model.encode
+    single = count_encoded(predictor, monkeypatch)
+    monkeypatch.setattr(
+        predictor.model, "encode", lambda x, **more: encoded.append(len(x)) or encode(x, **more)
+    )
+    together = list(predictor(pictures, WORDS, batch=2))
+    assert not single and all(n > 1 for n in encoded)  # both, or the windows of one, at once
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.labels, other.labels)
+        assert (one.segment_ids is None) == (other.segment_ids is None)
+        if one.segment_ids is not None:
+            assert np.array_equal(one.segment_ids, other.segment_ids)

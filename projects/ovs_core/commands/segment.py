@@ -66,6 +66,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "torchrun or srun numbers the processes",
     )  # fmt: skip
     parser.add_argument(
+        "--batch", type=options.positive, default=1, metavar="N",
+        help="encode so many pictures together, where they are shown at one size",
+    )  # fmt: skip
+    parser.add_argument(
         "--status", action="store_true",
         help="only say how far the run of this line is and who is at work; exit code 0 if all is "
         "finished",
@@ -121,7 +125,8 @@ def run(args: Namespace) -> int:
         try:
             segment_files(
                 predictor, vocabulary, read_inputs(files, args.every), folder, total=total,
-                overwrite=args.overwrite, shard=shard, report=_report, tally=tally,
+                overwrite=args.overwrite, shard=shard, batch=args.batch,
+                report=_report, tally=tally,
             )  # fmt: skip
         finally:  # also where Ctrl-C ends it
             for failed in tally.failed:

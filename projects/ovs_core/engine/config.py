@@ -25,7 +25,7 @@ from ..methods.ranges import (
 from .config_files import read_config
 
 declare_ranges("", SEED=at_least(-1), TRACKERS=texts())
-declare_ranges("TEST", EVAL_PERIOD=at_least(0), LOG_PICTURES=at_least(0))
+declare_ranges("TEST", EVAL_PERIOD=at_least(0), IMS_PER_BATCH=at_least(1), LOG_PICTURES=at_least(0))
 declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1))
 declare_ranges(
     "MODEL.OVS.PROTOCOL",
@@ -80,6 +80,7 @@ def add_ovs_config(cfg: CfgNode) -> None:
     cfg.TEST.DUMP_PREDICTIONS = False  # write one PNG per picture beside the metrics
     # Figure whose highest value is kept as model_best.pth, such as sem_seg/mIoU; "": none
     cfg.TEST.BEST_METRIC = ""
+    cfg.TEST.IMS_PER_BATCH = 1  # pictures of an evaluation that go through the network together
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
     # Pictures of each test set that an evaluation during training shows in TensorBoard
     cfg.TEST.LOG_PICTURES = 0

@@ -151,11 +151,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader[list[Sample]]:
-        """Build the loader of a test set: one picture at a time, each once over all processes."""
+        """Build the loader of a test set: each picture once over all processes."""
         loader: DataLoader[list[Sample]] = build_detection_test_loader(
             dataset=dataset_dicts([dataset_name]),
             mapper=build_mapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
+            batch_size=cfg.TEST.IMS_PER_BATCH,
         )
         return loader
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from .picture_batches import encode_by_shape
 from .scores import (
     GridScores,
     MeanScores,
@@ -52,6 +53,9 @@ class InferenceProtocol(Protocol):
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """(3, H', W') normalised picture -> everything that can be reused for other words."""
 
+    def encode_all(self, model: DenseModel, pictures: Sequence[Tensor]) -> list[Any]:
+        """``encode`` of several pictures; those that are shown at one size in one batch."""
+
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Result of ``encode`` -> scores at the final size (H, W)."""
 
@@ -73,10 +77,19 @@ class Whole:
 
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """Pad or squash, then encode."""
+        shown, canvas, valid = self._show(picture)
+        return model.encode(shown[None]), canvas, valid
+
+    def encode_all(self, model: DenseModel, pictures: Sequence[Tensor]) -> list[Any]:
+        """Pad or squash each for itself, then encode those of one size together."""
+        shown = [self._show(picture) for picture in pictures]
+        features = encode_by_shape(model.encode, [one[0] for one in shown])
+        return [(own, *sizes) for own, (_, *sizes) in zip(features, shown, strict=True)]
+
+    def _show(self, picture: Tensor) -> tuple[Tensor, Size, Size]:
         padded, valid = _pad(picture, self.divisor)
         canvas = size_of(padded)
-        shown = padded if self.size is None else resize(padded, self.size)
-        return model.encode(shown[None]), canvas, valid
+        return padded if self.size is None else resize(padded, self.size), canvas, valid
 
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Activate on the grid, then let the scores be resized."""
@@ -139,6 +152,10 @@ class Slide:
         features = [model.encode(batch) for batch in batches]
         return features, boxes, size_of(padded), original
 
+    def encode_all(self, model: DenseModel, pictures: Sequence[Tensor]) -> list[Any]:
+        """Encode one after the other: the windows of each are a batch already."""
+        return [self.encode(model, picture) for picture in pictures]
+
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Score the windows; they are merged when labels or maps are asked for."""
         features, boxes, canvas, original = encoded
@@ -188,14 +205,27 @@ class MultiScaleFlip:
 
     def encode(self, model: DenseModel, picture: Tensor) -> Any:
         """Encode every view."""
+        return [
+            (self.base.encode(model, self._view(picture, scale, mirrored)), mirrored)
+            for scale, mirrored in self._views()
+        ]
+
+    def encode_all(self, model: DenseModel, pictures: Sequence[Tensor]) -> list[Any]:
+        """Encode each view of all pictures."""
         views = []
-        for scale in self.scales:
-            height, width = (max(1, round(side * scale)) for side in picture.shape[-2:])
-            scaled = resize(picture, (height, width))
-            for mirrored in (False, True)[: 1 + self.flip]:
-                view = scaled.flip(-1) if mirrored else scaled
-                views.append((self.base.encode(model, view), mirrored))
-        return views
+        for scale, mirrored in self._views():
+            shown = [self._view(picture, scale, mirrored) for picture in pictures]
+            encoded = self.base.encode_all(model, shown)
+            views.append([(one, mirrored) for one in encoded])
+        return [list(own) for own in zip(*views, strict=True)]
+
+    def _views(self) -> list[tuple[float, bool]]:
+        return [(s, mirrored) for s in self.scales for mirrored in (False, True)[: 1 + self.flip]]
+
+    def _view(self, picture: Tensor, scale: float, mirrored: bool) -> Tensor:
+        height, width = (max(1, round(side * scale)) for side in picture.shape[-2:])
+        scaled = resize(picture, (height, width))
+        return scaled.flip(-1) if mirrored else scaled
 
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Score every view; they are averaged at the final size."""

@@ -115,7 +115,13 @@ class Segmenter(OpenVocabularyModel):
         if self.training:
             return self.losses(batched_inputs)
         with torch.no_grad():
-            return [self._output(one) for one in batched_inputs]
+            if len(batched_inputs) == 1 or any("vocabulary" in one for one in batched_inputs):
+                return [self._output(one) for one in batched_inputs]
+            encoded = self.encode_pictures([one["image"] for one in batched_inputs])
+            return [
+                self.postprocess(self.score_picture(own, output_size(one)))
+                for own, one in zip(encoded, batched_inputs, strict=True)
+            ]
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses of a batch.
@@ -141,6 +147,19 @@ class Segmenter(OpenVocabularyModel):
     def encode_picture(self, picture: Tensor) -> Any:
         """Everything about a (3, H', W') picture that can be reused for other words."""
         return self.protocol.encode(self, self.normalize(picture))
+
+    def encode_pictures(self, pictures: Sequence[Tensor]) -> list[Any]:
+        """``encode_picture`` of several; those that are shown at one size in one batch.
+
+        A method that encodes a picture in a way of its own says here how several go together; until
+        it does, they go one by one.
+
+        Args:
+            pictures: (3, H', W') RGB in 0..255 each.
+        """
+        if type(self).encode_picture is not Segmenter.encode_picture:
+            return [self.encode_picture(picture) for picture in pictures]
+        return self.protocol.encode_all(self, [self.normalize(picture) for picture in pictures])
 
     def score_picture(self, encoded: Any, size: Size) -> Scores:
         """Scores of an encoded picture for the current words at (H, W)."""

@@ -73,6 +73,7 @@ def segment_files(
     total: int | None = None,
     overwrite: bool = False,
     shard: Shard | None = None,
+    batch: int = 1,
     report: Callable[[Input, Result], None] | None = None,
     tally: Tally | None = None,
 ) -> Tally:
@@ -91,6 +92,7 @@ def segment_files(
         total: number of pictures, for the progress bar.
         overwrite: replace whatever stands in the way, also finished results.
         shard: the part of the pictures that is segmented here.
+        batch: how many pictures are encoded together, where they are shown at one size.
         report: called with every result.
         tally: filled as the run goes on, for a caller that may be interrupted.
 
@@ -102,7 +104,7 @@ def segment_files(
     if shard is not None:
         inputs, total = shard.take(inputs), None if total is None else shard.share(total)
     with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
-        run = _Run(predictor, vocabulary, made_with, folder, overwrite, pool, bar, tally)
+        run = _Run(predictor, vocabulary, made_with, folder, overwrite, batch, pool, bar, tally)
         tidied = inputs if shard is not None else run.tidied(inputs)
         for (one, result, reason), written in _ahead(run.write, run.results(tidied), pool):
             try:
@@ -132,25 +134,40 @@ class _Run:
     made_with: dict[str, str]
     folder: Path
     overwrite: bool
+    batch: int
     pool: ThreadPoolExecutor
     bar: tqdm
     tally: Tally
 
     def results(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Result, str]]:
-        """Segment what is not finished, reading ahead; with the reason."""
-        for one, prepared in _ahead(self.prepare, inputs, self.pool):
+        """Segment what is not finished, with the reason."""
+        tasks = self.tasks(inputs)
+        while chunk := list(itertools.islice(tasks, self.batch)):
+            if self.batch > 1:
+                self.predictor.encode_ahead([task.picture.rgb for _, task in chunk])
+            while chunk:
+                one, task = chunk.pop(0)
+                try:
+                    result = self.predictor(task.picture, self.vocabulary)
+                except Exception as error:  # whatever it is, the other pictures are not to blame
+                    self.fail(one, error)
+                    continue
+                yield one, replace(result, source=one.source, trace=task.trace), task.reason
+
+    def tasks(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, _Task]]:
+        """Read ahead, and leave out what is finished or cannot be read."""
+        for one, prepared in _ahead(self.prepare, inputs, self.pool, max(AHEAD, self.batch)):
             try:
                 task = prepared.result()
-                if task is None:
-                    self.tally.skipped += 1
-                    self.tally.finished.append(one.stem)
-                    self.bar.update()
-                    continue
-                result = self.predictor(task.picture, self.vocabulary)
             except Exception as error:  # whatever it is, the other pictures are not to blame
                 self.fail(one, error)
                 continue
-            yield one, replace(result, source=one.source, trace=task.trace), task.reason
+            if task is not None:
+                yield one, task
+                continue
+            self.tally.skipped += 1
+            self.tally.finished.append(one.stem)
+            self.bar.update()
 
     def tidied(self, inputs: Iterable[Input]) -> Iterator[Input]:
         """Remove halves of files of a killed run before anything is written beside them."""
@@ -186,12 +203,12 @@ class _Run:
 
 
 def _ahead(
-    function: Callable[[T], R], items: Iterable[T], pool: ThreadPoolExecutor
+    function: Callable[[T], R], items: Iterable[T], pool: ThreadPoolExecutor, count: int = AHEAD
 ) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in other threads, a few items ahead of what is being used, in order."""
     items, waiting = iter(items), deque[tuple[T, Future[R]]]()
     while True:
-        for item in itertools.islice(items, AHEAD - len(waiting)):
+        for item in itertools.islice(items, count - len(waiting)):
             waiting.append((item, pool.submit(function, item)))
         if not waiting:
             return

@@ -8,9 +8,7 @@ result.save("out")
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache, partial
@@ -20,7 +18,6 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from PIL import Image
 
 from ..clip.identity import fingerprint
@@ -29,29 +26,29 @@ from ..data.mapper import SemanticDatasetMapper
 from ..engine.config import load_cfg
 from ..engine.run import build_segmenter
 from ..errors import UserError
-from ..files.digests import digest, file_digest
-from ..files.pictures import LoadedPicture, PictureSource, load_picture
+from ..files.digests import digest
+from ..files.pictures import LoadedPicture, PictureSource
 from ..files.writing import json_text
 from ..methods.configs import find_model
-from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores, Size
+from ..modeling.label_argmax import label_dtype
+from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores
 from ..modeling.segmenter import Segmenter
 from ..words.label_space import fold_background
 from ..words.spelling import other_scripts
 from ..words.vocabulary import Vocabulary
-from .reading import pictures_to_segment
+from .picture_memory import PictureMemory, to_tensor
+from .reading import ReadPicture, pictures_to_segment, read_source
 from .result import Result
 from .segment import Segment
 from .stream import ResultStream
 from .tidy import absorb_islands, check_min_area, drop_segments
-from .tiles import join, join_segments, split, split_axis
+from .tiles import join, join_segments, split_axis
 
 __all__ = ["Predictor", "Result", "Segment"]
 
 S = TypeVar("S", bound=PictureSource)
 Words = Vocabulary | str | Path | Sequence[str]
-Encoded = list[tuple[Size, Any]]  # size of each piece of a picture, and the model's features of it
 
-MIN_SIDE = 32  # pixels; a smaller picture is enlarged before a network sees it
 MAX_SCORE_BYTES = 4 * 2**30
 
 logger = logging.getLogger(__name__)
@@ -91,8 +88,7 @@ class Predictor:
         self.notes = tuple(notes)
         self._config = f"{config}\nmin_area: {min_area}" if min_area else config
         self._prepare = prepare
-        self._remember = remember
-        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self._encoded = PictureMemory(self.model, partial(to_tensor, prepare), remember)
         # Kept by the words they belong to, so that a warning about them is logged once.
         self._word_notes = lru_cache(maxsize=32)(partial(_word_notes, model))
         self._lock = threading.RLock()  # of the model, its tokenizer and the encoded pictures
@@ -156,13 +152,18 @@ class Predictor:
 
     @overload
     def __call__(
-        self, pictures: list[S] | tuple[S, ...], words: Words, *, on_error: str = "raise"
+        self,
+        pictures: list[S] | tuple[S, ...],
+        words: Words,
+        *,
+        on_error: str = "raise",
+        batch: int = 1,
     ) -> ResultStream[S]:
         pass
 
     @overload
     def __call__(
-        self, pictures: str | Path, words: Words, *, on_error: str = "raise"
+        self, pictures: str | Path, words: Words, *, on_error: str = "raise", batch: int = 1
     ) -> Result | ResultStream[Path]:
         pass
 
@@ -172,6 +173,7 @@ class Predictor:
         words: Words,
         *,
         on_error: str = "raise",
+        batch: int = 1,
     ) -> Result | ResultStream[S] | ResultStream[Path]:
         """Segment one picture, a list of pictures, or the pictures of a folder.
 
@@ -182,6 +184,8 @@ class Predictor:
                 background word.
             on_error: of a list or folder: ``raise`` what goes wrong with a picture, or ``skip`` the
                 picture; ``failures`` of what is returned then has a line for it.
+            batch: of a list or folder: so many pictures are read together, and those of them that
+                are shown to the network at one size go through it together.
 
         Returns:
             One result; for a list or a folder an iterator in its order, which segments the next
@@ -195,12 +199,26 @@ class Predictor:
         vocabulary = Vocabulary.parse(words)
         with self._lock:
             notes = self.notes + vocabulary.notes + self._word_notes(vocabulary)
+        segment = partial(self._segment, vocabulary, notes)
+        together = self._read_together if batch > 1 else list
         if isinstance(pictures, (list, tuple)):
-            return ResultStream(pictures, partial(self._segment, vocabulary, notes), on_error)
+            return ResultStream(pictures, segment, on_error, together=together, batch=batch)
         if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
             found = pictures_to_segment(pictures)
-            return ResultStream(found, partial(self._segment, vocabulary, notes), on_error)
-        return self._segment(vocabulary, notes, pictures)
+            return ResultStream(found, segment, on_error, together=together, batch=batch)
+        return segment(pictures)
+
+    def encode_ahead(self, images: Sequence[np.ndarray]) -> None:
+        """Encode pictures that are segmented next; those that are shown at one size together.
+
+        They are kept until they are asked for, or others are encoded ahead. Whatever goes wrong is
+        only logged: each is encoded alone when its turn comes, and says what is wrong with it.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+        """
+        with self._lock, torch.no_grad():
+            self._encoded.ahead(images)
 
     def made_with(self, vocabulary: Vocabulary) -> dict[str, str]:
         """Give the hashes of all that decides a result besides the picture.
@@ -223,25 +241,29 @@ class Predictor:
 
     def tensor(self, image: np.ndarray) -> torch.Tensor:
         """Bring an (H, W, 3) uint8 RGB picture to what the model encodes: (3, H', W')."""
-        if self._prepare is not None:
-            image = self._prepare(image)
-        if min(image.shape[:2]) < MIN_SIDE:
-            enlarge = T.ResizeShortestEdge(MIN_SIDE, sys.maxsize)
-            image = enlarge.get_transform(image).apply_image(image)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return to_tensor(self._prepare, image)
 
     def forget(self) -> None:
         """Drop the pictures that are kept for other words."""
         with self._lock:
             self._encoded.clear()
 
+    def _read_together(self, sources: Sequence[PictureSource]) -> list[PictureSource | ReadPicture]:
+        """Read and encode pictures; one that cannot be read is left for its turn to say so."""
+        read: list[PictureSource | ReadPicture] = []
+        for source in sources:
+            try:
+                read.append(read_source(source))
+            except Exception:
+                read.append(source)
+        self.encode_ahead([one.picture.rgb for one in read if isinstance(one, ReadPicture)])
+        return read
+
     def _segment(
-        self, vocabulary: Vocabulary, notes: tuple[str, ...], source: PictureSource
+        self, vocabulary: Vocabulary, notes: tuple[str, ...], source: PictureSource | ReadPicture
     ) -> Result:
-        path = str(source) if isinstance(source, (str, Path)) else ""
-        # Before the pixels are read: what changes meanwhile is then seen as changed.
-        content = {"picture": file_digest(path)} if path and Path(path).is_file() else {}
-        picture = load_picture(source)
+        given = source if isinstance(source, ReadPicture) else read_source(source)
+        picture, content = given.picture, given.content
         image = picture.rgb
         with self._lock, torch.no_grad():
             scores = self._score(image, vocabulary)
@@ -259,7 +281,7 @@ class Predictor:
             joined,
             vocabulary.names,
             image,
-            source=path,
+            source=given.path,
             background=background,
             segment_ids=ids,
             segments_info=info,
@@ -270,7 +292,7 @@ class Predictor:
 
     def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
         self.model.set_vocabulary(vocabulary)
-        return [self.model.score_picture(encoded, size) for size, encoded in self._encode(image)]
+        return [self.model.score_picture(encoded, size) for size, encoded in self._encoded(image)]
 
     def _full_scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         shape = (len(vocabulary), *image.shape[:2])
@@ -290,23 +312,12 @@ class Predictor:
                 )
             return join([_spread(part) for part in parts], 1 + split_axis(image))
 
-    def _encode(self, image: np.ndarray) -> Encoded:
-        key = digest(image.tobytes()) + str(image.shape)
-        if key not in self._encoded:
-            self._encoded[key] = [
-                (tile.shape[:2], self.model.encode_picture(self.tensor(tile)))
-                for tile in split(image)
-            ]
-            while len(self._encoded) > self._remember:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(key)
-        return self._encoded[key]
-
 
 def _deciding(cfg: CfgNode) -> str:
     """Write down a config less what says where, not what, is computed; weights are hashed alone."""
     kept = cfg.clone()
     kept.defrost()
+    kept.TEST.IMS_PER_BATCH = 1
     kept.OUTPUT_DIR = kept.CONFIG_FILE = kept.MODEL.WEIGHTS = kept.MODEL.DEVICE = ""
     return str(kept.dump())
 
@@ -350,7 +361,8 @@ def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:
     labels: torch.Tensor | None = output.get("sem_seg_labels")
     if labels is None:
         labels = scores.labels()
-    return labels.cpu().numpy().astype(np.int32)
+    small = labels.to(label_dtype(scores.num_classes))  # fewer bytes to fetch from a GPU
+    return small.cpu().numpy().astype(np.int32)
 
 
 def _spread(scores: Scores) -> np.ndarray:

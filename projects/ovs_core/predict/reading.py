@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files.digests import digest, file_digest
-from ..files.pictures import LoadedPicture, find_pictures, load_picture
+from ..files.pictures import LoadedPicture, PictureSource, find_pictures, load_picture
 from .parts import looks_like_result
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import count_frames, read_frames
@@ -68,6 +68,33 @@ class Input:
             return file_digest(self.path)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """A picture that was read.
+
+    Attributes:
+        picture: its pixels.
+        path: of its file; "" if there is none.
+        content: ``picture``, the hash of its file; empty if there is none.
+    """
+
+    picture: LoadedPicture
+    path: str
+    content: dict[str, str]
+
+
+def read_source(source: PictureSource) -> ReadPicture:
+    """Read a picture of any source.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    path = str(source) if isinstance(source, (str, Path)) else ""
+    # Before the pixels are read: what changes meanwhile is then seen as changed.
+    content = {"picture": file_digest(path)} if path and Path(path).is_file() else {}
+    return ReadPicture(load_picture(source), path, content)
 
 
 def pictures_to_segment(folder: str | Path) -> list[Path]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
-from ..errors import check_choice, explain
+from ..errors import UserError, check_choice, explain
 from .result import Result
 
 ON_ERROR = ("raise", "skip")
@@ -21,25 +22,36 @@ class ResultStream(Iterator[Result], Generic[S]):
         segment: gives the result of one.
         on_error: ``raise`` whatever goes wrong with a picture (the next call goes on with the next
             picture), or ``skip`` the picture and list it in ``failures``.
+        together: prepares several sources at once, before the first of them is segmented; gives for
+            each what ``segment`` takes in its place.
+        batch: how many these are.
 
     Attributes:
         failures: one line for each picture that was skipped so far.
     """
 
     def __init__(
-        self, sources: Iterable[S], segment: Callable[[S], Result], on_error: str = "raise"
+        self,
+        sources: Iterable[S],
+        segment: Callable[[Any], Result],
+        on_error: str = "raise",
+        *,
+        together: Callable[[Sequence[S]], Sequence[Any]] = list,
+        batch: int = 1,
     ) -> None:
         check_choice("on_error", on_error, ON_ERROR)
+        if batch < 1:
+            raise UserError(f"batch: {batch} is no whole number above 0")
         self.failures: list[str] = []
-        self._sources = enumerate(sources)
+        self._sources = _prepared(sources, together, batch)
         self._segment = segment
         self._skips = on_error == "skip"
 
     def __next__(self) -> Result:
         """Segment one more picture."""
-        for number, source in self._sources:
+        for number, source, prepared in self._sources:
             try:
-                return self._segment(source)
+                return self._segment(prepared)
             except Exception as error:  # whatever it is, the other pictures are not to blame
                 if not self._skips:
                     raise
@@ -47,6 +59,16 @@ class ResultStream(Iterator[Result], Generic[S]):
                 name = str(source) if is_path else f"picture {number + 1}"
                 self.failures.append(failure_line(name, error))
         raise StopIteration
+
+
+def _prepared(
+    sources: Iterable[S], together: Callable[[Sequence[S]], Sequence[Any]], batch: int
+) -> Iterator[tuple[int, S, Any]]:
+    numbered = enumerate(sources)
+    while chunk := list(itertools.islice(numbered, batch)):
+        prepared = together([source for _, source in chunk])
+        for (number, source), one in zip(chunk, prepared, strict=True):
+            yield number, source, one
 
 
 def failure_line(name: str, error: BaseException) -> str:

@@ -269,3 +269,16 @@ def test_of_two_trainings_in_one_folder_one_runs(world, tmp_path):
     (refused,) = (text for process, text in zip(both, errors, strict=True) if process.returncode)
     assert "a training of process" in refused and "is at work here" in refused
     assert read_checkpoint(tmp_path / "run" / "model_final.pth")["iteration"] == 39
+
+
+def test_an_evaluation_in_batches_gives_the_same_figures(world, tmp_path, monkeypatch):
+    config, model, shown = str(world / "toy.yaml"), sys.modules["ovs_toy"].Toy, []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda self, x: shown.append(len(x)) or encode(self, x))
+    found = [
+        run(config, ["OUTPUT_DIR", str(tmp_path / f"of_{n}"), "TEST.IMS_PER_BATCH", str(n)],
+            eval_only=True)
+        for n in (1, 3)
+    ]  # fmt: skip
+    assert shown == [1] * 8 + [3, 3, 2]
+    assert found[0] == found[1]

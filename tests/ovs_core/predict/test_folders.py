@@ -137,7 +137,7 @@ def test_a_run_holds_few_pictures_at_a_time(predictor, pictures, tmp_path, monke
         return LoadedPicture(image)
 
     monkeypatch.setattr(folder_module.Input, "load", counting)
-    predictor._remember = 1
+    predictor._encoded.remember = 1
     assert go(predictor, pictures, tmp_path / "out").done == 16
     assert max(most) <= 3 * folder_module.AHEAD
 
