@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from ovs_core.methods.configs import list_configs
+from ovs_core.reports.paper_figures import PaperRow, paper_tables
 from ovs_core.reports.tables import EMBEDDED_WORLD, SPLIT_NOTE, Row, Table
 
 METRICS = ("pACC", "mACC", "fwIoU", "mIoU", "mIoU_S", "mIoU_U")
@@ -13,11 +11,17 @@ METHODS = ("clip", "sclip", "cliptrase")
 DATASETS = (
     "voc21", "context60", "coco_object", "voc20", "cityscapes", "context59", "ade150", "coco_stuff"
 )  # fmt: skip
-PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+PAPER = paper_tables("cliptrase")
+OWN_PROTOCOL = ("clearclip", "naclip", "proxyclip", "resclip")
+PRINTED = {"224": PAPER["6"], "336": PAPER["7"]}
 
 
 def _rows(titles: dict[str, str]) -> tuple[Row, ...]:
     return tuple(Row(title, f"cliptrase/{name}") for title, name in titles.items())
+
+
+def _printed(row: PaperRow, dataset: str) -> dict[str, float]:
+    return {m: values[dataset] for m, values in row.figures.items() if dataset in values}
 
 
 def _benchmarks(size: str) -> Table:
@@ -30,10 +34,10 @@ def _benchmarks(size: str) -> Table:
                 f"cliptrase/benchmarks/{name}_{size}",
                 ("MODEL.CLIPTRASE.METHOD", method),
                 group=name,
-                published=figures[method],
+                published=_printed(row, name),
             )
-            for name, figures in PUBLISHED[size].items()
-            for method in METHODS
+            for name in PRINTED[size].datasets
+            for method, row in zip(METHODS, PRINTED[size].rows, strict=True)
         ),
         metrics=METRICS,
         pictures=False,
@@ -43,7 +47,8 @@ def _benchmarks(size: str) -> Table:
 def _own_protocol(method: str) -> Table:
     """A training-free method on its datasets by its own protocol, with both towers."""
     rows = []
-    for tower, figures in PUBLISHED["own_protocol_mIoU"][method].items():
+    for row in PAPER[method].rows:
+        tower = row.name
         large, plain = tower.startswith("vitl14"), tower.endswith("without refinement")
         rows += [
             Row(
@@ -51,7 +56,7 @@ def _own_protocol(method: str) -> Table:
                 f"cliptrase/{method}/{name}{'_vitl14' if large else ''}",
                 ("MODEL.CLIPTRASE.LAST_STEPS.PAMR_STEPS", "0") if plain else (),
                 group=name,
-                published={"mIoU": figures[name]} if name in figures else {},
+                published=_printed(row, name),
             )
             for name in DATASETS
         ]
@@ -60,7 +65,8 @@ def _own_protocol(method: str) -> Table:
 
 
 def _ablations() -> Table:
-    prefix, figures = "cliptrase/ablations/", PUBLISHED["ablations_ade150_mIoU"]
+    prefix = "cliptrase/ablations/"
+    printed = {row.alias: row for table in PAPER.values() for row in table.rows}
     names = [c.removeprefix(prefix) for c in list_configs("cliptrase") if c.startswith(prefix)]
     return Table(
         summary="the paper's ablations on ADE-150 (Tables 2, 4 and 5)",
@@ -69,7 +75,9 @@ def _ablations() -> Table:
                 name,
                 prefix + name,
                 group=name,
-                published={"mIoU": figures[name]} if name in figures else {},
+                published=_printed(printed[prefix + name], "ade150")
+                if prefix + name in printed
+                else {},
             )
             for name in names
         ),
@@ -115,5 +123,5 @@ TABLES = {
     "224": _benchmarks("224"),
     "336": _benchmarks("336"),
     "ablations": _ablations(),
-    **{method: _own_protocol(method) for method in PUBLISHED["own_protocol_mIoU"]},
+    **{method: _own_protocol(method) for method in OWN_PROTOCOL},
 }

@@ -98,7 +98,7 @@ def run_table(
             and the rows test on different datasets.
     """
     output = Path(output)
-    rows = [replace(row, options=(*row.options, *options)) for row in table.rows]
+    rows = [_with_options(row, options) for row in table.rows]
     draw = bool(samples) and table.pictures
     _check(rows, output, same_dataset=draw)
     files = {"table": output / "table.md", "json": output / "table.json"}
@@ -139,12 +139,27 @@ def format_table(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) 
     """
     shown = [m for m in metrics if any(m in run for o in outcomes for run in o.runs)]
     lines = [
-        [o.title, f"not run: {o.not_run.splitlines()[0]}"]
+        [o.title, " ".join(_why(o, metrics))]
         if o.not_run
         else [o.title, *(cell(o, metric) for metric in shown)]
         for o in outcomes
     ]
     return tabulate(lines, headers=("method", *shown), tablefmt="github", disable_numparse=True)
+
+
+def _why(outcome: Outcome, metrics: Sequence[str]) -> Iterator[str]:
+    """Say what the paper prints for a row that has no figures here, and why it has none."""
+    yield from (f"{m} {cell(outcome, m)}," for m in metrics if m in outcome.published)
+    yield f"not run: {outcome.not_run.splitlines()[0]}"
+
+
+def _with_options(row: Row, options: Sequence[str]) -> Row:
+    """Add a person's options; on another dataset than the row's own, the paper prints nothing."""
+    changed = replace(row, options=(*row.options, *options))
+    if not (row.config and row.published and "DATASETS.TEST" in options):
+        return changed
+    tested = [row_config(one, Path("output")).DATASETS.TEST for one in (row, changed)]
+    return changed if tested[0] == tested[1] else replace(changed, published={})
 
 
 def _line(outcome: Outcome, metrics: Sequence[str]) -> str:
@@ -170,7 +185,8 @@ def _check(rows: Sequence[Row], output: Path, *, same_dataset: bool) -> None:
     for row in rows:
         if titles.count(row.title) > 1:
             raise UserError(f"'{row.title}' stands for two rows of one table; name each once")
-    tested = {row.title: tuple(row_config(row, output).DATASETS.TEST) for row in rows}
+    measured = [row for row in rows if row.config]
+    tested = {row.title: tuple(row_config(row, output).DATASETS.TEST) for row in measured}
     for title, names in tested.items():
         if len(names) != 1:
             raise UserError(
@@ -205,6 +221,8 @@ def _each(
 
 def _run_row(row: Row, *, output: Path, seeds: Sequence[int]) -> tuple[Outcome, Row | None]:
     """Train and measure one row; gives it as it is shown on a sheet, None if it could not run."""
+    if not row.config:
+        return Outcome(row.title, row.published, not_run=row.reason), None
     try:
         trained = _train(row, output / "train", seeds) if row.trained else [row]
         runs = [_measure(one, output) for one in trained]
@@ -218,9 +236,10 @@ def _train(row: Row, folder: Path, seeds: Sequence[int]) -> list[Row]:
     made = []
     chosen: Sequence[int | None] = seeds or (None,)
     for seed in chosen:
-        title = row.title if seed is None else f"{row.title}, seed {seed}"
+        suffix = "" if seed is None else f", seed {seed}"
+        title, model = row.title + suffix, (row.model or row.title) + suffix
         seeded = () if seed is None else ("SEED", str(seed))
-        weights, seconds = train_once(row.config, folder / _slug(title), (*row.options, *seeded))
+        weights, seconds = train_once(row.config, folder / _slug(model), (*row.options, *seeded))
         spent = f", trained in {seconds:.0f} s" if seconds else ""
         print(f"{title}: {weights}{spent}", flush=True)
         made.append(

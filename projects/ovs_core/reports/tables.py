@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import check_choice
 from ..methods.projects import SOURCE_ROOT, project_names
+from .paper_figures import QUOTED, PaperRow, PaperTable, paper_tables
 
 METRICS = ("mIoU", "mIoU_S", "mIoU_U", "hIoU", "pACC")
 
@@ -27,12 +28,15 @@ class Row:
 
     Attributes:
         title: shown in the table and above the pictures; differs from the others' titles.
-        config: short config name or YAML file; it tests on one dataset.
+        config: short config name or YAML file; it tests on one dataset. "" for a row that is only
+            quoted; ``reason`` then says why.
         options: KEY VALUE overrides.
         trained: whether it is trained before it is measured.
         shipped: whether it is measured with the weights that come with the suite.
         group: name by which a person chooses it; "" for a row that is always there.
         published: metric -> figure of the paper, as far as it has one.
+        reason: why a row without a config is not measured.
+        model: rows of one name are trained once; the title if empty.
     """
 
     title: str
@@ -42,6 +46,8 @@ class Row:
     shipped: bool = False
     group: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ def list_tables() -> dict[str, Table]:
     """Give the tables of all projects: ``project/name`` -> table."""
     found: dict[str, Table] = {}
     for project in project_names():
+        papers = paper_tables(project).items()
+        found |= {f"{project}/{name}": table_of_paper(table) for name, table in papers}
         if (SOURCE_ROOT / project / "tables.py").is_file():
             module = importlib.import_module(f"{project}.tables")
             found |= {f"{project}/{name}": table for name, table in module.TABLES.items()}
@@ -106,3 +114,47 @@ def find_table(name: str) -> Table:
     tables = list_tables()
     check_choice("table", name, tables)
     return tables[name]
+
+
+def table_of_paper(paper: PaperTable) -> Table:
+    """Bring a printed table to one that can be run: a line per row and dataset.
+
+    Quoted systems, and rows that nothing measures here, stand in it with their printed figures.
+    """
+    rows = [
+        made
+        for dataset in paper.datasets
+        for row in paper.rows
+        if (made := _paper_row(paper, row, dataset)) is not None
+    ]
+    metrics = dict.fromkeys(metric for row in paper.rows for metric in row.figures)
+    rule = f"Metric rule of the paper: {paper.metric_rule}." if paper.metric_rule else ""
+    return Table(
+        summary=f"{paper.place}: {paper.caption}",
+        rows=tuple(rows),
+        metrics=tuple(metrics),
+        caption=f"{paper.place}, {paper.caption}; printed figures in brackets",
+        note=" ".join(part for part in (rule, paper.note) if part),
+        pictures=False,
+    )
+
+
+def _paper_row(paper: PaperTable, row: PaperRow, dataset: str) -> Row | None:
+    published = {m: values[dataset] for m, values in row.figures.items() if dataset in values}
+    if not published:
+        return None
+    test, config = paper.tests.get(dataset), paper.config(row, dataset)
+    reason = QUOTED if row.quoted else row.reason
+    if config and paper.tests and test is None:
+        config, reason = "", "no table of the suite tests it there; name the set by DATASETS.TEST"
+    chosen = ("DATASETS.TEST", f'("{test}",)') if test and config else ()
+    return Row(
+        title=f"{dataset}: {row.name}",
+        config=config,
+        options=(*(() if row.base else row.options), *chosen),
+        trained=paper.trained and bool(config),
+        group=dataset,
+        published=published,
+        reason=reason,
+        model=row.name,
+    )

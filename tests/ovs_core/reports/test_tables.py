@@ -19,7 +19,10 @@ def test_every_row_of_every_table_is_a_config_on_one_dataset(name):
     table = list_tables()[name]
     assert table.summary and table.choose().rows
     assert len({row.title for row in table.rows}) == len(table.rows)
-    sets = {load_cfg(find_config(row.config), row.options).DATASETS.TEST for row in table.rows}
+    # A printed table has a row per model and dataset: one dataset of each model is enough.
+    rows = {row.model or row.title: row for row in table.rows if row.config}.values()
+    assert all(row.reason for row in table.rows if not row.config)
+    sets = {load_cfg(find_config(row.config), row.options).DATASETS.TEST for row in rows}
     assert all(len(names) == 1 for names in sets)
     assert len(sets) == 1 or not table.pictures
 
