@@ -34,6 +34,7 @@ COMMANDS = (
     "visualize",
     "analyse",
     "tables",
+    "audit-table",
     "demo",
     "leaderboard",
     "benchmark",
