@@ -22,6 +22,7 @@ declare_ranges(
     DROP_PATH=from_up_to(0, 1),
     DROPOUT=from_up_to(0, 1),
     HEAD_WIDTH=at_least(0),
+    HAM_WIDTH=at_least(0),
     IMPORT=texts(),
 )
 declare_ranges("MODEL.CLIPTEACHER.GLM", TAU=above(0), BANK_SIZE=at_least(1))
@@ -72,6 +73,7 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
     # batch norms over all pictures of a step, as mmsegmentation has them; False: over a group
     student.SYNC_BN = True
     student.HEAD_WIDTH = 0  # channels of the head; 0 for mmsegmentation's
+    student.HAM_WIDTH = 0  # SegNeXt: channels of its Hamburger; 0 for the head's, as published
     student.IMPORT = []  # Python modules that register own students
     _add_module_keys(node)
     _add_loss_keys(node)

@@ -31,7 +31,7 @@ def cliptrase_arguments(cfg: CfgNode) -> dict[str, Any]:
     _check_combination(node)
     shared = segmenter_arguments(cfg)
     if node.SCENE_TEMPLATES:
-        shared["templates"] = [*shared["templates"], *scene_templates()]
+        shared["templates"] = [*shared["templates"], *load_templates("scene_5")]
     return {
         **shared,
         **build_parts(cfg, shared),
@@ -39,11 +39,6 @@ def cliptrase_arguments(cfg: CfgNode) -> dict[str, Any]:
         "vote": node.VOTE,
         "last_steps": own_last_steps(node),
     }
-
-
-def scene_templates() -> list[str]:
-    """Give the five templates that make CLIP-Surgery's and MaskCLIP's 85 of the 80."""
-    return [t for t in load_templates("vild_14") if t.endswith("in the scene.")]
 
 
 def build_view(node: CfgNode) -> View | None:

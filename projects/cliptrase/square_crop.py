@@ -35,11 +35,14 @@ def crop_labels(labels: np.ndarray, side: int) -> np.ndarray:
     """Bring a label map to the crop.
 
     Args:
-        labels: (H, W) integers of at most 32 bits.
+        labels: (H, W) integers of at most 32 bits, best as they are stored.
         side: S.
 
     Returns:
         (S, S) int32.
     """
-    image = Image.fromarray(labels.astype(np.int32))  # mode I: no label of 16 bits is lost
-    return np.asarray(square_crop(image, side, labels=True))
+    # Pillow takes 16-bit pictures (mode I;16) through another resize, whose rounding differs by a
+    # row or column at some sizes; the release gives it the files as they are.
+    wide = labels if labels.dtype == np.uint16 else labels.astype(np.int32)
+    cropped = square_crop(Image.fromarray(wide), side, labels=True)
+    return np.asarray(cropped).astype(np.int32)

@@ -1,8 +1,9 @@
-"""FC-CLIP and MAFT+: open-vocabulary masks on a convolutional CLIP."""
+"""FC-CLIP, MAFT and MAFT+: open-vocabulary masks on CLIP."""
 
 from . import mappers  # noqa: F401  fills the registry of mappers
 from .config import add_maftplus_config
 from .fcclip import FCCLIP
+from .maft import MAFT, MAFTProposals
 from .model import MAFTPlus
 
-__all__ = ["FCCLIP", "MAFTPlus", "add_maftplus_config"]
+__all__ = ["FCCLIP", "MAFT", "MAFTPlus", "MAFTProposals", "add_maftplus_config"]

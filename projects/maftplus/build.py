@@ -21,6 +21,7 @@ from ovs_core.modeling.mask2former import (
 from ovs_core.words.dataset_words import dataset_vocabulary
 from ovs_core.words.vocabulary import Vocabulary
 
+from .compensation import Compensation
 from .mask_segmenter import Tasks
 from .published import load_teacher
 from .transfer import ContentTransfer
@@ -42,21 +43,25 @@ def maftplus_arguments(cfg: CfgNode) -> dict[str, Any]:
     node, shared = cfg.MODEL.MAFTPLUS, mask_segmenter_arguments(cfg)
     return {
         **shared,
-        "transfer": ContentTransfer(
-            shared["clip"].embed_dim,
-            heads=node.CDT_HEADS,
-            norm=node.CDT_NORM,
-            layout=node.CDT_LAYOUT,
-        ),
+        "transfer": build_transfer(cfg, shared["clip"].embed_dim) if node.CDT else None,
         "build_teacher": partial(build_original_trunk, cfg),
+        "compensation": Compensation(tuple(node.RC_SCALES), node.RC_PREPARATION, node.RC_DISTANCE),
         "compensation_weight": node.RC_WEIGHT,
         "mask_aware_weight": node.MASK_AWARE_WEIGHT,
+        "tuned": node.TUNE_TRUNK,
         "drop_path": node.DROP_PATH,
+        "drop_path_switch": node.DROP_PATH_SWITCH,
     }
 
 
+def build_transfer(cfg: CfgNode, dim: int) -> ContentTransfer:
+    """Build the content-dependent transfer of ``MODEL.MAFTPLUS`` for a joint width."""
+    node = cfg.MODEL.MAFTPLUS
+    return ContentTransfer(dim, heads=node.CDT_HEADS, norm=node.CDT_NORM, layout=node.CDT_LAYOUT)
+
+
 def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Give the constructor arguments that both methods share.
+    """Give the constructor arguments that FC-CLIP and MAFT+ share.
 
     Raises:
         UserError: if the config asks for windows, scales or flips.

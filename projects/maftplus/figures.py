@@ -74,7 +74,7 @@ def picture_sheets(
         "panoptic": render(image, ids, names, segment_ids=ids, segments_info=info),
         "proposals": proposal_sheet(image, scores, names),
     }
-    if isinstance(model, MAFTPlus):
+    if isinstance(model, MAFTPlus) and model.transfer is not None:
         sheets["transfer"] = transfer_sheet(model, encoded.dense, names)
     return sheets
 

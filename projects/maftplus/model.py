@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from ovs_core.clip import ClipIdentity
@@ -21,13 +22,13 @@ from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.per_picture import draw_per_picture
 
 from .build import maftplus_arguments
-from .compensation import representation_compensation
+from .compensation import Compensation
 from .ensemble import class_probabilities, with_void
 from .mask_aware_loss import mask_aware_loss
 from .mask_segmenter import EncodedPicture, MaskSegmenter
 from .transfer import ContentTransfer, dense_embedding
 
-DROP_PATHS = ("none", "teacher", "both")
+DROP_PATHS = ("none", "teacher", "both", "published")
 
 
 @META_ARCH_REGISTRY.register()
@@ -35,12 +36,17 @@ class MAFTPlus(MaskSegmenter):
     """The method.
 
     Args:
-        transfer: content-dependent transfer of the text rows.
+        transfer: content-dependent transfer of the text rows; None compares with the rows as they
+            are.
         build_teacher: gives the image tower of the CLIP that training started from; called when
             training begins, so that evaluation never loads a second CLIP.
-        compensation_weight: factor on the representation compensation.
+        compensation: representation compensation.
+        compensation_weight: factor on it; at 0 there is none, and no teacher either.
         mask_aware_weight: factor on the mask-aware loss.
-        drop_path: whose stochastic depth is active in training: ``none``, ``teacher`` or ``both``.
+        tuned: whether the trunk is trained; a frozen one needs no compensation.
+        drop_path: whose stochastic depth is active in training: ``none``, ``teacher``, ``both``,
+            or ``published``, the teacher's at first and both from ``drop_path_switch`` on.
+        drop_path_switch: iteration.
         segmenter: arguments of ``MaskSegmenter``.
     """
 
@@ -48,11 +54,14 @@ class MAFTPlus(MaskSegmenter):
     def __init__(
         self,
         *,
-        transfer: ContentTransfer,
+        transfer: ContentTransfer | None,
         build_teacher: Callable[[ClipIdentity], ConvEncoder],
+        compensation: Compensation | None = None,
         compensation_weight: float = 0.1,
         mask_aware_weight: float = 1.0,
+        tuned: bool = True,
         drop_path: str = "none",
+        drop_path_switch: int = 5000,
         **segmenter: Any,
     ) -> None:
         super().__init__(**segmenter)
@@ -65,11 +74,13 @@ class MAFTPlus(MaskSegmenter):
         self.transfer = transfer
         self._build_teacher = build_teacher
         self._teacher: ConvEncoder | None = None
-        self.compensation_weight = compensation_weight
+        self.compensation = compensation or Compensation()
+        self.compensation_weight = compensation_weight if tuned else 0.0
         self.mask_aware_weight = mask_aware_weight
         self.drop_path = drop_path
+        self.drop_path_switch = drop_path_switch
         for module in self.encoder.trunk_modules():
-            module.requires_grad_(True)
+            module.requires_grad_(tuned)
             draw_per_picture(module)
 
     @classmethod
@@ -93,20 +104,28 @@ class MAFTPlus(MaskSegmenter):
         return self._teacher is not None
 
     def train(self, mode: bool = True) -> MAFTPlus:
-        """Switch the mode; the trunk is stochastic only with ``drop_path`` both."""
+        """Switch the mode; the trunk is stochastic only as ``drop_path`` says."""
         super().train(mode)
-        if mode and self.drop_path == "both":
-            for module in self.encoder.trunk_modules():
-                module.train()
+        stochastic = mode and self.is_stochastic
+        for module in self.encoder.trunk_modules() if stochastic else ():
+            module.train()
         return self
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the trunk's own stochastic depth is active in a training step of now."""
+        if self.drop_path != "published":
+            return self.drop_path == "both"
+        return has_event_storage() and get_event_storage().iter >= self.drop_path_switch
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Set criterion, mask-aware loss and representation compensation."""
+        self.train()  # the step may be the first with a stochastic trunk
         images = self.batch(batched_inputs)
         features = self.encoder(images)
         dense = features["dense"]
         detached = {name: value.detach() for name, value in features.items()}
-        if self.drop_path == "both":  # published: the head sees another random pass of the trunk
+        if self.is_stochastic:  # published: the head sees another random pass of the trunk
             with torch.no_grad():
                 detached = self.encoder(images)
         heads = self.decoder(self.pixel_decoder(detached), every_head=True)
@@ -119,9 +138,10 @@ class MAFTPlus(MaskSegmenter):
             targets,
             None if self.part is None else self.part.count("segments"),
         )
-        with torch.no_grad():
-            original = self.teacher(images)["dense"]
-        losses["rc_loss"] = self.compensation_weight * representation_compensation(dense, original)
+        if self.compensation_weight:
+            with torch.no_grad():
+                original = self.teacher(images)["dense"]
+            losses["rc_loss"] = self.compensation_weight * self.compensation(dense, original)
         return losses
 
     def transferred_scores(
@@ -144,6 +164,8 @@ class MAFTPlus(MaskSegmenter):
 
     def transferred_rows(self, dense: Tensor, rows: Tensor) -> Tensor:
         """Adapt (S + 1, E) text rows to the pictures of ``dense``: (B, S + 1, E)."""
+        if self.transfer is None:
+            return rows.expand(len(dense), -1, -1)
         return self.transfer(
             dense_embedding(self.encoder, dense, layout=self.transfer.layout), rows
         )

@@ -71,9 +71,6 @@ class HighLowAttention(nn.Module):
 
         Returns:
             (B, N, D), high-frequency channels first.
-
-        Raises:
-            UserError: if the grid is smaller than a window.
         """
         branches = [branch[:, : grid[0], : grid[1]] for branch in self.branches(patches, grid)]
         return torch.cat(branches, dim=-1).flatten(1, 2)
@@ -100,11 +97,6 @@ class HighLowAttention(nn.Module):
 
     def branches(self, patches: Tensor, grid: Grid) -> list[Tensor]:
         """High and low branch on the padded grid, (B, h', w', channels); none without heads."""
-        if min(grid) < self.window:
-            raise UserError(
-                f"a grid of {grid[0]} x {grid[1]} patches is smaller than the decoder's "
-                f"{self.window} x {self.window} windows; give a larger picture"
-            )
         padding = (0, 0, 0, -grid[1] % self.window, 0, -grid[0] % self.window)
         padded = F.pad(patches.unflatten(1, grid), padding)
         found = [self._high(padded)] if self.high_heads else []

@@ -311,7 +311,8 @@ class SPTSeg(Segmenter):
         if not (self.accuracy_period and has_event_storage()):
             return
         storage = get_event_storage()
-        if storage.iter % self.accuracy_period == 0:
+        # Without a labelled pixel it is NaN, which would stay in the writers' running median.
+        if storage.iter % self.accuracy_period == 0 and bool((labels != IGNORE).any()):
             storage.put_scalar("pixel_accuracy", float(pixel_accuracy(logits, labels)))
 
 

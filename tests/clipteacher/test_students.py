@@ -11,6 +11,7 @@ from torch import nn
 from clipteacher.build import build_student
 from clipteacher.inference import class_logits
 from clipteacher.students import Student, families
+from clipteacher.students.hamburger import LightHamburgerHead
 from ovs_core.errors import UserError
 from ovs_core.methods.published_lists import read_statements
 
@@ -136,6 +137,22 @@ def test_students_give_the_text_width_and_train_every_tensor(build, name):
     features.square().mean().backward()
     untrained = [n for n, p in student.named_parameters() if p.grad is None]
     assert untrained == []  # distributed training would stop
+
+
+def test_the_hamburger_may_have_a_width_of_its_own():
+    head = LightHamburgerHead([8, 16, 24], 32, 20, groups=8, ham_channels=48)
+    shapes = {name: tuple(p.shape[:2]) for name, p in head.named_parameters() if p.ndim == 4}
+    assert (48, 48) in shapes.values() and (32, 48) in shapes.values()
+    assert next(iter(p for n, p in head.named_parameters() if n.startswith("squeeze"))).shape[
+        :2
+    ] == (48, 48)
+    maps = [torch.randn(1, c, s, s) for c, s in ((8, 16), (16, 8), (24, 4))]
+    assert head(maps).shape == (1, 20, 16, 16)
+
+
+def test_a_width_that_no_group_norm_divides_is_refused(build):
+    with pytest.raises(UserError, match=r"HAM_WIDTH 40: SegNeXt"):
+        build("segnext_t", "MODEL.CLIPTEACHER.STUDENT.HAM_WIDTH", "40")
 
 
 def encoder_state(student):

@@ -3,17 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cliptrase.last_steps import LastSteps
 from cliptrase.mask_sources import DinoSource, GivenSource, external_matrix
 from cliptrase.maskclip import MaskClipTower, use_released_numerics
 from cliptrase.regions import RegionRule
 from cliptrase.scoring import CosineScorer, MaskClipScorer
+from cliptrase.square_crop import crop_labels, square_crop
 from cliptrase.surgery import SurgeryScorer, SurgeryTower
 from cliptrase.tower import RecoveryTower, TowerRule
 from cliptrase.views import View
 from ovs_core.clip import ImageEncoder
+from ovs_core.data.labels import read_label_file
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 from ovs_core.modeling.pamr import pamr
 from ovs_core.modeling.protocols import Slide
 from ovs_core.modeling.score_thresholds import ScoreThresholds
@@ -252,3 +258,29 @@ def test_the_padding_fix_removes_the_stretch(clip):
     _, cut = View("d2", cut_padding=True).frame(torch.from_numpy(picture).float())
     assert kept.canvas is None
     assert cut.canvas == (64, 96) and cut.valid == (40, 72)
+
+
+@pytest.mark.parametrize("shape", [(683, 512), (120, 61), (70, 95), (57, 83)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_labels_of_16_bits_are_cropped_as_pillow_crops_their_file(shape, suffix, tmp_path):
+    labels = np.random.default_rng(0).integers(0, 847, shape).astype(np.uint16)
+    path = tmp_path / f"labels.{suffix}"
+    Image.fromarray(labels).save(path)
+    with Image.open(path) as file:
+        released = np.asarray(square_crop(file, 48, labels=True))
+    found = crop_labels(read_label_file(path), 48)
+    assert found.dtype == np.int32 and np.array_equal(found, released)
+
+
+def test_surgery_and_maskclip_have_85_prompts():
+    for name in ("clip_surgery", "maskclip_released"):
+        cfg = load_cfg(find_config(f"cliptrase/baselines/{name}"))
+        cfg.MODEL.CLIP.PRETRAINED, cfg.MODEL.DEVICE = "random", "cpu"
+        cfg.MODEL.CLIP.ARCHITECTURE = "embedded-vit"
+        templates = build_segmenter(cfg).templates
+        assert len(set(templates)) == len(templates) == 85
+        assert templates[80:] == (
+            "there is a {} in the scene.", "there is the {} in the scene.",
+            "this is a {} in the scene.", "this is the {} in the scene.",
+            "this is one {} in the scene.",
+        )  # fmt: skip

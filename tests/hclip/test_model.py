@@ -74,6 +74,25 @@ def test_words_beyond_the_limit_are_dropped(tiny):
     assert torch.equal(kept, expected)
 
 
+@pytest.mark.parametrize("limit", [0, 3])
+def test_prompts_of_a_word_are_averaged_as_released(tiny, limit):
+    """Raw vectors; unit ones where words were chosen."""
+    torch.manual_seed(0)
+    decoder = CostAggregation(32, 3, tiny.decoder(max_classes=limit)).eval()
+    image, _, guidance = inputs()
+    text = torch.randn(3 + (limit > 0), 3, 32)
+    text[:, 0] *= 5
+    seen = []
+    decoder.text.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        decoder(image, text, guidance)
+    pooled = (F.normalize(text, dim=-1) if limit else text).mean(dim=1)
+    wanted = F.normalize(pooled, dim=-1)
+    found = torch.cat(seen)
+    assert found.shape == (2, 3, 32)
+    assert torch.cdist(found, wanted.expand(2, -1, -1)).amin(dim=-1).max() < 1e-5
+
+
 def test_one_word_and_no_word(tiny):
     model = tiny.model().eval()
     model.set_vocabulary(["cat"])

@@ -21,14 +21,14 @@ from ovs_core.words.dataset_words import dataset_vocabulary
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects" / "maftplus" / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))
-TINY = sorted(CONFIGS.glob("tiny*.yaml"))
+TINY = sorted(CONFIGS.glob("tiny*.yaml"))  # MAFT's: test_maft.py
 UNTRAINED = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.DEVICE", "cpu"]
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_config_loads(path):
     cfg = load_cfg(path)
-    assert cfg.MODEL.META_ARCHITECTURE in ("FCCLIP", "MAFTPlus")
+    assert cfg.MODEL.META_ARCHITECTURE in ("FCCLIP", "MAFT", "MAFTPlus", "MAFTProposals")
     assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
 
 
@@ -124,3 +124,16 @@ def test_towers_of_published_size(config, widths, dim):
         assert found[f"res{level + 2}"].shape == (1, width, *side)
     assert found["dense"].shape == (1, widths[-1], 2, 3)
     assert embedded.shape == (1, 5, dim)
+
+
+@pytest.mark.parametrize("size", ["rn50", "rn101", "rn50x4", "rn50x16", "rn50x64"])
+@pytest.mark.parametrize("other", ["cityscapes", "coco"])
+def test_a_resnet_meets_the_sets_of_the_convnext(size, other):
+    base = load_cfg(CONFIGS / f"fcclip_{size}.yaml")
+    wanted = load_cfg(CONFIGS / f"fcclip_convnext_large_{other}.yaml")
+    cfg = load_cfg(CONFIGS / f"fcclip_{size}_{other}.yaml")
+    base.DATASETS.TEST, base.CONFIG_FILE = wanted.DATASETS.TEST, cfg.CONFIG_FILE
+    base.INPUT.MIN_SIZE_TEST, base.INPUT.MAX_SIZE_TEST = (
+        wanted.INPUT.MIN_SIZE_TEST, wanted.INPUT.MAX_SIZE_TEST,
+    )  # fmt: skip
+    assert cfg == base

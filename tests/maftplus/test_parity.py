@@ -1,4 +1,4 @@
-"""Reference vectors of released FC-CLIP and MAFT+."""
+"""Reference vectors of released FC-CLIP, MAFT and MAFT+."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import parity.maftplus  # noqa: F401 - registers the runners
 from parity import runner as parity
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-FILES = [(m, p) for m in ("fcclip", "maftplus") for p in sorted((DATA / m).glob("*.npz"))]
+METHODS = ("fcclip", "maft", "maftplus", "maftplus_options")
+FILES = [(m, p) for m in METHODS for p in sorted((DATA / m).glob("*.npz"))]
 
 
 @pytest.mark.parametrize(("method", "path"), FILES, ids=[f"{m}-{p.stem}" for m, p in FILES])

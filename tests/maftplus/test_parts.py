@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maftplus.compensation import representation_compensation
+from maftplus.compensation import Compensation
 from maftplus.mappers import MaskPanopticMapper, large_scale_jitter
 from maftplus.mask_aware_loss import mask_aware_loss
 from maftplus.transfer import ContentTransfer
@@ -18,13 +18,13 @@ from ovs_core.words.label_space import IGNORE, UNSEEN
 
 def test_compensation_of_a_map_with_itself_is_zero():
     features = torch.randn(2, 3, 8, 8)
-    assert representation_compensation(features, features) == 0
+    assert Compensation()(features, features) == 0
 
 
 def test_compensation_ignores_negative_entries():
     a, b = torch.randn(1, 3, 4, 6), torch.randn(1, 3, 4, 6)
     shifted = torch.where(a < 0, a - 5, a)
-    assert torch.equal(representation_compensation(a, b), representation_compensation(shifted, b))
+    assert torch.equal(Compensation()(a, b), Compensation()(shifted, b))
 
 
 def test_text_rows_are_transferred_one_by_one():

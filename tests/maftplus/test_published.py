@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -11,7 +12,8 @@ from maftplus.build import build_pixel_decoder, build_query_decoder, training_vo
 from maftplus.published import RULES
 from maftplus.texts import TextRows
 from maftplus.transfer import ContentTransfer
-from ovs_core.clip import TextEmbedder, TextEncoder
+from ovs_core import Predictor
+from ovs_core.clip import TextEmbedder, TextEncoder, fingerprint
 from ovs_core.clip.architectures import model_config
 from ovs_core.clip.conv_encoder import ConvEncoder
 from ovs_core.engine.checkpoint import OVSCheckpointer
@@ -164,6 +166,27 @@ def test_the_teacher_of_a_file_with_its_own_clip_is_the_file_s(with_teacher, tmp
         return
     for name, value in model.teacher.visual.state_dict().items():
         assert torch.equal(value, teacher[f"backbone_t.clip_model.visual.{name}"] + 0.5), name
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_fcclip"])
+def test_words_are_read_by_the_clip_of_a_published_file(name, tmp_path):
+    options = ["MODEL.CLIP.PRETRAINED", "random"]
+    source = build_segmenter(load_cfg(find_config(f"maftplus/{name}"), options))
+    data = other_clip(source)
+    data["model"].pop("criterion.empty_weight")
+    torch.save(data, tmp_path / "published.pth")
+    predictor = Predictor.from_config(
+        f"maftplus/{name}", weights=str(tmp_path / "published.pth"), device="cpu", options=options
+    )
+    result = predictor(np.full((64, 96, 3), 90, np.uint8), "sky, a brick wall")
+    assert result.names == ["sky", "a brick wall"]
+    prefix = "backbone.clip_model."
+    stated = {n.removeprefix(prefix): t for n, t in data["model"].items() if n.startswith(prefix)}
+    identity = predictor.model.clip.identity
+    assert identity.text_fingerprint == fingerprint(
+        {n: t for n, t in stated.items() if not n.startswith(("visual.", "logit_"))}
+    )
+    assert identity.text_fingerprint != source.clip.identity.text_fingerprint
 
 
 def test_another_text_tower_is_refused(make):

@@ -57,6 +57,16 @@ def close_gates(model):
     return model
 
 
+def test_a_batch_without_labels_logs_no_accuracy(make):
+    """NaN would stay in the median that Detectron2's writers print."""
+    model = make().train()
+    with EventStorage(0) as storage:
+        model(batch(torch.full((32, 32), IGNORE)))
+        assert "pixel_accuracy" not in storage.latest()
+        model(batch())
+        assert storage.latest()["pixel_accuracy"][0] >= 0
+
+
 def test_a_gate_that_is_closed_everywhere_is_named_once(make, caplog):
     model = close_gates(make("sptseg_voc_inductive")).train()
     model(batch())

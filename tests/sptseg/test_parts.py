@@ -144,11 +144,16 @@ def test_high_projection_is_a_switch():
     assert added == {"high_project.weight", "high_project.bias"}
 
 
-def test_a_grid_smaller_than_a_window_is_refused():
-    with pytest.raises(
-        UserError, match="grid of 2 x 5 patches is smaller than the decoder's 3 x 3"
-    ):
-        HighLowAttention(32)(torch.randn(1, 10, 32), (2, 5))
+@pytest.mark.parametrize("grid", [(2, 5), (1, 1)])
+def test_a_grid_smaller_than_a_window_is_padded_to_one(grid):
+    """As released: zeros below and right, which take part in windows and averages."""
+    torch.manual_seed(0)
+    mixer = HighLowAttention(32)
+    patches = torch.randn(2, grid[0] * grid[1], 32)
+    whole = tuple(side + -side % 3 for side in grid)
+    padded = F.pad(patches.unflatten(1, grid), (0, 0, 0, whole[1] - grid[1], 0, whole[0] - grid[0]))
+    wanted = mixer(padded.flatten(1, 2), whole).unflatten(1, whole)[:, : grid[0], : grid[1]]
+    torch.testing.assert_close(mixer(patches, grid), wanted.flatten(1, 2))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():

@@ -48,8 +48,9 @@ def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
     node = cfg.MODEL.CLIPTEACHER.STUDENT
     _check_variant("segnext", variant, SEGNEXT)
     channels, depths, width, file = SEGNEXT[variant]
-    if node.HEAD_WIDTH % 32:
-        raise UserError(f"{KEY}.HEAD_WIDTH {node.HEAD_WIDTH}: SegNeXt's head takes multiples of 32")
+    for key in ("HEAD_WIDTH", "HAM_WIDTH"):
+        if node[key] % 32:
+            raise UserError(f"{KEY}.{key} {node[key]}: SegNeXt's head takes multiples of 32")
     encoder = MSCAN(channels, depths, drop_path=node.DROP_PATH)
     weights = weights_of(cfg)
     if weights:
@@ -58,7 +59,13 @@ def segnext(cfg: CfgNode, variant: str, dim: int) -> Student:
             download(SEGNEXT_URL + file, place) if weights == IMAGENET else read_checkpoint(weights)
         )
         load_encoder(encoder, encoder_tensors(data, weights), weights)
-    head = LightHamburgerHead(channels[1:], node.HEAD_WIDTH or width, dim, dropout=node.DROPOUT)
+    head = LightHamburgerHead(
+        channels[1:],
+        node.HEAD_WIDTH or width,
+        dim,
+        ham_channels=node.HAM_WIDTH or None,
+        dropout=node.DROPOUT,
+    )
     return Student(Pyramid(encoder, head), dim)
 
 

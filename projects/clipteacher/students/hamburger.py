@@ -101,6 +101,7 @@ class LightHamburgerHead(DenseHead):
         channels: width of the head.
         out_channels: C of the result, at stride 8.
         groups: of the group norms.
+        ham_channels: width of the Hamburger; None for that of the head.
         factorisation: the Hamburger's inner part.
         dropout: of whole channels in front of the last convolution.
     """
@@ -112,13 +113,15 @@ class LightHamburgerHead(DenseHead):
         out_channels: int,
         *,
         groups: int = 32,
+        ham_channels: int | None = None,
         factorisation: Factorisation | None = None,
         dropout: float = 0.1,
     ) -> None:
         super().__init__(channels, out_channels, dropout)
-        self.squeeze = ConvNorm(sum(in_channels), channels, groups=groups)
-        self.hamburger = Hamburger(channels, groups, factorisation or Factorisation())
-        self.align = ConvNorm(channels, channels, groups=groups)
+        inner = ham_channels or channels
+        self.squeeze = ConvNorm(sum(in_channels), inner, groups=groups)
+        self.hamburger = Hamburger(inner, groups, factorisation or Factorisation())
+        self.align = ConvNorm(inner, channels, groups=groups)
 
     def merge(self, maps: Sequence[Tensor]) -> Tensor:
         """Mix the last three stages by the factorisation of all of them together."""

@@ -24,19 +24,22 @@ class PositionRule:
     """How a (1 + N, C) position table is fitted to an h x w grid.
 
     Attributes:
-        mode: interpolation, ``"bicubic"`` or ``"bilinear"`` (``align_corners=False``).
+        mode: interpolation, ``"bicubic"`` or ``"bilinear"``.
         offset: added to h and w when the scale factor is formed. 0 asks for the size itself;
             CLIPtrase and SCLIP use 0.1, which makes PyTorch sample with that slightly larger
             factor.
         keep_same_count: leave the table as it is whenever h * w equals N, even if the shape differs
             (for example 7 x 28 against 14 x 14), as released CLIPtrase does.
         antialias: smooth a table that becomes smaller; only without ``offset``.
+        align_corners: whether the centres of the corner cells stay in the corners (MAFT), else the
+            outer edges do; only without ``offset``.
     """
 
     mode: str = "bicubic"
     offset: float = 0.0
     keep_same_count: bool = False
     antialias: bool = False
+    align_corners: bool = False
 
     def __call__(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         """Fit the table.
@@ -68,7 +71,11 @@ class PositionRule:
     def _resize(self, image: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         if not self.offset:
             return F.interpolate(
-                image, size=grid, mode=self.mode, align_corners=False, antialias=self.antialias
+                image,
+                size=grid,
+                mode=self.mode,
+                align_corners=self.align_corners,
+                antialias=self.antialias,
             )
         factors = tuple((n + self.offset) / m for n, m in zip(grid, table_grid, strict=True))
         resized = F.interpolate(image, scale_factor=factors, mode=self.mode, align_corners=False)

@@ -234,10 +234,11 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
     Returns:
         Name -> tensor of every trained parameter (a shared one once), and of the persistent buffers
-        of modules that train something.
+        of modules that train something; and of the frozen parts that the model ``keeps``.
     """
-    kept: dict[str, Tensor] = {}
     state = model.state_dict()
+    keeps = model.keeps if isinstance(model, OpenVocabularyModel) else ()
+    kept = {name: value for name, value in state.items() if name.startswith(keeps)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             kept[name] = state[name]

@@ -31,6 +31,8 @@ class OpenVocabularyModel(nn.Module):
         trains: whether it has weights of its own to train.
         published_whole: whether a published checkpoint must match to the last tensor; else most of
             the trained ones are enough, and strange ones are left out.
+        keeps: prefixes of the names of frozen parts that checkpoints hold as they do trained ones,
+            because nothing else has them.
         unseen: indices of the current classes that have no training pixels.
         outside: indices of the current classes that take no part.
         part: what is known of a training step of which this batch is a part; None if it is all of
@@ -40,6 +42,7 @@ class OpenVocabularyModel(nn.Module):
     clip: CLIP
     trains: ClassVar[bool] = False
     published_whole: ClassVar[bool] = False
+    keeps: ClassVar[tuple[str, ...]] = ()
     unseen: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
     part: GlobalBatch | None = None

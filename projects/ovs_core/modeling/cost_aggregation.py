@@ -144,6 +144,8 @@ class CostAggregation(nn.Module):
         kept = self._best(cost)
         if kept is not None:
             cost = cost.gather(1, kept[:, :, None, None, None].expand(-1, -1, *cost.shape[2:]))
+            # As released: of words that were chosen, the unit vectors are averaged over prompts.
+            text = F.normalize(text, dim=-1)
             text = text.gather(1, kept[:, :, None, None].expand(-1, -1, *text.shape[2:]))
         logits = self._aggregate(cost, text, near, details)
         if kept is None:
@@ -155,8 +157,7 @@ class CostAggregation(nn.Module):
         self, cost: Tensor, text: Tensor, near: Tensor, details: Sequence[Tensor]
     ) -> Tensor:
         appearance = F.relu(self.appearance(near)).permute(0, 2, 3, 1)  # (B, h, w, G)
-        mean = F.normalize(text, dim=-1).mean(dim=2)
-        words = F.relu(self.text(F.normalize(mean, dim=-1)))  # (B, K, G)
+        words = F.relu(self.text(F.normalize(text.mean(dim=2), dim=-1)))  # (B, K, G)
         details = [F.relu(conv(g)) for conv, g in zip(self.detail, details, strict=True)]
         x = self._by_words(self._embed, cost)  # (B, K, h, w, D)
         for layer in entries(self.layers, AggregationLayer):

@@ -68,7 +68,8 @@ class Whole:
         size: fixed (h, w) to which the picture is brought, aspect lost; None keeps its size.
         divisor: the picture is padded right and below with zeros to a multiple of this.
         cut_padding: whether scores of the padding are cut off before the final resize. Released
-            CAT-Seg does not, which stretches its maps a little.
+            CAT-Seg does not, which stretches its maps a little; it cuts the score grid to the
+            picture's number of pixels instead, which tells in pictures smaller than the grid.
     """
 
     size: Size | None = None
@@ -97,6 +98,7 @@ class Whole:
         logits = model.score(features)[0]
         grid = model.activate(logits, slice(0, len(logits)))
         if not self.cut_padding:
+            grid = grid[:, : valid[0], : valid[1]]
             canvas = valid = None
         return GridScores(grid, size, canvas=canvas, valid=valid)
 

@@ -1,9 +1,16 @@
 """The class lists are complete and agree with each other."""
 
+import hashlib
+import json
+
 import pytest
 
+from ovs_core.data.build import dataset_metadata
+from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 from ovs_core.words.class_lists import (
+    FOLDER,
     class_list_names,
     load_background_words,
     load_class_list,
@@ -11,6 +18,7 @@ from ovs_core.words.class_lists import (
     load_templates,
     voc_color,
 )
+from ovs_core.words.dataset_words import dataset_vocabulary
 
 SIZES = {
     "coco_stuff_171": 171, "coco_object_81": 81, "coco_object_81_last": 81, "coco_27": 27,
@@ -95,10 +103,36 @@ def test_background_words_and_templates():
     assert words == load_background_words("fcclip_voc21") and words[0] == "background"
     voc20b = load_class_list("pascal_voc_20").names + load_background_words("catseg_voc20b")
     assert set(voc20b) == set(load_class_list("pascal_context_59").names)
-    sizes = {"imagenet_80": 80, "vild_14": 14, "zegclip_15": 15, "catseg_single": 1}
-    for name, count in sizes.items():
+
+
+# Lists of prompts: how many, and the digest of their lines.
+PROMPTS = {
+    "zegclip_single": (1, "a49db5fdb0eb4888"),
+    "catseg_single": (1, "4b59e253afc4e496"),
+    "vild_14": (14, "20c81c13267c6b93"),
+    "imagenet_80": (80, "4f976686fb651bb5"),
+    "zegclip_15": (15, "cbde80760ccc7fcc"),
+    "scene_5": (5, "8a881bfd539106db"),
+    "catseg_imagenet_select_8": (8, "ddace8bbaffbdfc4"),
+}
+
+
+def test_every_list_of_prompts_is_held():
+    stored = json.loads((FOLDER / "templates.json").read_text(encoding="utf-8"))
+    assert stored.keys() == PROMPTS.keys()
+    for name, held in PROMPTS.items():
         templates = load_templates(name)
-        assert len(set(templates)) == count and all(t.count("{}") == 1 for t in templates)
+        digest = hashlib.sha256("\n".join(templates).encode()).hexdigest()[:16]
+        assert (len(set(templates)), digest) == held, name
+        assert all(t.count("{}") == 1 for t in templates)
+
+
+def test_the_classes_of_coco_27_have_the_names_of_their_members():
+    cfg = load_cfg(find_config("cliptrase/unsupervised/coco27"))
+    metadata = dataset_metadata(cfg.DATASETS.TEST[0])
+    words = dataset_vocabulary(metadata, synonym_field=cfg.MODEL.OVS.SYNONYM_FIELD)
+    assert len(words) == 27 and len(words.texts) == 171
+    assert words.texts[:3] == ["tv", "laptop", "mouse"]
 
 
 def test_voc_colors():

@@ -73,6 +73,17 @@ def test_padding_is_cut_before_the_final_resize():
     torch.testing.assert_close(stretched, resize(maps, (60, 82)))
 
 
+@pytest.mark.parametrize("shape", [(6, 41), (30, 9), (5, 7)])
+def test_padding_that_is_kept_cuts_the_grid_of_a_small_picture(shape):
+    """The release cuts its score grid to the picture's pixels, which may be fewer."""
+    model, picture = Averages(), torch.randn(3, *shape)
+    shown = resize(F.pad(picture, (0, -shape[1] % 16, 0, -shape[0] % 16)), (64, 64))
+    maps = model.activate(model.score(model.encode(shown[None]))[0], slice(0, 5))
+    wanted = resize(maps[:, : shape[0], : shape[1]], (20, 30))
+    protocol = Whole((64, 64), divisor=16, cut_padding=False)
+    torch.testing.assert_close(run(protocol, picture, (20, 30)).full(), wanted)
+
+
 @pytest.mark.parametrize(("window", "multiple"), [(13, 8), (14, 4), (16, 8), (9, 20)])
 def test_windows_are_padded_on_both_sides_and_cut_again(window, multiple):
     model, picture = Averages(), torch.randn(3, 20, 13)

@@ -36,6 +36,7 @@ def run_segnext(case: ParityCase) -> Results:
         config["channels"],
         config["out_channels"],
         groups=config["group_norm_groups"],
+        ham_channels=config["ham_channels"],
         factorisation=factorisation,
     )
     _load(encoder, case, "backbone.")

@@ -1,5 +1,5 @@
-"""Runners that compute the reference vectors of FC-CLIP and MAFT+ with this suite's code."""
+"""Runners that compute the reference vectors of FC-CLIP, MAFT and MAFT+ with this suite's code."""
 
-from . import data, losses, mask2former, models
+from . import data, losses, maft, mask2former, models
 
-__all__ = ["data", "losses", "mask2former", "models"]
+__all__ = ["data", "losses", "maft", "mask2former", "models"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from maftplus.compensation import representation_compensation
+from maftplus.compensation import Compensation
 from maftplus.mask_aware_loss import mask_aware_loss, mask_ious, rescale
 from maftplus.published import rename
 from maftplus.transfer import dense_embedding
@@ -53,9 +53,20 @@ def run_transfer(case: ParityCase) -> Results:
 def run_compensation(case: ParityCase) -> Results:
     """Compare two maps."""
     x = case.tensors()
-    loss = representation_compensation(x["a"].requires_grad_(), x["b"])
+    loss = Compensation()(x["a"].requires_grad_(), x["b"])
     loss.backward()
     return {"loss": loss, "grad/a": x["a"].grad}
+
+
+@parity_runner("maftplus", "rc_options")
+@parity_runner("maftplus_options", "rc_options")
+def run_compensation_options(case: ParityCase) -> Results:
+    """Compare two maps by other options than training's."""
+    x, config = case.tensors(), case.config
+    compensation = Compensation(tuple(config["scales"]), config["prepro"], config["difference"])
+    loss = compensation(x["student"].requires_grad_(), x["teacher"])
+    loss.backward()
+    return {"rc_loss": loss, "grad/student": x["student"].grad}
 
 
 @parity_runner("maftplus", "ma", unused=SIZES)

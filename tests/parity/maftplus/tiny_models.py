@@ -128,7 +128,9 @@ def tiny_segmenter(
         )
     else:
         model = MAFTPlus(
-            transfer=tiny_transfer(config),
+            transfer=tiny_transfer(config) if config.get("cdt", True) else None,
+            tuned=config.get("tuned", True),
+            compensation_weight=config.get("rc_weight", 0.1),
             build_teacher=lambda _: ConvEncoder(tiny_clip(config["clip"]).visual),
             **shared,
         )

@@ -33,6 +33,10 @@ class MaskScores(Scores):
         logits_first: whether logits are brought to the final size before the sigmoid, as published
             panoptic and instance inference do; else soft masks are resized (published semantic
             inference). The two orders give different numbers.
+        align_corners: whether mask logits reach the padded input with their corner cells in its
+            corners (MAFT), else with equal outer edges.
+        weights: (Q, K) what a mask counts for each class in labels and maps; None for the softmax
+            of ``class_logits`` without void.
     """
 
     class_logits: Tensor
@@ -41,6 +45,8 @@ class MaskScores(Scores):
     valid: Size
     size: Size
     logits_first: bool = False
+    align_corners: bool = False
+    weights: Tensor | None = None
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
@@ -135,17 +141,22 @@ class MaskScores(Scores):
             yield block, self._block(masks, block)
 
     def _weights(self) -> Tensor:
-        return self.class_logits.float().softmax(-1)[:, :-1].t().contiguous()
+        weights = self.weights
+        if weights is None:
+            weights = self.class_logits.float().softmax(-1)[:, :-1]
+        return weights.t().contiguous()
 
     def _block(self, masks: Tensor, rows: slice) -> Tensor:
         wanted = torch.arange(rows.start, rows.stop, device=masks.device)
         if self.valid == self.size:
-            logits = resize_rows(masks, wanted, self.canvas)[..., : self.size[1]]
+            logits = resize_rows(masks, wanted, self.canvas, self.align_corners)[
+                ..., : self.size[1]
+            ]
             return logits.sigmoid()
         low, high, share = _neighbours(wanted, self.valid[0], self.size[0])
         first = int(low[0])
         needed = torch.arange(first, int(high[-1]) + 1, device=masks.device)
-        maps = resize_rows(masks, needed, self.canvas)[..., : self.valid[1]]
+        maps = resize_rows(masks, needed, self.canvas, self.align_corners)[..., : self.valid[1]]
         maps = maps if self.logits_first else maps.sigmoid()
         maps = torch.lerp(maps[:, low - first], maps[:, high - first], share[:, None])
         maps = _resize_width(maps, self.size[1])
@@ -218,13 +229,15 @@ def best_column(rows: Tensor) -> Tensor:
     return rows.argmax(dim=1)
 
 
-def resize_rows(maps: Tensor, rows: Tensor, size: Size) -> Tensor:
-    """Compute some rows of a bilinear resize (half-pixel centres).
+def resize_rows(maps: Tensor, rows: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+    """Compute some rows of a bilinear resize.
 
     Args:
         maps: (Q, h, w).
         rows: (r,) rows of the result that are wanted.
         size: (H, W) of the whole result.
+        align_corners: whether the centres of the corner cells stay in the corners, else the outer
+            edges do.
 
     Returns:
         (Q, r, W).
@@ -232,20 +245,25 @@ def resize_rows(maps: Tensor, rows: Tensor, size: Size) -> Tensor:
     if maps.shape[1] == size[0]:
         maps = maps[:, rows]
     else:
-        low, high, share = _neighbours(rows, maps.shape[1], size[0])
+        low, high, share = _neighbours(rows, maps.shape[1], size[0], align_corners)
         maps = torch.lerp(maps[:, low], maps[:, high], share[:, None])
-    return _resize_width(maps, size[1])
+    return _resize_width(maps, size[1], align_corners)
 
 
-def _resize_width(maps: Tensor, width: int) -> Tensor:
+def _resize_width(maps: Tensor, width: int, align_corners: bool = False) -> Tensor:
     if maps.shape[-1] == width:
         return maps
     size = (maps.shape[-2], width)
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=align_corners)[0]
 
 
-def _neighbours(rows: Tensor, before: int, after: int) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(
+    rows: Tensor, before: int, after: int, align_corners: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Source rows below and above each wanted row, and the share of the upper one."""
-    position = ((rows + 0.5) * (before / after) - 0.5).clamp(min=0)
+    if align_corners:
+        position = rows * ((before - 1) / max(after - 1, 1))
+    else:
+        position = ((rows + 0.5) * (before / after) - 0.5).clamp(min=0)
     low = position.floor().long().clamp(max=before - 1)
     return low, (low + 1).clamp(max=before - 1), position - low
