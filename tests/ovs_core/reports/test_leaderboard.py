@@ -36,7 +36,7 @@ def measured(monkeypatch):
         method = cfg.MODEL.CLIPTRASE.METHOD
         seen.append(method)
         if method == "proxyclip":
-            raise UserError("no weights\nsecond line")
+            raise UserError("no weights")
         value = 10.0 * method_names().index(method)
         return Reached({"mIoU": value, "mIoU_union": value - 1}, 1.5, 20.0)
 
