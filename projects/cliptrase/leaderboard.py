@@ -5,7 +5,7 @@ from __future__ import annotations
 from ovs_core.reports.boards import Entrant
 
 from .methods.registry import method_names
-from .tables import DATASETS, PUBLISHED
+from .tables import DATASETS, METHODS, OWN_PROTOCOL, PAPER, PRINTED
 
 KEY = "MODEL.CLIPTRASE"
 # What NACLIP and ResCLIP take for all sets that have a background.
@@ -21,15 +21,13 @@ def published_figures(method: str, board: str) -> dict[str, float]:
         method: a value of ``MODEL.CLIPTRASE.METHOD``.
         board: ``embedded``, ``vitb16`` or ``vitl14``.
     """
-    own = PUBLISHED["own_protocol_mIoU"].get(method)
-    if own is not None:
-        return dict(own.get(board, {}))
-    tables = PUBLISHED["336"] if board == "vitb16" else {}
-    return {
-        name: figures[method]["mIoU"]
-        for name, figures in tables.items()
-        if name in DATASETS and method in figures
-    }
+    if method in OWN_PROTOCOL:
+        rows = {row.name: row for row in PAPER[method].rows}
+    else:
+        printed = zip(METHODS, PRINTED["336"].rows, strict=True)
+        rows = {"vitb16": row for name, row in printed if name == method}
+    figures = rows[board].figures.get("mIoU", {}) if board in rows else {}
+    return {name: figure for name, figure in figures.items() if name in DATASETS}
 
 
 def _entrants(board: str) -> list[Entrant]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cliptrase.methods.registry import method_names
-from cliptrase.tables import PUBLISHED
+from cliptrase.tables import PAPER
 from ovs_core.commands import load_command, main
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
@@ -102,7 +102,7 @@ def test_sets_that_are_not_there_are_named_beside_published_figures(no_data, mea
     text = capsys.readouterr().out
     board = find_board("vitb16")
     assert measured == [] and all(f"- {data.name} is missing: " in text for data in board.sets)
-    own = PUBLISHED["own_protocol_mIoU"]["naclip"]["vitb16"]
+    own = PAPER["naclip"].rows[0].figures["mIoU"]
     stated = f"| {mean(own.values()):.2f} "
     assert any(stated in row for row in text.splitlines() if row.startswith("| naclip"))
     assert main(["leaderboard", "vitb16", "MODEL.CLIPTRASE.METHDO", "clip"]) == 1
@@ -146,7 +146,7 @@ def test_a_mean_is_over_all_sets_that_are_there(tmp_path):
     whole = leaderboard.Standing(by_name["naclip"], dict(zip(names, found, strict=True)))
     half = leaderboard.Standing(by_name["proxyclip"], {names[0]: found[0]}, {names[1]: "why"})
     first, second = lines_of([half, whole], names, board)
-    published = PUBLISHED["own_protocol_mIoU"]["naclip"]["vitb16"]
+    published = PAPER["naclip"].rows[0].figures["mIoU"]
     assert (first.name, first.means, first.time, first.memory) == ("naclip", (30.0, 15.0), 3, 40)
     assert first.published == mean(published[name] for name in names)
     assert (second.name, second.means, second.time) == ("proxyclip", (None, None), None)
