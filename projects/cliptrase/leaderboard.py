@@ -24,8 +24,8 @@ def published_figures(method: str, board: str) -> dict[str, float]:
     if method in OWN_PROTOCOL:
         rows = {row.name: row for row in PAPER[method].rows}
     else:
-        printed = zip(METHODS, PRINTED["336"].rows, strict=True)
-        rows = {"vitb16": row for name, row in printed if name == method}
+        printed = dict(zip(METHODS, PRINTED["336"].rows, strict=True))
+        rows = {"vitb16": printed[method]} if method in printed else {}
     figures = rows[board].figures.get("mIoU", {}) if board in rows else {}
     return {name: figure for name, figure in figures.items() if name in DATASETS}
 
