@@ -5,7 +5,6 @@ import torch
 from safetensors.torch import save_file
 
 from cliptrase.query_init import make_queries, save_queries
-from ovs_core.commands import main
 from ovs_core.data.build import dataset_metadata
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
@@ -97,12 +96,3 @@ def test_the_published_class_names():
     assert "road, route" in texts["ade20k_150_val"] and "door" in texts["ade20k_150_val"]
     assert all(text == text.strip() for listed in texts.values() for text in listed)
     assert "adding machine, totalizer, totaliser" in texts["ade20k_847_val"]
-
-
-@pytest.mark.slow
-def test_the_tiny_config_trains_and_is_evaluated(tmp_path):
-    folder = str(tmp_path / "run")
-    small = ["DATASETS.TEST", "('embedded_sem_seg_val',)"]
-    assert main(["train", "--config-file", "san/tiny", *STEP, "OUTPUT_DIR", folder]) == 0
-    assert main(["evaluate", "--config-file", "san/tiny", *STEP, *small, "MODEL.WEIGHTS",
-                 f"{folder}/model_final.pth", "OUTPUT_DIR", f"{folder}/eval"]) == 0  # fmt: skip
