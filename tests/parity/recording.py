@@ -48,10 +48,10 @@ class Recorded(dict):
     def get(self, key: str, default: Any = None) -> Any:
         return self[key] if key in self else default
 
-    def items(self) -> list[tuple[str, Any]]:
+    def items(self) -> list[tuple[str, Any]]:  # type: ignore[override]
         return [(key, self[key]) for key in self]
 
-    def values(self) -> list[Any]:
+    def values(self) -> list[Any]:  # type: ignore[override]
         return [self[key] for key in self]
 
     def pop(self, key: str, *default: Any) -> Any:

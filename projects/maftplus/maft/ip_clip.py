@@ -123,5 +123,6 @@ def masked_block(block: Block, tokens: Tensor, *, visible: Tensor) -> Tensor:
     count = visible.shape[1]
     q, k, v = project_qkv(block, tokens)
     classes = F.scaled_dot_product_attention(q[:, :, :count], k, v, attn_mask=visible[:, None])
-    patches = F.scaled_dot_product_attention(*(x[:, :, count:] for x in (q, k, v)))
+    q, k, v = (x[:, :, count:] for x in (q, k, v))
+    patches = F.scaled_dot_product_attention(q, k, v)
     return finish_block(block, tokens, merge_heads(torch.cat([classes, patches], dim=2)))
