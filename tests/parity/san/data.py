@@ -15,9 +15,10 @@ from ovs_core.methods.configs import find_config
 
 from ..reference_labels import stored
 from ..runner import ParityCase, parity_runner
+from .repeated import REPEATED
 
 
-@parity_runner("san", "mapper_semantic")
+@parity_runner("san", "mapper_semantic", unused=REPEATED)
 def run_semantic_mapper(case: ParityCase) -> dict[str, object]:
     """Map one record as the published config does, at the file's sizes."""
     config, cfg = case.config, load_cfg(find_config("san/vitb16"))

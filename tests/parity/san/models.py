@@ -23,6 +23,7 @@ from san.model import SAN
 
 from ..runner import ParityCase, parity_runner
 from .parts import recording, watched_matches
+from .repeated import REPEATED
 from .tiny_models import (
     Results,
     config_of,
@@ -34,7 +35,7 @@ from .tiny_models import (
 )
 
 
-@parity_runner("san", "eval")
+@parity_runner("san", "eval", unused=REPEATED)
 def run_inference(case: ParityCase) -> Results:
     """Run pictures through the whole model."""
     model, results = tiny_san(case), {}
@@ -86,7 +87,7 @@ def batch_of(case: ParityCase) -> list[dict[str, Any]]:
     return batch
 
 
-@parity_runner("san", "train")
+@parity_runner("san", "train", unused=REPEATED)
 def run_training(case: ParityCase) -> Results:
     """Make one training step with the published config's optimiser."""
     model, cfg = tiny_san(case).train(), config_of(case)
@@ -131,7 +132,7 @@ def published_solver(cfg: CfgNode, stated: dict[str, float]) -> None:
     solver.WEIGHT_DECAY_NORM = stated.get("WEIGHT_DECAY_NORM", solver.WEIGHT_DECAY_NORM)
 
 
-@parity_runner("san", "optimizer")
+@parity_runner("san", "optimizer", unused=REPEATED)
 def run_optimizer(case: ParityCase) -> Results:
     """Build the optimiser of the published solver settings."""
     cfg, model = config_of(case), tiny_san(case).train()
@@ -181,9 +182,10 @@ def recipe_weight(name: str, shape: list[int], salt: int) -> Tensor:
     return torch.from_numpy(np.asarray(value, dtype=np.float32))
 
 
-@parity_runner("san", "fullsize_vitb16")
+@parity_runner("san", "fullsize_vitb16", unused=REPEATED)
 def run_fullsize(case: ParityCase) -> Results:
     """Run the published config on the file's pictures."""
+    case.require("templates", "vild_14")
     meta = case.meta
     cfg = load_cfg(
         find_config("san/vitb16"),

@@ -15,10 +15,11 @@ from san.recognition import biased_mask
 from ..maftplus.mask2former import RecordedDraws, targets_of
 from ..maftplus.tiny_models import TEMPLATES
 from ..runner import ParityCase, parity_runner
+from .repeated import REPEATED, WITHOUT_TOWER
 from .tiny_models import Results, config_of, gradient, published_parameters, tiny_san, watched
 
 
-@parity_runner("san", "clip_features")
+@parity_runner("san", "clip_features", unused=REPEATED)
 def run_features(case: ParityCase) -> Results:
     """Run CLIP up to the split."""
     model = tiny_san(case)
@@ -33,7 +34,7 @@ def run_features(case: ParityCase) -> Results:
     return results | {f"{i}_cls_token": tokens[None, :, 0] for i, tokens in enumerate(seen)}
 
 
-@parity_runner("san", "side_adapter")
+@parity_runner("san", "side_adapter", unused=REPEATED)
 def run_adapter(case: ParityCase) -> Results:
     """Run the adapter on given features, and differentiate."""
     model, x = tiny_san(case), case.tensors()
@@ -56,7 +57,7 @@ def run_adapter(case: ParityCase) -> Results:
     return results
 
 
-@parity_runner("san", "recognition")
+@parity_runner("san", "recognition", unused=REPEATED)
 def run_recognition(case: ParityCase) -> Results:
     """Recognise with given biases, and differentiate with respect to them."""
     x, recognition = case.tensors(), (model := tiny_san(case)).recognition
@@ -77,7 +78,7 @@ def run_recognition(case: ParityCase) -> Results:
     return results
 
 
-@parity_runner("san", "text_classifier")
+@parity_runner("san", "text_classifier", unused=REPEATED)
 def run_classes(case: ParityCase) -> Results:
     """Make prompts and the rows that masks are compared with."""
     model = tiny_san(case)
@@ -101,7 +102,7 @@ def recording(case: ParityCase) -> SetCriterion:
     return criterion
 
 
-@parity_runner("san", "criterion")
+@parity_runner("san", "criterion", unused=WITHOUT_TOWER)
 def run_criterion(case: ParityCase) -> Results:
     """Match every head, and compute all losses, their weighted total and its gradients."""
     x, count = case.tensors(), case.config["supervised_heads"]
