@@ -38,10 +38,16 @@ class UserError(Exception):
     The message names the file or key, says what was expected and what came, and gives the mend.
     Commands print it as one line without a traceback; library callers may catch it. What a file or
     a person gave cannot break that line: control characters stand in it as Python writes them.
+
+    Args:
+        lines: the message; further ones stand below it, such as the places that were looked at.
     """
 
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*lines)
+
     def __str__(self) -> str:
-        return _shown(super().__str__())
+        return "\n".join(_shown(str(line)) for line in self.args)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import re
 from concurrent.futures.process import BrokenProcessPool
 
@@ -50,6 +51,11 @@ def test_one_line(capsys, error, line):
     shown = capsys.readouterr().err
     assert shown.startswith("error: ") and shown.count("\n") == 1
     assert re.search(line, shown.removeprefix("error: ").strip())
+
+
+def test_lines_below_a_message_stay_lines_and_travel_between_processes():
+    error = pickle.loads(pickle.dumps(UserError("nothing there. Looked for:", "  a\nb", "Mend: c")))
+    assert str(error) == "nothing there. Looked for:\n  a\\nb\nMend: c" == explain(error)
 
 
 class Broken(Dataset):

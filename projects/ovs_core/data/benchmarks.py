@@ -174,7 +174,7 @@ def locate(benchmark: Benchmark, split: str, root: Path | None = None) -> list[S
             _log_choice(f"{benchmark.name}_{split}", layout.style, sources[0])
             return sources
         tried.append(f"  [{layout.style}] " + " + ".join(_needs(sources, root)))
-    raise UserError(_not_found(benchmark, split, root, tried))
+    raise _not_found(benchmark, split, root, tried)
 
 
 def find_images(benchmark: Benchmark, split: str, root: Path) -> tuple[Layout, Source]:
@@ -196,10 +196,10 @@ def find_images(benchmark: Benchmark, split: str, root: Path) -> tuple[Layout, S
             return layout, source
         tried.append(f"  {source.images}")
     raise UserError(
-        f"no pictures of {benchmark.title} ({split}) below {root}. Looked for:\n"
-        + "\n".join(tried)
-        + "\nUnpack the pictures into one of them (see datasets/README.md), or set "
-        "DETECTRON2_DATASETS."
+        f"no pictures of {benchmark.title} ({split}) below {root}. Looked for:",
+        *tried,
+        "Unpack the pictures into one of them (see datasets/README.md), or set "
+        "DETECTRON2_DATASETS.",
     )
 
 
@@ -240,13 +240,15 @@ def _log_choice(name: str, style: str, source: Source) -> None:
     _logger.info("%s: layout '%s', pictures %s, labels %s", name, style, source.images, labels)
 
 
-def _not_found(benchmark: Benchmark, split: str, root: Path, tried: list[str]) -> str:
+def _not_found(benchmark: Benchmark, split: str, root: Path, tried: list[str]) -> UserError:
     state = "" if root.is_dir() else f"{root} does not exist; set DETECTRON2_DATASETS. "
     if benchmark.prepare:
         mend = f"prepare it with: ovsuite prepare {benchmark.prepare}"
     else:
         mend = "unpack the official archives"
-    return (
+    return UserError(
         f"{benchmark.name}_{split}: {state}no known layout of {benchmark.title} below {root}. "
-        "Looked for:\n" + "\n".join(tried) + f"\nMend: {mend} (sources: datasets/README.md)"
+        "Looked for:",
+        *tried,
+        f"Mend: {mend} (sources: datasets/README.md)",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ..errors import UserError, explain
-from ..files.writing import atomic_write
+from ..files.writing import write_json
 from .place import Place, find_place
 from .stopping import handing_on_signals
 
@@ -124,15 +125,15 @@ class _Telling:
         except Exception as error:
             if not (message := explain(error)):
                 raise
-            text = f"{message}\n{traceback.format_exc()}"
-            atomic_write(Path(self.folder) / f"{comm.get_rank():05d}", text)
+            left = [message, traceback.format_exc()]
+            write_json(Path(self.folder) / f"{comm.get_rank():05d}", left)
             sys.exit(1)
 
     def tell(self, error: Exception) -> NoReturn:
         """Raise what ended the processes: the first of what they left, else how they ended."""
         for path in sorted(Path(self.folder).iterdir()):
-            message, _, trace = path.read_text(encoding="utf-8").partition("\n")
-            raise UserError(message) from RuntimeError(trace)
+            message, trace = json.loads(path.read_text(encoding="utf-8"))
+            raise UserError(*message.splitlines()) from RuntimeError(trace)
         code = getattr(error, "exit_code", 0)
         if code > 0:  # one left by `sys.exit`, and has said why
             raise SystemExit(code) from error

@@ -41,7 +41,7 @@ def check_in_one_process(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None
                 raise
     message = comm.all_gather(message)[0]
     if message:
-        raise UserError(message) from cause
+        raise UserError(*message.splitlines()) from cause
 
 
 def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) -> None:

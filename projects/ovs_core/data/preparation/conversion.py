@@ -64,7 +64,8 @@ def first_existing(paths: Sequence[Path], what: str) -> Path:
     for path in paths:
         if path.exists():
             return path
-    listed = "\n".join(f"  {path}" for path in paths)
     raise UserError(
-        f"{what} not found. Looked for:\n{listed}\nSee datasets/README.md for its source."
+        f"{what} not found. Looked for:",
+        *(f"  {path}" for path in paths),
+        "See datasets/README.md for its source.",
     )

@@ -154,6 +154,8 @@ def _split_of_459(base: Path, split: str, listing: Path | None) -> set[str]:
     if folder.is_dir():
         return set(files_by_key(folder, (".png",)))
     raise UserError(
-        f"nothing says which pictures are '{split}'. Looked for:\n  {path}\n  {folder}\n"
-        "Run `ovsuite prepare context` first, or give --list FILE."
+        f"nothing says which pictures are '{split}'. Looked for:",
+        f"  {path}",
+        f"  {folder}",
+        "Run `ovsuite prepare context` first, or give --list FILE.",
     )
