@@ -42,9 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--labels", type=options.size, metavar="HxW", help="picture: label map; else as --size"
     )
     options.add_samples(parser, 20)
-    parser.add_argument(
-        "--batch", type=options.positive, default=1, metavar="N", help="training: pictures a step"
-    )
+    options.add_batch(parser)
     parser.add_argument(
         "--unlabelled", type=float, default=0.0, help="training: share of pixels without a label"
     )

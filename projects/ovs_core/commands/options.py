@@ -188,6 +188,18 @@ def add_samples(parser: ArgumentParser, default: int | None = None) -> None:
     )
 
 
+def add_batch(parser: ArgumentParser) -> None:
+    """Add ``--batch``.
+
+    Args:
+        parser: of a command that computes on pictures.
+    """
+    parser.add_argument(
+        "--batch", type=positive, default=1, metavar="N",
+        help="how many pictures go through a network together; without training, those of one size",
+    )  # fmt: skip
+
+
 def add_only(parser: ArgumentParser) -> None:
     """Add ``--only``.
 

@@ -65,10 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="make this process's part of the pictures alone, 1/4 to 4/4; auto: as a SLURM array, "
         "torchrun or srun numbers the processes",
     )  # fmt: skip
-    parser.add_argument(
-        "--batch", type=options.positive, default=1, metavar="N",
-        help="encode so many pictures together, where they are shown at one size",
-    )  # fmt: skip
+    options.add_batch(parser)
     parser.add_argument(
         "--status", action="store_true",
         help="only say how far the run of this line is and who is at work; exit code 0 if all is "
