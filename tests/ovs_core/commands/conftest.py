@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from ovs_core.data.embedded.dataset import SPLITS
 from tests.miniatures import SOURCES
 
 METHOD = "cliptrase/tiny_maskclip"
@@ -18,6 +21,8 @@ def user(tmp_path, monkeypatch, session_cache):
     """A person's folder, which is also the current one: pictures, a video, words, datasets."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OVSUITE_CACHE", str(session_cache))
+    for split, count in (("train", 60), ("val", 20)):  # of the embedded world's 1,000 and 200
+        monkeypatch.setitem(SPLITS, split, replace(SPLITS[split], count=count))
     rng = np.random.default_rng(0)
     blobs = rng.integers(0, 255, (3, 6, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(b).resize((128, 96), Image.Resampling.BICUBIC) for b in blobs]

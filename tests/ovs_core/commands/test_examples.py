@@ -12,18 +12,21 @@ from ovs_core.commands.offered import OFFERED, load_offer, offering
 
 OFFERS = [(name, project) for name in OFFERED for project in offering(name)]
 QUICK = ("segment", "methods", "doctor", "prepare")
+REAL = "ovsuite tables cliptrase 7"  # on a real CLIP, which is not everywhere
 SLOW = ("check-dataset", "compare", "evaluate", "train", "tables", "benchmark")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
 def test_examples(user, capsys, name):
+    said = ""
     for line in load_command(name).EXAMPLES:
         program, *arguments = shlex.split(line)
         assert program == "ovsuite"
-        assert main(arguments) == 0, capsys.readouterr().err
-    shown = capsys.readouterr().out
+        code, shown = main(arguments), capsys.readouterr()
+        said += shown.out
+        assert code == 0 or (line.startswith(REAL) and "not run:" in shown.out), shown.err
     if name not in ("evaluate", "train"):  # their words go to the log of the first run's process
-        assert shown
+        assert said
     if name == "compare":
         assert Image.open(user / "output" / "compare" / "sheet.png").width > 900
         assert "mIoU" in (user / "output" / "table" / "table.md").read_text()
