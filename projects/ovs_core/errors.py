@@ -26,6 +26,8 @@ _KILLED = re.compile(  # the last two: as gloo and NCCL tell the other processes
     r"killed by signal|terminated abruptly|exited unexpectedly|terminated with signal"
     r"|gloo.*Connection closed by peer|remote process exiting prematurely"
 )
+# What reading from a process that reads pictures ends in, if it was killed while it handed one on.
+_CUT = (EOFError, ConnectionResetError, ConnectionRefusedError)
 # What would end a line, colour a terminal, turn the reading direction, or is no character.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # How PyTorch hands on what a process that reads pictures met.
@@ -102,7 +104,7 @@ def explain(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"the memory is full; {_FREED}"
-    if _KILLED.search(text):
+    if isinstance(error, _CUT) or _KILLED.search(text):
         return f"a process of this run was killed, maybe for want of memory; {_FREED}"
     if isinstance(error, FloatingPointError):
         return f"{text.splitlines()[0]}; lower SOLVER.BASE_LR, or check the labels"

@@ -38,6 +38,8 @@ from ovs_core.errors import UserError, explain
             RuntimeError("[x/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:4"),
             "a process of this run was k",
         ),
+        (EOFError(), "a process of this run was k"),
+        (ConnectionRefusedError(111, "Connection refused"), "a process of this run was k"),
         (ValueError("two\nlines"), r"^ValueError: two lines \(--verbose shows where\)$"),
         (UserError("as it is"), "^as it is$"),
         (UserError("a\nb\x1b[2J\u2028\u202e\ud800é"), r"^a\\nb\\x1b\[2J\\u2028\\u202e\\ud800é$"),
