@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Iterable
 
 _ELSEWHERE = "name a folder on another disk"
@@ -104,7 +105,7 @@ def explain(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"the memory is full; {_FREED}"
-    if isinstance(error, _CUT) or _KILLED.search(text):
+    if _KILLED.search(text) or (isinstance(error, _CUT) and _between_processes(error)):
         return f"a process of this run was killed, maybe for want of memory; {_FREED}"
     if isinstance(error, FloatingPointError):
         return f"{text.splitlines()[0]}; lower SOLVER.BASE_LR, or check the labels"
@@ -113,6 +114,12 @@ def explain(error: BaseException) -> str:
         place = "" if file is None else f"{file}: "
         return f"{place}{error.strerror}; {_MENDS[error.errno]}"
     return ""
+
+
+def _between_processes(error: BaseException) -> bool:
+    """Whether an error comes from talking to another process, not from a file that ends early."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "multiprocessing.connection" for frame in frames)
 
 
 def _shown(text: str) -> str:

@@ -1,9 +1,11 @@
 """What ends a command is one line, whoever is at fault."""
 
 import errno
+import multiprocessing.connection
 import os
 import pickle
 import re
+import socket
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -38,8 +40,7 @@ from ovs_core.errors import UserError, explain
             RuntimeError("[x/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:4"),
             "a process of this run was k",
         ),
-        (EOFError(), "a process of this run was k"),
-        (ConnectionRefusedError(111, "Connection refused"), "a process of this run was k"),
+        (EOFError("Compressed file ended"), "^EOFError: Compressed file ended .--verbose"),
         (ValueError("two\nlines"), r"^ValueError: two lines \(--verbose shows where\)$"),
         (UserError("as it is"), "^as it is$"),
         (UserError("a\nb\x1b[2J\u2028\u202e\ud800é"), r"^a\\nb\\x1b\[2J\\u2028\\u202e\\ud800é$"),
@@ -53,6 +54,25 @@ def test_one_line(capsys, error, line):
     shown = capsys.readouterr().err
     assert shown.startswith("error: ") and shown.count("\n") == 1
     assert re.search(line, shown.removeprefix("error: ").strip())
+
+
+def gone(tmp_path):
+    """Errors of talking to a process that is not there any more: in the middle, and at first."""
+    here, there = multiprocessing.Pipe()
+    there.close()
+    with pytest.raises(EOFError) as ended:
+        here.recv()
+    address = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+    with pytest.raises(ConnectionRefusedError) as refused:
+        multiprocessing.connection.Client(address)
+    return ended.value, refused.value
+
+
+def test_a_process_that_is_gone(tmp_path):
+    for error in gone(tmp_path):
+        assert explain(error).startswith("a process of this run was killed")
 
 
 def test_lines_below_a_message_stay_lines_and_travel_between_processes():
