@@ -10,12 +10,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ovs_core.data.build import build_mapper, dataset_dicts
+from ovs_core.data.build import build_mapper, dataset_dicts, evenly
 from ovs_core.engine.train_loader import seed_everything
 from ovs_core.engine.trainer import set_training_words
 from ovs_core.errors import UserError
 from ovs_core.files.writing import save_picture
-from ovs_core.reports.subjects import build_as, evenly
+from ovs_core.reports.subjects import build_as
 from ovs_core.words.label_space import IGNORE
 
 from ..figures import training_sheet

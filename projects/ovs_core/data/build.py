@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
@@ -19,6 +20,8 @@ from .embedded import register as embedded_world  # noqa: F401  (likewise)
 from .mapper import SemanticDatasetMapper
 from .mmseg_pipeline import MMSegDatasetMapper
 from .segment_mapper import MaskSemanticMapper
+
+Item = TypeVar("Item")
 
 DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
 DATASET_MAPPER_REGISTRY.__doc__ = """Mappers by name, chosen with ``INPUT.MAPPER`` (training) and
@@ -72,6 +75,12 @@ def dataset_dicts(names: Sequence[str]) -> list[dict[str, Any]]:
             raise UserError(f"dataset '{name}' holds no picture")
         records += [{"dataset_name": name, **record} for record in found]
     return records
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Take evenly spaced items, the first and the last among them; all if there are fewer."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)
+    return [items[place] for place in places]
 
 
 def dataset_metadata(name: str) -> Metadata:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ..data.build import build_mapper, dataset_dicts
+from ..data.build import build_mapper, dataset_dicts, evenly
 from ..data.labels import load_labels
 from ..draw import overlay, palette, sheet
 from ..evaluation.build import choose_evaluators
@@ -34,13 +34,12 @@ def validation_sheet(
     kinds = choose_evaluators(name, cfg.TEST.EVALUATOR or None)
     if "semantic" not in model.answers or OVSSemSegEvaluator not in kinds:
         return None
-    evaluator, dicts = OVSSemSegEvaluator(name), dataset_dicts([name])
+    evaluator = OVSSemSegEvaluator(name)
     colors, space = palette(evaluator.class_names), label_space(name)
     mapper, training = build_mapper(cfg, is_train=False), model.training
     model.eval()
     rows = []
-    for place in np.linspace(0, len(dicts) - 1, min(samples, len(dicts))).astype(int):
-        record = dicts[place]
+    for record in evenly(dataset_dicts([name]), samples):
         image = read_picture(record["file_name"], exif=cfg.INPUT.EXIF)
         found = evaluator.to_labels(model([mapper(dict(record))])[0]).cpu().numpy()
         painted = [overlay(image, labels, colors) for labels in (load_labels(record, space), found)]

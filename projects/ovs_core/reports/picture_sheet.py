@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
-from ..data.build import build_mapper, dataset_dicts
+from ..data.build import build_mapper, dataset_dicts, evenly
 from ..data.labels import load_labels
 from ..draw import PaintedRegions, legend, overlay, palette, regions_to_paint, sheet
 from ..engine.run import build_segmenter
@@ -34,8 +34,7 @@ def picture_sheet(
     """
     if not dataset:
         (dataset,) = {cfg.DATASETS.TEST[0] for _, cfg in methods}
-    dicts = dataset_dicts([dataset])
-    chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, samples).astype(int)]
+    chosen = evenly(dataset_dicts([dataset]), samples)
     names = OVSSemSegEvaluator(dataset).class_names
     colors, space = palette(names), label_space(dataset)
     truth = [regions_to_paint(load_labels(d, space), colors) for d in chosen]

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ..data.build import dataset_dicts
+from ..data.build import dataset_dicts, evenly
 from ..engine.run import build_segmenter
 from ..engine.trainer import set_test_words
 from ..errors import UserError
@@ -18,7 +17,6 @@ from ..modeling.contract import OpenVocabularyModel
 from ..predict.reading import pictures_to_segment
 
 Model = TypeVar("Model", bound=OpenVocabularyModel)
-Item = TypeVar("Item")
 
 
 def build_as(cfg: CfgNode, kind: type[Model]) -> Model:
@@ -94,9 +92,3 @@ def records_to_show(cfg: CfgNode, pictures: Sequence[Path], samples: int) -> lis
     for path in pictures:
         files += pictures_to_segment(path) if path.is_dir() else [path]
     return [{"file_name": str(path)} for path in files]
-
-
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """Take evenly spaced items, the first and the last among them; all if there are fewer."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)
-    return [items[place] for place in places]
