@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from clipteacher.adapter import VisualLanguageAdapter
 from clipteacher.build import build_student
 from ovs_core.data.build import dataset_metadata
+from ovs_core.data.embedded.dataset import SPLITS
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer, parameter_groups
 from ovs_core.engine.run import run
@@ -97,7 +99,10 @@ def test_two_processes_with_half_the_batch_hold_the_bank_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_unseen_classes_are_learned_from_the_cls_tokens(tmp_path):
+def test_unseen_classes_are_learned_from_the_cls_tokens(tmp_path, monkeypatch):
+    monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
+    for split, count in (("train", 300), ("val", 40)):  # of 1,000 and 200
+        monkeypatch.setitem(SPLITS, split, replace(SPLITS[split], count=count))
     few = ["SOLVER.MAX_ITER", "60", "SOLVER.WARMUP_ITERS", "6", "MODEL.DEVICE", "cpu"]
     figures = {}
     for enabled in ("True", "False"):

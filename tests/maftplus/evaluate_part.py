@@ -1,7 +1,7 @@
-"""Evaluate a checkpoint on a few embedded pictures under a launcher, for the distributed test.
+"""Evaluate shipped weights on a few embedded pictures under a launcher, for the distributed test.
 
-``torchrun evaluate_part.py TRAINED OUTPUT`` evaluates ``TRAINED/<config>/model_final.pth`` of every
-tiny config and writes ``OUTPUT/results.json``.
+``torchrun evaluate_part.py OUTPUT`` evaluates what comes with every tiny config and writes
+``OUTPUT/results.json``.
 """
 
 import json
@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from ovs_core.engine.launching import run_distributed
 from ovs_core.engine.run import run
-from ovs_core.methods.projects import config_dir
+from ovs_core.methods.configs import find_model
 
 COUNT = 7  # odd, so that two processes get different shares
 
@@ -35,17 +35,17 @@ def main(args):
     results = {}
     for config in ("tiny", "tiny_panoptic", "tiny_fcclip"):
         part = parts["sem_seg" if config == "tiny" else "panoptic"]
+        path, weights = find_model(f"maftplus/{config}")
         options = [
-            "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", f"{args.trained}/{config}/model_final.pth",
-            "OUTPUT_DIR", f"{args.output}/{config}", "DATASETS.TEST", f"('{part}',)",
+            "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", weights, "DATASETS.TEST", f"('{part}',)",
+            "OUTPUT_DIR", f"{args.output}/{config}",
         ]  # fmt: skip
-        path = config_dir("maftplus") / f"{config}.yaml"
         results[config] = run(str(path), options, eval_only=True)
     if comm.is_main_process():
         Path(args.output, "results.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    trained, output = sys.argv[1:]
+    (output,) = sys.argv[1:]
     launch = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
-    run_distributed(main, Namespace(trained=trained, output=output, **launch))
+    run_distributed(main, Namespace(output=output, **launch))

@@ -42,17 +42,13 @@ def test_a_resumed_run_ends_with_the_same_weights(config, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_measure_what_one_measures(tmp_path):
-    for config in CONFIGS:
-        path = str(config_dir("maftplus") / f"{config}.yaml")
-        short = ["MODEL.DEVICE", "cpu", "SOLVER.MAX_ITER", "40", "DATASETS.TEST", "()"]
-        run(path, [*short, "OUTPUT_DIR", str(tmp_path / config)])
     texts = {}
     for count in (1, 2):
         output = tmp_path / f"eval{count}"
         command = [
             sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}",
             "--master-port=29617", str(Path(__file__).with_name("evaluate_part.py")),
-            str(tmp_path), str(output),
+            str(output),
         ]  # fmt: skip
         done = subprocess.run(command, timeout=800, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -60,6 +56,6 @@ def test_two_processes_measure_what_one_measures(tmp_path):
     assert texts[1] == texts[2]
     measured = json.loads(texts[1])
     assert [len(measured[config]) for config in CONFIGS] == [1, 2, 3]
-    assert all(measured[config]["sem_seg"]["mIoU"] > 5 for config in CONFIGS)
+    assert all(measured[config]["sem_seg"]["mIoU"] > 20 for config in CONFIGS)
     assert all(measured[config]["panoptic_seg"]["PQ"] > 0 for config in CONFIGS[1:])
     assert measured["tiny_fcclip"]["segm"]["AP"] >= 0

@@ -8,10 +8,14 @@ import torch
 from PIL import Image
 
 from ovs_core import Predictor, list_configs, list_methods
+from ovs_core.commands import main
 from ovs_core.data.build import build_mapper
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.methods.configs import find_config
+from ovs_core.web.choices import Choice
+from ovs_core.web.room import ModelRoom
+from ovs_core.words.vocabulary import Vocabulary
 
 TINY = [name for name in list_configs() if name.split("/")[1].startswith("tiny")]
 WORDS = ["car|automobile", "sky", "grass", "background: brick wall", "background: sand"]
@@ -167,3 +171,26 @@ def test_a_batch_is_segmented_as_one_by_one(predictor, picture, monkeypatch):
         assert (one.segment_ids is None) == (other.segment_ids is None)
         if one.segment_ids is not None:
             assert np.array_equal(one.segment_ids, other.segment_ids)
+
+
+def test_shards_sheets_and_the_page_give_the_same_labels(predictor, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "from_config", lambda *_, **__: predictor)
+    (tmp_path / "pictures").mkdir()
+    pictures = {"a": picture, "b": picture[:, ::-1].copy(), "c": picture[::-1].copy()}
+    for name, one in pictures.items():
+        Image.fromarray(one).save(tmp_path / "pictures" / f"{name}.png")
+    expected = {name: predictor(one, WORDS).labels for name, one in pictures.items()}
+    asked = [str(tmp_path / "pictures"), "--words", ", ".join(WORDS)]
+    for part in ("1/2", "2/2"):
+        assert main(["segment", *asked, "--method", predictor.config, "--shard", part,
+                     "--output", str(tmp_path / "parts")]) == 0  # fmt: skip
+    for name, labels in expected.items():
+        written = np.asarray(Image.open(tmp_path / "parts" / f"{name}_labels.png"))
+        assert np.array_equal(written, labels)
+    assert main(["compare", *asked, "--methods", predictor.config,
+                 "--output", str(tmp_path / "compared")]) == 0  # fmt: skip
+    with Image.open(tmp_path / "compared" / "sheet.png") as sheet:
+        assert sheet.width > 2 * 144 and sheet.height > 3 * 96
+    choice = Choice(predictor.config, predictor.config)
+    attempt = ModelRoom([choice], "cpu").segment(choice, picture, Vocabulary.parse(WORDS))
+    assert not attempt.error and np.array_equal(attempt.result.labels, expected["a"])

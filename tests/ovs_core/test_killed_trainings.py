@@ -21,7 +21,7 @@ from tests.miniatures.stripes import write_stripes
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("OVSUITE_KILLS", "1"))
-PERIOD, ITERATIONS = 3, 9
+PERIOD, ITERATIONS = 2, 6
 SHORT = [
     "MODEL.DEVICE", "cpu", "DATASETS.TEST", "('stripes_val',)", "SOLVER.IMS_PER_BATCH", "2",
     "SOLVER.MAX_ITER", str(ITERATIONS), "SOLVER.CHECKPOINT_PERIOD", str(PERIOD),

@@ -103,9 +103,9 @@ def test_no_method_imports_another():
 
 
 def test_no_model_imports_the_engine():
-    """Nor does what a model is made of: only a method's commands, figures and tables train."""
+    """Nor does what a model is made of: but for its commands, claims, figures, tables."""
     above = {room for room, floor in FLOOR.items() if floor >= FLOOR["engine"]}
-    allowed = {"commands", "figures", "leaderboard", "tables"}
+    allowed = {"claims", "commands", "figures", "leaderboard", "tables"}
     wrong = [
         f"{place(path, node)}: {target}"
         for path in files()
