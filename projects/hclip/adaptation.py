@@ -42,7 +42,7 @@ class Adaptation(nn.Module):
             clip: the adapted CLIP.
         """
         self.clock.tick()
-        for module, name in _parametrized(clip):
+        for module, name in parametrized(clip):
             getattr(module, name)
 
     def edit_tokens(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -80,7 +80,7 @@ def fold_into_clip(adaptation: Adaptation, clip: CLIP) -> None:
             f"{type(adaptation).__name__} adds parts that a plain CLIP does not have and cannot "
             "be merged; hclip, oft, lora, ssf, attention and full can"
         )
-    for module, name in _parametrized(clip):
+    for module, name in parametrized(clip):
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     clip.model.requires_grad_(False)
 
@@ -104,7 +104,7 @@ def unadapted(module: nn.Module, name: str) -> Tensor:
     return kept.original
 
 
-def _parametrized(clip: CLIP) -> list[tuple[nn.Module, str]]:
+def parametrized(clip: CLIP) -> list[tuple[nn.Module, str]]:
     """Modules of a CLIP with the names of their adapted weights."""
     return [
         (module, name)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ovs_core.errors import UserError
 from ovs_core.tensor import hyperspherical_energy, orthogonality_defect
 
-from .adaptation import towers, unadapted
+from .adaptation import parametrized, towers, unadapted
 from .model import CATSeg
 from .pop import ROWS_PER_LAYER, CodeRelation, PartialOrthogonal
 from .rotation import POPAdaptation
@@ -63,6 +63,25 @@ def layer_reports(model: CATSeg) -> Iterator[LayerReport]:
             for matrix, old, new, defect in zip(MATRICES, before, after, defects, strict=True):
                 first, last = (float(hyperspherical_energy(w.double())) for w in (old, new))
                 yield LayerReport(name, layer, matrix, first, last, float(defect))
+
+
+@torch.no_grad()
+def energy_change(model: CATSeg) -> float:
+    """Largest change of an attention weight's hyperspherical energy by adaptation, in percent.
+
+    Args:
+        model: a model adapted in any way; 0 for a frozen CLIP.
+    """
+    changes = [0.0]
+    for module, name in parametrized(model.clip):
+        old, new = unadapted(module, name), getattr(module, name)
+        if old.ndim != 2:
+            continue
+        count = old.shape[0] // old.shape[1] if name == "in_proj_weight" else 1
+        for before, after in zip(old.chunk(count), new.chunk(count), strict=True):
+            first, last = (float(hyperspherical_energy(w.double())) for w in (before, after))
+            changes.append(abs(last / first - 1))
+    return 100 * max(changes)
 
 
 def relation_matrices(pop: PartialOrthogonal) -> dict[str, dict[str, Tensor]]:

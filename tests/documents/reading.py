@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for folder in (".", "datasets", "projects/*", "projects/ovs_core/**")
+    for folder in (".", "datasets", "docs", "projects/*", "projects/ovs_core/**")
     for path in ROOT.glob(f"{folder}/*.md")
     if ".venv" not in path.parts
 )

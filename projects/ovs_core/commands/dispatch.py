@@ -36,6 +36,7 @@ COMMANDS = (
     "tables",
     "audit-table",
     "demo",
+    "claims",
     "leaderboard",
     "benchmark",
     "methods",

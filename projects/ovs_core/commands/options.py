@@ -212,6 +212,19 @@ def add_only(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_seeds(parser: ArgumentParser, default: str = "") -> None:
+    """Add ``--seeds``: each training is repeated with these.
+
+    Args:
+        parser: of the command.
+        default: as it is typed; "" for the config's own seed.
+    """
+    parser.add_argument(
+        "--seeds", type=seed_list, default=default or [], metavar="0,1,2",
+        help="train each row with these",
+    )  # fmt: skip
+
+
 def add_size(parser: ArgumentParser, default: str | None = None, *, required: bool = False) -> None:
     """Add ``--size``.
 
@@ -236,6 +249,14 @@ def add_workers(parser: ArgumentParser) -> None:
 def comma_list(text: str) -> list[str]:
     """Read names with commas between them."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def seed_list(text: str) -> list[int]:
+    """Read ``0,1,2``."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentTypeError(f"'{text}' is no list of numbers such as 0,1,2") from None
 
 
 def natural(text: str) -> int:

@@ -8,7 +8,7 @@ as `cliptrase 7`, for all datasets that are there; systems that the suite does n
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 from . import options
@@ -32,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--modes", "--tables", dest="only", type=options.comma_list, default=SUPPRESS, help=SUPPRESS
     )
-    parser.add_argument(
-        "--seeds", type=_seeds, default=[], metavar="0,1,2", help="train each row with these"
-    )
+    options.add_seeds(parser)
     options.add_samples(parser, 6)
     options.add_output(parser)
     options.add_device(parser, "")
@@ -81,10 +79,3 @@ def _listed() -> str:
     return str(
         tabulate(rows, headers=("table", "what it compares", "groups"), maxcolwidths=[None, 50, 40])
     )
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"'{text}' is no list of numbers such as 0,1,2") from None

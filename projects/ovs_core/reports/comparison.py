@@ -249,7 +249,8 @@ def _train(row: Row, folder: Path, seeds: Sequence[int]) -> list[Row]:
 
 
 def _measure(row: Row, output: Path) -> dict[str, float]:
-    return figures_of(run(str(find_config(row.config)), _options(row, output), eval_only=True))
+    found = figures_of(run(str(find_config(row.config)), _options(row, output), eval_only=True))
+    return {**found, **(row.measure(row_config(row, output)) if row.measure else {})}
 
 
 def row_config(row: Row, output: Path) -> CfgNode:

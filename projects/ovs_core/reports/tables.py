@@ -7,8 +7,10 @@ method.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+from detectron2.config import CfgNode
 
 from ..errors import check_choice
 from ..methods.projects import SOURCE_ROOT, project_names
@@ -37,6 +39,7 @@ class Row:
         published: metric -> figure of the paper, as far as it has one.
         reason: why a row without a config is not measured.
         model: rows of one name are trained once; the title if empty.
+        measure: further figures, from the config that evaluates the row.
     """
 
     title: str
@@ -48,6 +51,7 @@ class Row:
     published: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     model: str = ""
+    measure: Callable[[CfgNode], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

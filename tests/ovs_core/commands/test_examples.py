@@ -13,7 +13,7 @@ from ovs_core.commands.offered import OFFERED, load_offer, offering
 OFFERS = [(name, project) for name in OFFERED for project in offering(name)]
 QUICK = ("segment", "methods", "doctor", "prepare")
 REAL = "ovsuite tables cliptrase 7"  # on a real CLIP, which is not everywhere
-SLOW = ("check-dataset", "compare", "evaluate", "train", "tables", "benchmark")
+SLOW = ("check-dataset", "claims", "compare", "evaluate", "train", "tables", "benchmark")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
