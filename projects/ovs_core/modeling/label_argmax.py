@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .label_candidates import candidate_labels
+from .label_cells import label_dtype
 
 # Interpolated values held at once by the chunked way: 16 Mi floats are 64 MiB.
 _CHUNK_VALUES = 16 * 2**20
@@ -76,11 +77,6 @@ def argmax_upsample(
     if background_from is not None:
         labels.clamp_(max=background_from)
     return labels
-
-
-def label_dtype(num_classes: int) -> torch.dtype:
-    """Smallest signed type that holds the labels of ``num_classes`` classes (int16 or int32)."""
-    return torch.int16 if num_classes <= torch.iinfo(torch.int16).max + 1 else torch.int32
 
 
 def chunked_labels(scores: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

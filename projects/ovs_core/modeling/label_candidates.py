@@ -1,30 +1,36 @@
 """Exact labels at picture size from the few classes that can win in each grid cell.
 
 A bilinear value is a convex mix of the four corners of its cell, so that few classes can win there
-(``label_rows.py``): a handful as a rule, a tenth even of white noise. What all classes share at a
+(``label_cells.py``): a handful as a rule, a tenth even of white noise. What all classes share at a
 grid point decides nothing but blurs the bounds, so the best score of each point is taken off first.
 Pixels where two classes come closer than the rounding error of the arithmetic are settled by
 ``F.interpolate`` itself on the scores as they came, so that the labels equal its own.
 
-Letters: C classes, h x w the score grid, H x W the picture.
+Letters: C classes, h x w the score grid, H x W the picture, R x P the most pixels of a cell.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .label_rows import Axis, LabelledRows, label_rows
+from .label_cells import Axis, LabelledCells, by_cell, label_cells, label_dtype
 
-_SMALL_OUTPUT = 16 * 2**20  # values (C * H * W) below which the plain way is as good
-_STEP_VALUES = 4 * 2**20  # values held at once by all threads
+_SMALL_OUTPUT = 2**20  # values (C * H * W) below which the plain way is as good
+_SMALL_SIDES = 128  # H + W up to which PyTorch has a kernel that rounds differently
+_BAND_VALUES = 16 * 2**20  # C * R * P * cells at once by all threads; a tenth of them is evaluated
 _MAX_THREADS = 8
 _SETTLE_CHUNK = 16  # never three: that kernel rounds differently
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 def candidate_labels(
@@ -51,15 +57,15 @@ def candidate_labels(
     if rows is None or columns is None:
         return None
     best = scores.amax(0)
-    parts = _label_steps(scores - best, best, rows, columns)
-    if parts is None:
+    bands = _label_bands(scores - best, best.abs(), rows, columns)
+    if bands is None:
         return None
-    labels = torch.cat([part.labels for part in parts])
-    rivals = torch.cat([part.rivals for part in parts]).unique()
+    rivals = torch.cat([band.rivals for band in bands]).unique()
     if len(rivals) > _many(len(scores)):
         return None
+    labels = _pixels([band.labels for band in bands], rows, columns)
     if len(rivals):
-        contested = torch.cat([part.contested for part in parts])
+        contested = _pixels([band.contested for band in bands], rows, columns)
         labels[contested] = _settle(scores, rivals, contested, align_corners).to(labels.dtype)
     return labels
 
@@ -70,6 +76,7 @@ def _pays(scores: Tensor, size: tuple[int, int]) -> bool:
         scores.device.type == "cpu"
         and scores.dtype == torch.float32
         and num_classes * size[0] * size[1] > _SMALL_OUTPUT
+        and size[0] + size[1] > _SMALL_SIDES
         and min(h, w) > 1
         and size[0] >= 2 * h
         and size[1] >= 2 * w
@@ -83,6 +90,8 @@ def _many(num_classes: int) -> int:
     return num_classes // 4 + 4 * _SETTLE_CHUNK
 
 
+@lru_cache(maxsize=64)
+@torch.no_grad()
 def _axis(grid: int, pixels: int, align_corners: bool) -> Axis | None:
     """Read cells and weights of one axis off PyTorch's own interpolation of four indicator maps.
 
@@ -108,66 +117,68 @@ def _axis(grid: int, pixels: int, align_corners: bool) -> Axis | None:
     if (cell < 0).any():
         return None
     near, far = weights.gather(0, torch.stack([cell % 4, (cell + 1) % 4]))
-    return Axis(cell, near, far)
+    return by_cell(cell, near, far, grid - 1)
 
 
-def _label_steps(
-    scores: Tensor, best: Tensor, rows: Axis, columns: Axis
-) -> list[LabelledRows] | None:
-    """Label all rows, a step per thread; None as soon as a step has too many candidates.
+def _label_bands(
+    scores: Tensor, size: Tensor, rows: Axis, columns: Axis
+) -> list[LabelledCells] | None:
+    """Label all cells, a band per thread; None as soon as a band has too many candidates.
 
-    The operations of a step are too small to be split among PyTorch's threads, which would wait for
+    The operations of a band are too small to be split among PyTorch's threads, which would wait for
     each other most of the time.
 
     Args:
         scores: (C, h, w), 0 for the best class of each grid point and less for the others.
-        best: (h, w) what was taken off, which bounds the rounding of the scores as they came.
+        size: (h, w) how large the scores were as they came.
         rows: resize of the column axis.
         columns: resize of the row axis.
     """
-    size = best.abs()
     threads = min(torch.get_num_threads(), _MAX_THREADS)
+    per_row = len(scores) * rows.near.shape[1] * columns.near.numel()
+    step = max(1, _BAND_VALUES // threads // per_row)
+    starts = range(0, len(rows.near), step)
 
-    def label(step: tuple[int, slice]) -> LabelledRows | None:
-        cell, chosen = step
-        lines = Axis(*(x[chosen] for x in rows))
-        corners, around = scores[:, cell : cell + 2], size[cell : cell + 2]
-        return label_rows(corners, around, lines, columns, limit=_many(len(scores)))
+    def label(start: int) -> LabelledCells | None:
+        own = slice(start, start + step)
+        band = Axis(rows.place, rows.near[own], rows.far[own])
+        points = slice(start, start + step + 1)
+        return label_cells(
+            scores[:, points], size[points], band, columns,
+            limit=_many(len(scores)), dtype=label_dtype(len(scores)),
+        )  # fmt: skip
 
-    parts = []
-    with _single_threaded(), ThreadPoolExecutor(threads) as pool:
-        results = pool.map(label, _row_steps(scores, rows, columns, _STEP_VALUES // threads))
-        for part in results:
-            if part is None:
-                pool.shutdown(cancel_futures=True)
+    found: list[LabelledCells] = []
+    with _mapped(label, starts, threads) as bands:
+        for band in bands:
+            if band is None:
                 return None
-            parts.append(part)
-    return parts
+            found.append(band)
+    return found
 
 
 @contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let operations of this thread, and of threads that start now, run on one core each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _mapped(function: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[Iterator[T]]:
+    """Apply a function to items in order, in threads that each run on one core."""
+    if threads == 1:
+        yield map(function, items)
+        return
+    torch.set_num_threads(1)  # of this thread, and of those that start now
     try:
-        yield
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map(function, items)
+            pool.shutdown(cancel_futures=True)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
-def _row_steps(
-    scores: Tensor, rows: Axis, columns: Axis, values: int
-) -> Iterator[tuple[int, slice]]:
-    """Cut the picture rows into steps that lie in one row of cells and hold about ``values``."""
-    num_classes, _, w = scores.shape
-    limit = max(1, values // (num_classes * w + 64 * len(columns.cell)))
-    cells, counts = rows.cell.unique_consecutive(return_counts=True)
-    start = 0
-    for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
-        for first in range(start, start + count, limit):
-            yield cell, slice(first, min(first + limit, start + count))
-        start += count
+def _pixels(bands: Sequence[Tensor], rows: Axis, columns: Axis) -> Tensor:
+    """Bring (cells, R, P) values of bands of cells to their pixels: (H, W)."""
+    down, across, per_row = rows.near.shape[1], columns.near.shape[1], columns.near.numel()
+    cell, line = rows.place // down, rows.place % down
+    top = cell * per_row * down + line * across
+    cell, pixel = columns.place // across, columns.place % across
+    return torch.cat(list(bands)).take(top[:, None] + cell * down * across + pixel)
 
 
 def _settle(scores: Tensor, rivals: Tensor, contested: Tensor, align_corners: bool) -> Tensor:

@@ -30,7 +30,7 @@ from ..files.digests import digest
 from ..files.pictures import LoadedPicture, PictureSource
 from ..files.writing import json_text
 from ..methods.configs import find_model
-from ..modeling.label_argmax import label_dtype
+from ..modeling.label_cells import label_dtype
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores
 from ..modeling.segmenter import Segmenter
 from ..words.label_space import fold_background

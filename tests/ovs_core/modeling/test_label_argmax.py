@@ -65,7 +65,7 @@ def test_candidates_equal_interpolate_argmax(kind, shape, size, align_corners, s
     scores = make(kind, shape, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(label_candidates, "_SMALL_OUTPUT", 0)
-        patch.setattr(label_candidates, "_STEP_VALUES", 20_000)  # several steps per row of cells
+        patch.setattr(label_candidates, "_BAND_VALUES", 200_000)  # several bands
         ours = candidate_labels(scores, size, align_corners=align_corners)
     assert ours is not None
     assert torch.equal(ours.long(), plain(scores, size, align_corners))
@@ -96,6 +96,18 @@ def test_real_size(kind):
 @pytest.mark.parametrize("kind", ["random", "common", "smooth"])
 def test_candidates_are_used_at_real_size(kind):
     assert candidate_labels(make(kind, (150, 40, 41), 3), (321, 500)) is not None
+
+
+def test_candidates_are_used_at_the_size_of_a_square_crop():
+    scores = make("smooth", (150, 14, 14), 3)
+    ours = candidate_labels(scores, (224, 224))
+    assert ours is not None and torch.equal(ours.long(), plain(scores, (224, 224)))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 95), (64, 65)])
+def test_sizes_around_the_other_kernel_of_small_outputs(size):
+    scores = make("few values", (600, 9, 11), 3)
+    assert torch.equal(argmax_upsample(scores, size).long(), plain(scores, size))
 
 
 def test_several_threads():
