@@ -65,7 +65,8 @@ def add_clipteacher_config(cfg: CfgNode) -> None:
     node.CLIP.POS_INTERP = "bicubic"  # resizing of the position table: bicubic or bilinear
     node.CLIP.CACHE_MIB = 0  # memory for tokens of pictures that come again bit for bit; 0: none
     student = node.STUDENT = CfgNode()
-    # segformer_b0..b5, segnext_t/s/b/l, swin_t/s/b, convnext_t/s/b, small_convnet, or an own entry
+    # segformer_b0..b5, segnext_t/s/b/l, swin_t/s/b, convnext_t/s/b, clip_trunk, small_convnet, or
+    # an own entry
     student.NAME = "segformer_b4"
     student.WEIGHTS = "imagenet"  # imagenet (published, downloaded), local file or folder, or ""
     student.DROP_PATH = 0.1  # stochastic depth of the encoder

@@ -93,6 +93,7 @@ def save_student(exported: ExportedStudent, cfg: CfgNode, path: str | Path) -> N
     content: dict[str, Any] = {
         "format": FORMAT,
         "student_config": cfg.MODEL.CLIPTEACHER.STUDENT.dump(),
+        "clip_architecture": cfg.MODEL.CLIP.ARCHITECTURE,  # the shapes of a student of its trunk
         "protocol_config": cfg.MODEL.OVS.PROTOCOL.dump(),
         "student": {k: v.cpu() for k, v in exported.student.state_dict().items()},
         "text": exported.text.cpu(),
@@ -143,6 +144,9 @@ def _config(data: Mapping[str, Any]) -> CfgNode:
     """What the student and its protocol are built from; its weights come with the file."""
     cfg = CfgNode({"MODEL": {"DEVICE": "cpu", "WEIGHTS": ""}})
     add_clipteacher_config(cfg)
+    architecture = data.get("clip_architecture", "")
+    clip = {"ARCHITECTURE": architecture, "PRETRAINED": "random", "CACHE_DIR": ""}
+    cfg.MODEL.CLIP = CfgNode(clip)
     cfg.MODEL.CLIPTEACHER.STUDENT.merge_from_other_cfg(CfgNode.load_cfg(data["student_config"]))
     cfg.MODEL.CLIPTEACHER.STUDENT.WEIGHTS = ""
     cfg.MODEL.OVS = CfgNode({"PROTOCOL": CfgNode.load_cfg(data["protocol_config"])})

@@ -12,6 +12,7 @@ from clipteacher.build import build_student
 from clipteacher.inference import class_logits
 from clipteacher.students import Student, families
 from clipteacher.students.hamburger import LightHamburgerHead
+from ovs_core.clip import load_clip
 from ovs_core.errors import UserError
 from ovs_core.methods.published_lists import read_statements
 
@@ -331,3 +332,22 @@ def test_the_list_of_published_weights_is_that_of_the_code():
         one = stated[f"openmmlab/mscan_{variant}"]
         assert one.url == families.SEGNEXT_URL + file and one.file == file
         assert one.sha256 and f"-{one.sha256}." in file
+
+
+def test_the_trunk_of_clip_begins_as_it_is_and_learns(build):
+    student = build("clip_trunk", dim=128).train()
+    trunk = student.network.trunk.state_dict()
+    assert trunk.keys() == load_clip("embedded-vit").visual.state_dict().keys() - {"proj"}
+    assert all(
+        torch.equal(t, load_clip("embedded-vit").visual.state_dict()[n]) for n, t in trunk.items()
+    )
+    assert student.normalize(torch.full((3, 1, 1), 255.0)).max() < 2.2  # CLIP's statistics
+    dense = student(torch.randn(2, 3, 64, 48))
+    assert dense.shape == (2, 128, 16, 12)
+    dense.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
+
+
+def test_a_clip_of_convolutions_has_no_such_trunk(build):
+    with pytest.raises(UserError, match="ViT"):
+        build("clip_trunk", "MODEL.CLIP.ARCHITECTURE", "embedded-convnext")

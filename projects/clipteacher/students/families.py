@@ -1,16 +1,19 @@
-"""The students of the paper's tables, ConvNeXt, and a small one for the embedded world."""
+"""The students of the paper's tables, ConvNeXt, CLIP's own trunk, and a small one for tests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from detectron2.config import CfgNode
 
 from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.build import build_clip
 from ovs_core.modeling.checkpoint import read_checkpoint
 
 from .backbones import TimmPyramid
+from .clip_trunk import ClipTrunk
 from .hamburger import LightHamburgerHead
 from .heads import SegFormerHead, UPerHead
 from .mix_transformer import MIT_DEPTHS, MixTransformer
@@ -89,6 +92,16 @@ def convnext(cfg: CfgNode, variant: str, dim: int) -> Student:
 def small_convnet(cfg: CfgNode, variant: str, dim: int) -> Student:
     """A few dilated convolutions at stride 4, for the embedded world and for tests."""
     return Student(SmallConvNet(cfg.MODEL.CLIPTEACHER.STUDENT.HEAD_WIDTH or 48, dim), dim)
+
+
+@STUDENT_REGISTRY.register()
+def clip_trunk(cfg: CfgNode, variant: str, dim: int) -> Student:
+    """The blocks of CLIP's ViT and a few convolutions, stride 4: a backbone where no other is."""
+    clip = build_clip(cfg, device="cpu")  # as the other students are built
+    network = ClipTrunk(clip.visual, cfg.MODEL.CLIPTEACHER.STUDENT.HEAD_WIDTH or 64, dim)
+    mean, std = (x.flatten().tolist() for x in (clip.pixel_mean, clip.pixel_std))
+    size = math.lcm(*network.encoder.patch_size)
+    return Student(network, dim, pixel_mean=mean, pixel_std=std, size_divisibility=size)
 
 
 def weights_of(cfg: CfgNode) -> str:

@@ -15,14 +15,14 @@ from .segmenter import SegmenterArguments
 PROTOCOLS = ("whole", "slide")
 
 
-def build_clip(cfg: CfgNode) -> CLIP:
-    """Load the CLIP of ``MODEL.CLIP`` onto ``MODEL.DEVICE``."""
+def build_clip(cfg: CfgNode, device: str = "") -> CLIP:
+    """Load the CLIP of ``MODEL.CLIP`` onto ``device``, or ``MODEL.DEVICE``."""
     node = cfg.MODEL.CLIP
     return load_clip(
         node.ARCHITECTURE,
         node.PRETRAINED,
         cache_dir=node.CACHE_DIR or None,
-        device=cfg.MODEL.DEVICE,
+        device=device or cfg.MODEL.DEVICE,
     )
 
 
