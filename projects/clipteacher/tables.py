@@ -31,5 +31,11 @@ TABLES = {
         caption=EMBEDDED_WORLD,
         note=SPLIT_NOTE,
         groups=("3",),
-    )
+    ),
+    "demo": Table(
+        summary="CLIPTeacher with the weights that come with it, on the embedded world",
+        rows=(Row("CLIPTeacher", "clipteacher/tiny", shipped=True),),
+        caption=EMBEDDED_WORLD,
+        note=SPLIT_NOTE,
+    ),
 }
