@@ -48,7 +48,10 @@ def run(args: Namespace) -> int:
     from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)
-    pictures = find_files(args.inputs)
+    files = find_files(args.inputs)
+    pictures = [file for file in files if isinstance(file, Path)]
+    if len(pictures) < len(files):
+        raise UserError("compare takes files of this machine, no addresses; fetch them first")
     sheet, failures = compare_pictures(
         args.methods, pictures, vocabulary, args.output, weights=_weights(args),
         device=args.device, options=args.opts, most=args.samples,

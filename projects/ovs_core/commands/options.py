@@ -273,6 +273,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def amount(text: str) -> float:
+    """Read a number that is not below 0, such as 0.5."""
+    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
+        raise ArgumentTypeError(f"'{text}' is no number from 0 on")
+    return float(text)
+
+
 def size(text: str) -> tuple[int, int]:
     """Read HEIGHTxWIDTH, such as 512x683."""
     match = re.fullmatch(r"(\d+)x(\d+)", text.lower())

@@ -8,6 +8,8 @@ picture that has changed since. What goes wrong with a picture is one line, and 
 
 With --shard several processes, on any machines that see the folder, share the pictures: shard 2/4
 makes the second of every four. What they leave is what one process leaves, and --status counts it.
+So do, in one line, the workers of --engine ray (pip install -e '.[ray]') on the cores and GPUs of
+this machine, or with --ray-address on those of a Ray cluster whose machines see the folders.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..files.addresses import to_place
 from . import options
 from .quick_start import paused_collection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..files.addresses import Place
     from ..files.shards import Shard
     from ..predict.folder import Tally
     from ..predict.reading import Input
     from ..predict.result import Result
     from ..words.vocabulary import Vocabulary
 
+ACTORS_END = 60.0  # seconds for those of a killed run to end
 SUMMARY = "label pictures, folders or videos with your words"
 EXAMPLES = (
     'ovsuite segment photo.jpg --words "car, tree, sky" --method cliptrase/tiny',
@@ -46,7 +53,10 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("inputs", nargs="+", type=Path, help="pictures, folders, videos")
+    parser.add_argument(
+        "inputs", nargs="+", type=to_place, help="pictures, folders, videos, WebDataset (.tar) and "
+        "Parquet shards, lists (.txt), and addresses of them, such as s3://bucket/shard-*.tar",
+    )  # fmt: skip
     options.add_words(parser, required=True)
     options.add_model(parser)
     options.add_output(parser, "output/segment")
@@ -77,6 +87,35 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     options.add_max_pixels(parser)
     options.add_overwrite(parser)
+    _add_engine(parser)
+
+
+def _add_engine(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("many pictures on Ray")
+    group.add_argument(
+        "--engine", choices=("loop", "ray"), default="loop",
+        help="loop: this process makes all pictures; ray: workers do, block by block",
+    )  # fmt: skip
+    group.add_argument(
+        "--ray-address", default="", metavar="ADDRESS",
+        help="of a cluster, or auto for that of this machine; else Ray is started here, and ended",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=options.positive, metavar="N",
+        help="processes, each with a model; else as many as there is room for",
+    )  # fmt: skip
+    group.add_argument(
+        "--cpus-per-worker", type=options.positive, default=1, metavar="N",
+        help="cores, and threads, of each",
+    )  # fmt: skip
+    group.add_argument(
+        "--gpus-per-worker", type=options.amount, metavar="X",
+        help="such as 0.5 for two workers to a GPU; else 1 where there are GPUs",
+    )  # fmt: skip
+    group.add_argument(
+        "--block", type=options.positive, default=64, metavar="N",
+        help="how many pictures a worker takes at a time",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
@@ -96,35 +135,29 @@ def run(args: Namespace) -> int:
             "words": args.words}  # fmt: skip
     if args.status:
         return _show_progress(args, shard, vocabulary, line)
-    from ..predict.annotation_files import check_annotations
-
     if args.merge and not args.format:
         raise UserError("--merge adds to annotation files; name them with --format")
-    check_annotations(args.output, args.format, merge=args.merge)
-    from ..predict.reading import count_inputs, find_files, frame_folders, read_inputs
+    if args.format:
+        from ..predict.annotation_files import check_annotations
+
+        check_annotations(args.output, args.format, merge=args.merge)
+    from ..predict.reading import count_inputs, find_files, frame_folders
 
     files = find_files(args.inputs)
     total = count_inputs(files, args.every)
     with paused_collection():
-        from ..predict.folder import Tally, segment_files
-        from ..predict.predictor import Predictor
+        from ..predict.folder import Tally
         from ..predict.run_file import open_output
 
-        predictor = Predictor.from_config(
-            args.method, weights=args.weights, device=_device(args), options=args.opts,
-            min_area=args.min_area,
-        )  # fmt: skip
+        on_ray = args.engine == "ray"
+        make = _on_ray(args, files, total) if on_ray else _here(args, files, total, shard)
     tally, started = Tally(), time.perf_counter()
     with open_output(
         args.output, vocabulary, line, overwrite=args.overwrite, shard=shard,
-        below=frame_folders(files),
+        below=frame_folders(files), patience=ACTORS_END if on_ray else 0.0,
     ) as folder:  # fmt: skip
         try:
-            segment_files(
-                predictor, vocabulary, read_inputs(files, args.every), folder, total=total,
-                overwrite=args.overwrite, shard=shard, batch=args.batch,
-                report=_report, tally=tally,
-            )  # fmt: skip
+            make(vocabulary, folder, tally)
         finally:  # also where Ctrl-C ends it
             for failed in tally.failed:
                 print(f"error: {failed}", file=sys.stderr)
@@ -139,6 +172,52 @@ def run(args: Namespace) -> int:
         )
     # A launcher would end the other shards, which can do their part all the same.
     return 1 if tally.failed and not _is_launched(args) else 0
+
+
+def _here(
+    args: Namespace, files: list[Place], total: int | None, shard: Shard | None
+) -> Callable[[Vocabulary, Path, Tally], object]:
+    """Build the model, and give what makes the pictures in this process."""
+    from ..predict.folder import segment_files
+    from ..predict.predictor import Predictor
+    from ..predict.reading import read_inputs
+
+    predictor = Predictor.from_config(
+        args.method, weights=args.weights, device=_device(args), options=args.opts,
+        min_area=args.min_area,
+    )  # fmt: skip
+    inputs = read_inputs(files, args.every)
+    return lambda vocabulary, folder, tally: segment_files(
+        predictor, vocabulary, inputs, folder, total=total, overwrite=args.overwrite, shard=shard,
+        batch=args.batch, report=_report, tally=tally,
+    )  # fmt: skip
+
+
+def _on_ray(
+    args: Namespace, files: list[Place], total: int | None
+) -> Callable[[Vocabulary, Path, Tally], object]:
+    """Give what has the pictures made by Ray's actors."""
+    from ..predict.ray_engine import Resources, Work, check_ray, segment_on_ray
+    from ..predict.reading import name_files
+
+    if args.shard is not None:
+        raise UserError("--engine ray shares the pictures itself; leave --shard out")
+    check_ray()
+    resources = Resources(
+        args.ray_address, args.workers, args.cpus_per_worker, args.gpus_per_worker
+    )
+
+    def make(vocabulary: Vocabulary, folder: Path, tally: Tally) -> None:
+        work = Work(
+            args.method, vocabulary, folder.resolve(), weights=args.weights, device=args.device,
+            options=args.opts, min_area=args.min_area, every=args.every, overwrite=args.overwrite,
+            batch=args.batch,
+        )  # fmt: skip
+        segment_on_ray(
+            work, name_files(files), resources, block=args.block, total=total, tally=tally
+        )
+
+    return make
 
 
 def _find_shard(args: Namespace) -> Shard | None:
@@ -193,14 +272,15 @@ def _show_progress(
     return 1 if found.unfinished or found.to_do else 0
 
 
-def _annotate(args: Namespace, files: list[Path], folder: Path, stems: list[str]) -> None:
+def _annotate(args: Namespace, files: list[Place], folder: Path, stems: list[str]) -> None:
     """Write the annotations of all finished pictures, from their results on disk."""
     from ..predict.annotation_files import save_annotations
     from ..predict.annotations import read_labelled
     from ..predict.parts import SavedResult
 
     labelled = (read_labelled(SavedResult(folder, stem)) for stem in sorted(stems))
-    root = os.path.commonpath([file.resolve().parent for file in files])
+    here = [file.resolve().parent for file in files if isinstance(file, Path)]
+    root = os.path.commonpath(here) if here else ""
     written = save_annotations(
         labelled, folder, args.format, merge=args.merge, about={"method": args.method}, root=root
     )

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,12 +28,13 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # seconds of waiting before a person is told for whom
 DOOR_PATIENCE = 30.0  # seconds in which hundreds of shards come one after the other
+_LOOK_AGAIN = 0.1  # seconds
 LOCK, HOLDER = ".ovsuite.lock", ".ovsuite.holder.json"
 _SHARD_LOCK = re.compile(r"\.ovsuite\.(\d+)-of-(\d+)\.lock")
 
 
 @contextlib.contextmanager
-def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
+def hold_folder(folder: str | Path, purpose: str, patience: float = 0.0) -> Iterator[Path]:
     """Keep other processes that ask for it out of a folder while the block runs.
 
     The operating system lets go of the lock when its holder ends, however it ends, so what a killed
@@ -42,6 +44,8 @@ def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
     Args:
         folder: is made if it does not exist.
         purpose: what it is held for, in a word or two; shown to whoever is kept out.
+        patience: seconds for processes that share its work to end, such as those that a killed
+            process has started.
 
     Yields:
         The folder.
@@ -52,6 +56,9 @@ def hold_folder(folder: str | Path, purpose: str) -> Iterator[Path]:
     """
     folder = check_output_dir(folder)
     with _locked(folder / LOCK, folder / HOLDER, timeout=0):
+        patient_until = time.monotonic() + patience
+        while shards_at_work(folder) and time.monotonic() < patient_until:
+            time.sleep(_LOOK_AGAIN)
         for _, holder in sorted(shards_at_work(folder).items()):
             raise UserError(_is_at_work(folder, holder))
         with _named(folder / HOLDER, purpose):
@@ -90,6 +97,48 @@ def hold_shard(folder: Path, purpose: str, shard: Shard) -> Iterator[None]:
     lock, told = _shard_files(folder, shard)
     with _locked(lock, told, timeout=0), _named(told, f"{purpose} (shard {shard})"):
         yield
+
+
+@contextlib.contextmanager
+def hold_free_shard(folder: Path, purpose: str, count: int) -> Iterator[Shard]:
+    """Hold a part of the work in a folder that nobody holds, on behalf of who holds the folder.
+
+    Args:
+        folder: that exists.
+        purpose: see ``hold_folder``.
+        count: of the parts; of those that are held, one is waited for.
+
+    Yields:
+        The part.
+
+    Raises:
+        UserError: if all parts are held by other processes, and stay so.
+    """
+    patient_until = time.monotonic() + DOOR_PATIENCE
+    while (held := _hold_first_free(folder, count)) is None:
+        if time.monotonic() > patient_until:
+            raise UserError(_is_at_work(folder, ", ".join(shards_at_work(folder).values())))
+        time.sleep(_LOOK_AGAIN)
+    part, lock = held
+    try:
+        with _named(_shard_files(folder, part)[1], f"{purpose} (worker {part})"):
+            yield part
+    finally:
+        lock.release()
+
+
+def _hold_first_free(folder: Path, count: int) -> tuple[Shard, FileLock] | None:
+    for number in range(count):
+        part = Shard(number + 1, count)
+        lock = FileLock(_shard_files(folder, part)[0])
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        except (OSError, NotImplementedError) as error:
+            raise _cannot_be_locked(folder, error) from error
+        return part, lock
+    return None
 
 
 def shards_at_work(folder: Path) -> dict[Shard, str]:

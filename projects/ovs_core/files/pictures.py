@@ -57,8 +57,23 @@ class LoadedPicture:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class EncodedPicture:
+    """What a picture file holds.
+
+    Attributes:
+        name: of the file, for messages.
+        data: as it lies on a disk.
+    """
+
+    name: str
+    data: bytes
+
+
 # What `read_picture` reads.
-PictureSource: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor | LoadedPicture"
+PictureSource: TypeAlias = (
+    "str | Path | Image.Image | NDArray[Any] | Tensor | LoadedPicture | EncodedPicture"
+)
 
 
 def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
@@ -68,8 +83,8 @@ def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
     stands in ``pixels.py``. The log is told of each kind of note once.
 
     Args:
-        source: path, PIL image, array (H, W), grey and alpha (H, W, 2), RGB (H, W, 3) or RGBA
-            (H, W, 4), or tensor with the channels first.
+        source: path, what a picture file holds, PIL image, array (H, W), grey and alpha (H, W, 2),
+            RGB (H, W, 3) or RGBA (H, W, 4), or tensor with the channels first.
         exif: turn the picture as its EXIF tag says.
 
     Raises:
@@ -83,9 +98,14 @@ def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
             if len(_said) >= _MOST_SAID:
                 _said.clear()
             _said.add(note)
-            name = f"{source}: " if isinstance(source, (str, Path)) else ""
-            logger.warning("%s%s (said once, others may follow)", name, note)
+            logger.warning("%s%s (said once, others may follow)", _told(source), note)
     return picture
+
+
+def _told(source: PictureSource) -> str:
+    if isinstance(source, EncodedPicture):
+        return f"{source.name}: "
+    return f"{source}: " if isinstance(source, (str, Path)) else ""
 
 
 def read_picture(
@@ -153,11 +173,9 @@ def _load(source: PictureSource, exif: bool) -> LoadedPicture:
     if isinstance(source, (str, Path)):
         if not os.path.exists(source):  # Path.exists raises for a name that is too long
             raise UserError(f"{source}: no such picture")
-        with open_raster(source) as image:
-            try:
-                return _from_image(image, exif)
-            except UserError as error:
-                raise UserError(f"{source}: {error}") from error
+        return _from_file(source, None, exif)
+    if isinstance(source, EncodedPicture):
+        return _from_file(source.name, source.data, exif)
     if isinstance(source, Image.Image):
         return _from_image(source, exif)
     if isinstance(source, np.ndarray):
@@ -167,6 +185,14 @@ def _load(source: PictureSource, exif: bool) -> LoadedPicture:
     if not isinstance(source, Tensor):
         raise UserError(f"cannot read a picture from {type(source).__name__}")
     return LoadedPicture(*to_rgb(_from_tensor(source)))
+
+
+def _from_file(path: str | Path, data: bytes | None, exif: bool) -> LoadedPicture:
+    with open_raster(path, data=data) as image:
+        try:
+            return _from_image(image, exif)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
 
 
 def _from_tensor(tensor: Tensor) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import re
 import struct
@@ -62,7 +63,10 @@ def pixel_limit(default: float | None = None) -> float:
 
 @contextlib.contextmanager
 def open_raster(
-    path: str | Path, problem: str = "cannot be decoded as a picture"
+    path: str | Path,
+    problem: str = "cannot be decoded as a picture",
+    *,
+    data: bytes | None = None,
 ) -> Iterator[Image.Image]:
     """Open a picture file and, while the block decodes it, turn whatever fails into one line.
 
@@ -72,6 +76,7 @@ def open_raster(
     Args:
         path: the file.
         problem: what the line says went wrong.
+        data: what the file holds, where it was read already; ``path`` then only names it.
 
     Yields:
         The image, not decoded yet.
@@ -81,9 +86,9 @@ def open_raster(
     """
     _apply_limit()
     try:
-        if not os.path.isfile(path):  # False, too, where a name can be none
+        if data is None and not os.path.isfile(path):  # False, too, where a name can be none
             raise FileNotFoundError("no such file")
-        with open(path, "rb") as file, _open(file) as image:
+        with open(path, "rb") if data is None else io.BytesIO(data) as file, _open(file) as image:
             yield image
     except UserError:
         raise

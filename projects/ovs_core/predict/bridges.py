@@ -6,14 +6,12 @@ picture.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..files.extras import needed
 from .annotations import Labelled, instances
 
 if TYPE_CHECKING:
@@ -107,15 +105,3 @@ def detections(one: Labelled, scores: Sequence[float] | None = None) -> Detectio
         },
     )
     return found
-
-
-def needed(package: str, extra: str) -> ModuleType:
-    """Import a package of an extra.
-
-    Raises:
-        UserError: names the command that installs it.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise UserError(f"this needs the package {package}; pip install -e '.[{extra}]'") from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
@@ -18,10 +18,12 @@ from ..files.shards import Shard
 from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
 from .parts import SavedResult
-from .predictor import Predictor
 from .reading import Input
-from .result import Result
 from .stream import failure_line
+
+if TYPE_CHECKING:  # who shares pictures out builds no model
+    from .predictor import Predictor
+    from .result import Result
 
 AHEAD = 3  # pictures read before they are needed, and results waiting to be written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -50,6 +52,20 @@ class Tally:
     finished: list[str] = field(default_factory=list)
     stopped: str = ""
 
+    def add(self, other: Tally) -> None:
+        """Take in what became of other pictures of the run."""
+        self.done += other.done
+        self.anew.update(other.anew)
+        self.skipped += other.skipped
+        self.failed += other.failed
+        self.finished += other.finished
+        self.stopped = self.stopped or other.stopped
+
+    @property
+    def seen(self) -> int:
+        """How many pictures something has become of."""
+        return self.done + self.skipped + len(self.failed)
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -76,6 +92,7 @@ def segment_files(
     batch: int = 1,
     report: Callable[[Input, Result], None] | None = None,
     tally: Tally | None = None,
+    shared: Iterable[Path] = (),
 ) -> Tally:
     """Segment pictures and write each result as soon as it is there.
 
@@ -95,6 +112,8 @@ def segment_files(
         batch: how many pictures are encoded together, where they are shown at one size.
         report: called with every result.
         tally: filled as the run goes on, for a caller that may be interrupted.
+        shared: folders in which other processes of the run write, too, so that halves of files in
+            them are left alone; with ``shard`` all are.
 
     Returns:
         The tally.
@@ -105,7 +124,7 @@ def segment_files(
         inputs, total = shard.take(inputs), None if total is None else shard.share(total)
     with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
         run = _Run(predictor, vocabulary, made_with, folder, overwrite, batch, pool, bar, tally)
-        tidied = inputs if shard is not None else run.tidied(inputs)
+        tidied = inputs if shard is not None else run.tidied(inputs, shared)
         for (one, result, reason), written in _ahead(run.write, run.results(tidied), pool):
             try:
                 written.result()
@@ -169,9 +188,9 @@ class _Run:
             self.tally.finished.append(one.stem)
             self.bar.update()
 
-    def tidied(self, inputs: Iterable[Input]) -> Iterator[Input]:
+    def tidied(self, inputs: Iterable[Input], shared: Iterable[Path]) -> Iterator[Input]:
         """Remove halves of files of a killed run before anything is written beside them."""
-        tidy: set[Path] = set()
+        tidy = set(shared)
         for one in inputs:
             place = (self.folder / one.stem).parent
             if place not in tidy:

@@ -1,50 +1,77 @@
-"""What a person may name as input: pictures, folders of pictures, videos."""
+"""What a person may name as input: pictures, folders, videos, shards, lists, addresses of all."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
+from ..files.addresses import (
+    Place,
+    absolute,
+    is_address,
+    list_address,
+    read_place,
+    to_place,
+)
 from ..files.digests import digest, file_digest
-from ..files.pictures import LoadedPicture, PictureSource, find_pictures, load_picture
+from ..files.pictures import (
+    SUFFIXES,
+    EncodedPicture,
+    LoadedPicture,
+    PictureSource,
+    find_pictures,
+    load_picture,
+)
+from .containers import PARQUET, TAR, read_members
 from .parts import looks_like_result
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import count_frames, read_frames
 
+LIST = ".txt"
+_OF_MANY = (*VIDEO_SUFFIXES, TAR, PARQUET)
+
 
 @dataclass(frozen=True)
 class Input:
-    """One picture, or one frame of a video.
+    """One picture: a file, a frame of a video, or a member of a file that holds many.
 
     Attributes:
-        path: the file.
+        path: the file, or its address.
         stem: begins the names of its results.
-        frame: its number; None for a picture.
-        image: the frame; None for a picture, which is read when its turn comes.
-        error: why a video gives no (further) frame.
+        member: what it is called inside of the file; "" for the file itself.
+        image: the frame of a video; None for what is read when its turn comes.
+        fetch: gives what a picture file holds, where that is no file of this machine.
+        error: why the file gives no (further) picture.
     """
 
-    path: Path
+    path: Place
     stem: str
-    frame: int | None = None
+    member: str = ""
     image: np.ndarray | None = field(default=None, repr=False)
+    fetch: Callable[[], bytes] | None = field(default=None, repr=False)
     error: Exception | None = None
 
     @property
     def source(self) -> str:
-        """Path, with the number of the frame behind it."""
-        return str(self.path) if self.frame is None else f"{self.path}#{self.frame}"
+        """Path, with the number of the frame or the name of the member behind it."""
+        return f"{self.path}#{self.member}" if self.member else str(self.path)
 
     @property
     def identity(self) -> str:
         """What its result calls it: the whole path."""
-        return str(Path(self.source).resolve())
+        return absolute(self.source)
+
+    @cached_property
+    def _data(self) -> bytes | None:
+        return None if self.fetch is None else self.fetch()
 
     def load(self) -> LoadedPicture:
         """Read the picture, with the notes on it.
@@ -54,16 +81,20 @@ class Input:
         """
         if self.error is not None:
             raise self.error
+        if self._data is not None:
+            return load_picture(EncodedPicture(self.source, self._data))
         return load_picture(self.path if self.image is None else self.image)
 
     def content(self) -> str:
-        """Hash of the file, or of the pixels of a frame.
+        """Hash of what the file or the member holds, or of the pixels of a frame.
 
         Raises:
-            UserError: if the file cannot be read.
+            UserError: if it cannot be read.
         """
         if self.image is not None:
             return digest(self.image.tobytes())
+        if self._data is not None:
+            return digest(self._data)
         try:
             return file_digest(self.path)
         except OSError as error:
@@ -110,54 +141,103 @@ def pictures_to_segment(folder: str | Path) -> list[Path]:
     return own
 
 
-def find_files(named: Sequence[str | Path]) -> list[Path]:
-    """Turn pictures, videos and folders into a list of files, each once.
+def find_files(named: Sequence[str | Path]) -> list[Place]:
+    """Turn pictures, videos, shards, folders, lists and addresses into a list of files, each once.
 
     Raises:
         UserError: for a path that does not exist, or a folder without pictures.
     """
-    found: list[Path] = []
-    for path in map(Path, named):
+    found: list[Place] = []
+    for place in named:
+        if isinstance(place, str) and is_address(place):
+            found += list_address(place, (*SUFFIXES, *_OF_MANY))
+            continue
+        path = Path(place)
         if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
             found += pictures_to_segment(path)
+        elif path.suffix.lower() == LIST and os.path.isfile(path):
+            found += _read_list(path)
         elif os.path.isfile(path):
             found.append(path)
         else:
-            raise UserError(f"{path}: no such picture, video or folder")
+            raise UserError(f"{path}: no such picture, video, shard, list or folder")
     return list(dict.fromkeys(found))
 
 
-def read_inputs(files: Sequence[Path], every: int = 1) -> Iterator[Input]:
-    """Go through the files; a video gives its frames in a folder of its own.
+class Named(NamedTuple):
+    """A file, and what the files of its results begin with.
 
-    A video that cannot be read gives an input that says so when it is loaded.
+    Attributes:
+        path: the file, or its address.
+        stem: of its results; the folder of several.
+    """
+
+    path: Place
+    stem: str
+
+    @property
+    def holds_many(self) -> bool:
+        """Whether it gives several inputs."""
+        return _suffix(self.path) in _OF_MANY
+
+
+def name_files(files: Sequence[Place]) -> list[Named]:
+    """Give files the names of their results, which differ."""
+    return [Named(*pair) for pair in zip(files, _stems(files), strict=True)]
+
+
+def read_inputs(files: Sequence[Place], every: int = 1) -> Iterator[Input]:
+    """Go through the files; see ``read_named``.
 
     Args:
-        files: pictures and videos.
+        files: of pictures, videos and shards.
         every: only each n-th frame of a video.
     """
-    for path, stem in zip(files, _stems(files), strict=True):
-        if not _is_video(path):
-            yield Input(path, stem)
+    return read_named(name_files(files), every)
+
+
+def read_named(files: Iterable[Named], every: int = 1) -> Iterator[Input]:
+    """Go through the files; a video or a shard gives its pictures in a folder of its own.
+
+    One that cannot be read gives an input that says so when it is loaded.
+
+    Args:
+        files: of pictures, videos and shards.
+        every: only each n-th frame of a video.
+    """
+    for one in files:
+        if not one.holds_many:
+            fetch = partial(read_place, one.path) if isinstance(one.path, str) else None
+            yield Input(one.path, one.stem, fetch=fetch)
             continue
         try:
-            for number, image in read_frames(path, every):
-                yield Input(path, f"{stem}/{number:06d}", number, image)
+            yield from _pictures_in(one, every)
         except Exception as error:  # whatever it is, the other files are not to blame
-            yield Input(path, stem, error=error)
+            yield Input(one.path, one.stem, error=error)
 
 
-def frame_folders(files: Sequence[Path]) -> list[str]:
-    """Names of the folders that hold the results of videos, see ``read_inputs``."""
-    return [stem for path, stem in zip(files, _stems(files), strict=True) if _is_video(path)]
+def _pictures_in(one: Named, every: int) -> Iterator[Input]:
+    if _suffix(one.path) in VIDEO_SUFFIXES:
+        for number, image in read_frames(one.path, every):
+            yield Input(one.path, f"{one.stem}/{number:06d}", f"{number}", image)
+        return
+    for name, stem, data, error in read_members(one.path):
+        yield Input(one.path, f"{one.stem}/{stem}", name, fetch=partial(bytes, data), error=error)
 
 
-def count_inputs(files: Sequence[Path], every: int = 1) -> int | None:
-    """How many inputs the files give; None if a video does not say how long it is."""
+def frame_folders(files: Sequence[Place]) -> list[str]:
+    """Names of the folders that hold the results of videos and shards, see ``read_inputs``."""
+    return [one.stem for one in name_files(files) if one.holds_many]
+
+
+def count_inputs(files: Sequence[Place], every: int = 1) -> int | None:
+    """How many inputs the files give; None if a video or a shard does not say how long it is."""
     total = 0
     for path in files:
+        if _suffix(path) in (TAR, PARQUET):
+            return None
         try:
-            count = count_frames(path, every) if _is_video(path) else 1
+            count = count_frames(path, every) if _suffix(path) in VIDEO_SUFFIXES else 1
         except Exception:  # `read_inputs` says what it is
             count = 1  # the line that says so
         if not count:
@@ -166,22 +246,40 @@ def count_inputs(files: Sequence[Path], every: int = 1) -> int | None:
     return total
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _read_list(path: Path) -> list[Place]:
+    """Read a file with a path or an address per line; those that are not there fail in their turn.
+
+    Raises:
+        UserError: if it is no text, or empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a list of pictures ({error})") from error
+    found = [to_place(line.strip()) for line in lines if line.strip()]
+    if not found:
+        raise UserError(f"{path}: names no picture; give a path or an address per line")
+    return found
 
 
-def _stems(files: Sequence[Path]) -> list[str]:
+def _suffix(path: Place) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def _stems(files: Sequence[Place]) -> list[str]:
     """Names of the results: the files' own, told apart by suffix and folder where they repeat."""
-    stems = [path.stem for path in files]
+    stems = [PurePosixPath(path).stem for path in files]
     for longer in (_with_suffix, _with_folders):
         counts = Counter(stems)
         stems = [longer(p) if counts[s] > 1 else s for p, s in zip(files, stems, strict=True)]
     return stems
 
 
-def _with_suffix(path: Path) -> str:
-    return path.name.replace(".", "_")
+def _with_suffix(path: Place) -> str:
+    return PurePosixPath(path).name.replace(".", "_")
 
 
-def _with_folders(path: Path) -> str:
-    return "_".join((*path.resolve().parts[1:-1], _with_suffix(path)))
+def _with_folders(path: Place) -> str:
+    folders = PurePosixPath(absolute(path)).parts[:-1]
+    named = [part.rstrip(":") for part in folders if part != "/"]
+    return "_".join((*named, _with_suffix(path)))

@@ -17,6 +17,7 @@ from scipy import ndimage
 from ..draw import percent, render
 from ..errors import UserError, check_choice
 from ..evaluation.dump import png_bytes
+from ..files.addresses import absolute
 from ..files.digests import digest
 from ..files.writing import save_picture
 from .annotation_files import save_annotations
@@ -324,7 +325,7 @@ class Result:
     def identity(self) -> str:
         """Tells one picture from another: its path, or its pixels' hash."""
         if self.source:
-            return str(Path(self.source).resolve())
+            return absolute(self.source)
         return digest(self.image.tobytes())
 
     def _index(self, name: str) -> int:

@@ -22,7 +22,7 @@ from ..words.vocabulary import Vocabulary
 from .parts import MAKER
 
 RUN_FILE = "run.json"
-_PURPOSE = "a segmentation"
+PURPOSE = "a segmentation"
 
 
 @contextlib.contextmanager
@@ -34,6 +34,7 @@ def open_output(
     overwrite: bool = False,
     shard: Shard | None = None,
     below: Iterable[str] = (),
+    patience: float = 0.0,
 ) -> Iterator[Path]:
     """Hold the folder of a run, or go on with an earlier run of the same line.
 
@@ -47,6 +48,7 @@ def open_output(
         overwrite: forget an earlier run, unless other shards are at work on it.
         shard: the part of this process, if others share the folder.
         below: names of folders in it that get results, too.
+        patience: see ``hold_folder``.
 
     Yields:
         The folder, which then holds ``run.json``.
@@ -56,7 +58,7 @@ def open_output(
             written.
     """
     if shard is None:
-        with hold_folder(folder, _PURPOSE) as held:
+        with hold_folder(folder, PURPOSE, patience) as held:
             _begin(held, vocabulary, line, overwrite)
             yield held
         return
@@ -65,7 +67,7 @@ def open_output(
     with contextlib.ExitStack() as stack:
         with at_the_door(held):
             is_first = not shards_at_work(held)
-            stack.enter_context(hold_shard(held, _PURPOSE, shard))
+            stack.enter_context(hold_shard(held, PURPOSE, shard))
             _begin(held, vocabulary, line, overwrite and is_first)
             if is_first:
                 _tidy(places)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import UserError, check_choice, explain
-from .result import Result
+
+if TYPE_CHECKING:  # who shares pictures out makes no result
+    from .result import Result
 
 ON_ERROR = ("raise", "skip")
 
 S = TypeVar("S")
 
 
-class ResultStream(Iterator[Result], Generic[S]):
+class ResultStream(Iterator["Result"], Generic[S]):
     """Segments the next picture when it is asked for, so that any number fits into memory.
 
     Args:
