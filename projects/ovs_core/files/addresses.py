@@ -20,19 +20,19 @@ SCHEMES = (
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-def is_address(place: str | Path) -> bool:
+def is_remote(place: str | Path) -> bool:
     """Whether a text is an address, and no path of this machine."""
     return isinstance(place, str) and _ADDRESS.match(place) is not None
 
 
 def to_place(text: str) -> Place:
     """Read what a person has typed: an address stays a text."""
-    return text if is_address(text) else Path(text)
+    return text if is_remote(text) else Path(text)
 
 
 def absolute(place: str | Path) -> str:
     """Give the whole path; an address is whole."""
-    return str(place) if is_address(place) else str(Path(place).resolve())
+    return str(place) if is_remote(place) else str(Path(place).resolve())
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class LoadedPicture:
 
 
 @dataclass(frozen=True)
-class EncodedPicture:
+class PictureBytes:
     """What a picture file holds.
 
     Attributes:
@@ -72,7 +72,7 @@ class EncodedPicture:
 
 # What `read_picture` reads.
 PictureSource: TypeAlias = (
-    "str | Path | Image.Image | NDArray[Any] | Tensor | LoadedPicture | EncodedPicture"
+    "str | Path | Image.Image | NDArray[Any] | Tensor | LoadedPicture | PictureBytes"
 )
 
 
@@ -103,7 +103,7 @@ def load_picture(source: PictureSource, *, exif: bool = True) -> LoadedPicture:
 
 
 def _told(source: PictureSource) -> str:
-    if isinstance(source, EncodedPicture):
+    if isinstance(source, PictureBytes):
         return f"{source.name}: "
     return f"{source}: " if isinstance(source, (str, Path)) else ""
 
@@ -174,7 +174,7 @@ def _load(source: PictureSource, exif: bool) -> LoadedPicture:
         if not os.path.exists(source):  # Path.exists raises for a name that is too long
             raise UserError(f"{source}: no such picture")
         return _from_file(source, None, exif)
-    if isinstance(source, EncodedPicture):
+    if isinstance(source, PictureBytes):
         return _from_file(source.name, source.data, exif)
     if isinstance(source, Image.Image):
         return _from_image(source, exif)

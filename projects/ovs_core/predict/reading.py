@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files.addresses import (
     Place,
     absolute,
-    is_address,
+    is_remote,
     list_address,
     read_place,
     to_place,
@@ -24,8 +24,8 @@ from ..files.addresses import (
 from ..files.digests import digest, file_digest
 from ..files.pictures import (
     SUFFIXES,
-    EncodedPicture,
     LoadedPicture,
+    PictureBytes,
     PictureSource,
     find_pictures,
     load_picture,
@@ -82,7 +82,7 @@ class Input:
         if self.error is not None:
             raise self.error
         if self._data is not None:
-            return load_picture(EncodedPicture(self.source, self._data))
+            return load_picture(PictureBytes(self.source, self._data))
         return load_picture(self.path if self.image is None else self.image)
 
     def content(self) -> str:
@@ -149,7 +149,7 @@ def find_files(named: Sequence[str | Path]) -> list[Place]:
     """
     found: list[Place] = []
     for place in named:
-        if isinstance(place, str) and is_address(place):
+        if isinstance(place, str) and is_remote(place):
             found += list_address(place, (*SUFFIXES, *_OF_MANY))
             continue
         path = Path(place)

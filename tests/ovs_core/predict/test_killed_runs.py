@@ -1,7 +1,8 @@
 """A folder with bad pictures whose run is killed again and again, and started by the same line.
 
-The test is a small one; ``python tests/ovs_core/predict/test_killed_runs.py 300 30 10`` is the same
-with as many pictures, bad ones and kills as it says.
+The tests are small ones; ``python tests/ovs_core/predict/test_killed_runs.py 300 30 10`` is the
+same with as many pictures, bad ones and kills as it says, and ``... shards 10000 20 4 20`` with
+four shards and twenty kills.
 """
 
 import os
@@ -35,7 +36,7 @@ def draw_pictures(folder, count, bad):
     return [path.stem for path in files if path not in broken], broken
 
 
-def start(folder, out, *more):
+def start(folder, out, *more, said=subprocess.PIPE):
     """The line, always the same but for ``more``, in a process of its own."""
     line = ["segment", "pictures", "--words", "car, sky, sand", "--device", "cpu"]
     line += ["--method", "cliptrase/tiny_maskclip", "--output", out, *more]
@@ -43,7 +44,7 @@ def start(folder, out, *more):
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     return subprocess.Popen(
         [sys.executable, "-m", "ovs_core", *line], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=said, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -63,28 +64,45 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
 
 
-def check_killed_shards(folder, count, bad, shards, kills, seed=0):
-    """What killed shards of a run leave in the end is what one process leaves; how many died."""
+def records(folder):
+    """When each result was finished, by the name of its record."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*_segments.json")}
+
+
+def check_killed_shards(folder, count, bad, shards, kills):
+    """What shards leave that are killed at work, one after the other, is what one process leaves.
+
+    Each is started again at once by its line.
+
+    Returns:
+        How many were killed at work, and how many results were written more than once.
+    """
     good, _ = draw_pictures(folder / "pictures", count, bad)
-    start(folder, "whole").communicate()
-    chance, killed = random.Random(seed), 0
+    start(folder, "whole", said=subprocess.DEVNULL).communicate()
     names = [f"{number + 1}/{shards}" for number in range(shards)]
+
+    def begin(name):
+        return start(folder, "shared", "--shard", name, said=subprocess.DEVNULL)
+
+    running = {name: begin(name) for name in names}
+    out, before, killed, redone = folder / "shared", {}, 0, 0
     for turn in range(kills):
-        victim = names[turn % shards]
-        others = [start(folder, "shared", "--shard", n) for n in names if n != victim and not turn]
-        most = max(1, count // shards // (kills // shards + 1))
-        files = chance.randint(1, most)
-        killed += kill_somewhere(folder, "shared", files, chance, "--shard", victim)
-        for other in others:
-            other.communicate()
-    last = [start(folder, "shared", "--shard", name) for name in names[:kills]]
-    for one in last:
+        wanted, victim = (turn + 1) * len(good) // (kills + 1), names[turn % shards]
+        while len(now := records(out)) < wanted and running[victim].poll() is None:
+            time.sleep(0.01)
+        running[victim].send_signal(signal.SIGKILL)
+        running[victim].communicate()
+        killed += running[victim].returncode == -signal.SIGKILL
+        redone += sum(now.get(name) != written for name, written in before.items())
+        before, running[victim] = now, begin(victim)
+    for one in running.values():
         one.communicate()
-    found = contents(folder / "shared")
+    redone += sum(records(out)[name] != written for name, written in before.items())
+    found = contents(out)
     assert found.keys() == {f"{stem}_{part}" for stem in good for part in PARTS} | {"run.json"}
     assert found == contents(folder / "whole")
-    assert not list((folder / "shared").glob(".*.part*"))
-    return killed
+    assert not list(out.glob(".*.part*"))
+    return killed, redone
 
 
 def check_killed_runs(folder, count, bad, kills, seed=0):
@@ -120,11 +138,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
 
 @pytest.mark.slow
 def test_shards_of_which_one_is_killed_end_as_one_run(tmp_path):
-    assert check_killed_shards(tmp_path, count=40, bad=2, shards=2, kills=1) == 1
+    killed, redone = check_killed_shards(tmp_path, count=40, bad=2, shards=2, kills=1)
+    assert killed == 1
+    assert redone == 0  # what is finished stays; of four that were at work nothing is seen
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        begun, numbers = time.perf_counter(), [int(word) for word in sys.argv[1:]]
-        died = check_killed_runs(Path(name), *numbers)
-        print(f"{died} runs killed, {time.perf_counter() - begun:.0f} s")
+        begun, (first, *numbers) = time.perf_counter(), sys.argv[1:]
+        if first == "shards":  # then pictures, bad ones, shards, kills
+            died, twice = check_killed_shards(Path(name), *map(int, numbers))
+            print(f"{died} shards killed, {twice} results written again")
+        else:
+            died = check_killed_runs(Path(name), int(first), *map(int, numbers))
+            print(f"{died} runs killed")
+        print(f"{time.perf_counter() - begun:.0f} s")
