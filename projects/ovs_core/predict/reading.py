@@ -160,7 +160,7 @@ def find_files(named: Sequence[str | Path]) -> list[Place]:
         elif os.path.isfile(path):
             found.append(path)
         else:
-            raise UserError(f"{path}: no such picture, video, shard, list or folder")
+            raise UserError(f"{path}: no such picture, video or folder")
     return list(dict.fromkeys(found))
 
 
