@@ -116,6 +116,11 @@ def _add_engine(parser: ArgumentParser) -> None:
         "--block", type=options.positive, default=64, metavar="N",
         help="how many pictures a worker takes at a time",
     )  # fmt: skip
+    group.add_argument(
+        "--rows", action="store_true",
+        help="write a Parquet file per block, with a row per picture and masks as RLE, in place of "
+        "files per picture",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
@@ -133,6 +138,9 @@ def run(args: Namespace) -> int:
     tidy = ["--min-area", str(args.min_area)] if args.min_area else []
     line = {"method": args.method, "weights": args.weights, "options": [*args.opts, *tidy],
             "words": args.words}  # fmt: skip
+    if args.rows:
+        _check_rows(args)
+        line |= {"rows of a block": args.block}
     if args.status:
         return _show_progress(args, shard, vocabulary, line)
     if args.merge and not args.format:
@@ -174,6 +182,13 @@ def run(args: Namespace) -> int:
     return 1 if tally.failed and not _is_launched(args) else 0
 
 
+def _check_rows(args: Namespace) -> None:
+    if args.engine != "ray" or args.format or args.status:
+        raise UserError(
+            "--rows writes the blocks of --engine ray, and goes with neither --format nor --status"
+        )
+
+
 def _here(
     args: Namespace, files: list[Place], total: int | None, shard: Shard | None
 ) -> Callable[[Vocabulary, Path, Tally], object]:
@@ -211,7 +226,7 @@ def _on_ray(
         work = Work(
             args.method, vocabulary, folder.resolve(), weights=args.weights, device=args.device,
             options=args.opts, min_area=args.min_area, every=args.every, overwrite=args.overwrite,
-            batch=args.batch,
+            batch=args.batch, rows=args.rows,
         )  # fmt: skip
         segment_on_ray(
             work, name_files(files), resources, block=args.block, total=total, tally=tally

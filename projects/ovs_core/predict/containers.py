@@ -96,7 +96,7 @@ def _picture(
 
 
 def _parquet(place: Place, file: IO[bytes]) -> Iterator[Member]:
-    _refuse_types(place, file)
+    refuse_types(place, file)
     needed("pyarrow", "ray")
     import pyarrow
     from pyarrow import parquet
@@ -133,10 +133,17 @@ def _picture_column(place: Place, schema: Any) -> str:
     return str(found[0] if len(found) == 1 else "image")
 
 
-def _refuse_types(place: Place, file: IO[bytes]) -> None:
+def refuse_types(place: Place, file: IO[bytes]) -> None:
     """Refuse types of libraries, before pyarrow opens the file.
 
     Whoever has registered such a type, as Ray has, is handed what the file says of it.
+
+    Args:
+        place: the file, for the message.
+        file: opened.
+
+    Raises:
+        UserError: if there is one.
     """
     file.seek(0, 2)
     size = file.tell()

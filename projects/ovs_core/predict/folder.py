@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -80,6 +80,39 @@ class _Task:
         return self.made_with
 
 
+class Store(Protocol):
+    """Where the results of a run go."""
+
+    def stale(self, one: Input, made_with: Mapping[str, str]) -> str:
+        """Say why there is no finished result of a picture, see ``SavedResult.stale``."""
+
+    def save(self, one: Input, result: Result) -> None:
+        """Keep a result."""
+
+    def fail(self, one: Input, line: str) -> None:
+        """Keep why there is none."""
+
+
+class _ResultFiles(Store):
+    """Files of each picture in a folder."""
+
+    def __init__(self, folder: Path, overwrite: bool) -> None:
+        self._folder, self._overwrite = folder, overwrite
+
+    def stale(self, one: Input, made_with: Mapping[str, str]) -> str:
+        if self._overwrite:
+            return "overwritten"
+        place = self._folder / one.stem
+        return SavedResult(place.parent, place.name).stale(one.identity, made_with)
+
+    def save(self, one: Input, result: Result) -> None:
+        place = self._folder / one.stem
+        result.save(place.parent, place.name, overwrite=self._overwrite)
+
+    def fail(self, one: Input, line: str) -> None:
+        """The tally alone says so."""
+
+
 def segment_files(
     predictor: Predictor,
     vocabulary: Vocabulary,
@@ -93,6 +126,7 @@ def segment_files(
     report: Callable[[Input, Result], None] | None = None,
     tally: Tally | None = None,
     shared: Iterable[Path] = (),
+    store: Store | None = None,
 ) -> Tally:
     """Segment pictures and write each result as soon as it is there.
 
@@ -114,6 +148,7 @@ def segment_files(
         tally: filled as the run goes on, for a caller that may be interrupted.
         shared: folders in which other processes of the run write, too, so that halves of files in
             them are left alone; with ``shard`` all are.
+        store: takes the results in place of files in ``folder``.
 
     Returns:
         The tally.
@@ -122,8 +157,9 @@ def segment_files(
     tally = Tally() if tally is None else tally
     if shard is not None:
         inputs, total = shard.take(inputs), None if total is None else shard.share(total)
+    store = _ResultFiles(folder, overwrite) if store is None else store
     with tqdm(total=total, unit="picture", disable=None) as bar, ThreadPoolExecutor(2) as pool:
-        run = _Run(predictor, vocabulary, made_with, folder, overwrite, batch, pool, bar, tally)
+        run = _Run(predictor, vocabulary, made_with, folder, store, batch, pool, bar, tally)
         tidied = inputs if shard is not None else run.tidied(inputs, shared)
         for (one, result, reason), written in _ahead(run.write, run.results(tidied), pool):
             try:
@@ -152,7 +188,7 @@ class _Run:
     vocabulary: Vocabulary
     made_with: dict[str, str]
     folder: Path
-    overwrite: bool
+    store: Store
     batch: int
     pool: ThreadPoolExecutor
     bar: tqdm
@@ -203,21 +239,19 @@ class _Run:
         if one.error is not None:
             raise one.error
         made_with = {**self.made_with, "picture": one.content()}
-        place = self.folder / one.stem
-        reason = "overwritten"
-        if not self.overwrite:
-            reason = SavedResult(place.parent, place.name).stale(one.identity, made_with)
+        reason = self.store.stale(one, made_with)
         return _Task(one.load(), reason, made_with) if reason else None
 
     def write(self, item: tuple[Input, Result, str]) -> None:
         """Write one result."""
         one, result, _ = item
-        place = self.folder / one.stem
-        result.save(place.parent, place.name, overwrite=self.overwrite)
+        self.store.save(one, result)
 
     def fail(self, one: Input, error: Exception) -> None:
         """Note an input that cannot be read, segmented or written."""
-        self.tally.failed.append(failure_line(one.source, error))
+        line = failure_line(one.source, error)
+        self.tally.failed.append(line)
+        self.store.fail(one, line)
         self.bar.update()
 
 

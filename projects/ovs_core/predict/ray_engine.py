@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
 from .folder import Tally, segment_files
 from .reading import Named, read_named
+from .row_files import RowFile, block_file, remove_later_blocks
 from .run_file import PURPOSE
 
 _TRIES = 2  # of a block whose process ended; Ray itself would start another without end
@@ -69,6 +70,7 @@ class Work:
         every: only each n-th frame of a video.
         overwrite: see ``segment_files``.
         batch: see ``segment_files``.
+        rows: write a Parquet file per block, see ``RowFile``, in place of files per picture.
     """
 
     method: str | Path
@@ -81,6 +83,7 @@ class Work:
     every: int = 1
     overwrite: bool = False
     batch: int = 1
+    rows: bool = False
 
 
 def segment_on_ray(
@@ -131,6 +134,8 @@ def segment_on_ray(
         finally:  # also where Ctrl-C ends it
             tally.failed += [line for number in sorted(failed) for line in failed[number]]
     if not tally.stopped:
+        if work.rows:
+            remove_later_blocks(work.folder, len(blocks))
         lost = [blocks[number] for number in range(len(blocks)) if number not in failed]
         tally.failed += map(_lost_line, lost)
     return tally
@@ -184,13 +189,24 @@ class Worker:
         named = [Named(Path(path), stem) for path, stem in json.loads(str(rows["files"][0]))]
         mark = work.folder / f"{_MARK}{rows['number'][0]}"
         if not _may_try(mark):
-            return _answer(rows, tally=asdict(Tally(failed=[_lost_line(named)])))
+            return _answer(rows, tally=vars(Tally(failed=[_lost_line(named)])))
+        try:
+            tally = self._segment(named, int(rows["number"][0]))
+        except UserError as error:  # a file in the way; the other blocks are not to blame
+            tally = Tally(failed=[str(error)])
+        mark.unlink()
+        return _answer(rows, tally=vars(tally))
+
+    def _segment(self, named: Sequence[Named], number: int) -> Tally:
+        work = self._work
+        store = RowFile(block_file(work.folder, number), work.overwrite) if work.rows else None
         tally = segment_files(
             self._predictor, work.vocabulary, read_named(named, work.every), work.folder,
-            overwrite=work.overwrite, batch=work.batch, shared=[work.folder],
+            overwrite=work.overwrite, batch=work.batch, shared=[work.folder], store=store,
         )  # fmt: skip
-        mark.unlink()
-        return _answer(rows, tally=asdict(tally))
+        if store is not None:
+            store.finish()
+        return tally
 
     def _begin(self, place: str, count: int, threads: int, pixels: str) -> None:
         import torch

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as rle
 
 from ovs_core.errors import UserError
 from ovs_core.files import locks
@@ -29,6 +30,7 @@ from ovs_core.predict import ray_engine
 from ovs_core.predict.folder import segment_files
 from ovs_core.predict.ray_engine import Resources, Work, Worker, check_ray
 from ovs_core.predict.reading import find_files, name_files, read_inputs
+from ovs_core.predict.row_files import remove_later_blocks
 from ovs_core.words.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("car, sky")
@@ -80,6 +82,73 @@ def test_blocks_leave_what_one_process_leaves(worker, predictor, pictures, tmp_p
     assert contents(tmp_path / "out") == contents(plain)
     again = [json.loads(one(row)["answer"][0])["tally"] for row in rows_of(files, 4)]
     assert sum(answer["skipped"] for answer in again) == 6
+
+
+def read_rows(folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    return {p.name: parquet.read_table(p).to_pylist() for p in sorted(folder.glob("*.parquet"))}
+
+
+def test_rows_of_a_block_say_what_files_say(worker, predictor, pictures, tmp_path):
+    (pictures / "bad.png").write_bytes(b"no picture")
+    files, plain = find_files([pictures]), tmp_path / "plain"
+    segment_files(predictor, WORDS, read_inputs(files), plain)
+    answers = [worker(rows=True)(row) for row in rows_of(files, 4)[:1]]
+    (rows,) = read_rows(tmp_path / "out").values()
+    assert [Path(row["picture"]).name for row in rows] == ["a.png", "b.png", "bad.png", "c.png"]
+    assert "bad.png: cannot be decoded" in rows[2]["error"] and rows[2]["segments"] is None
+    assert json.loads(answers[0]["answer"][0])["tally"]["failed"] == [rows[2]["error"]]
+    for row in (rows[0], rows[1], rows[3]):
+        labels = np.asarray(Image.open(plain / f"{row['stem']}_labels.png"))
+        assert row["error"] is None and labels.shape == (row["height"], row["width"])
+        assert row["segments"]
+        for segment in row["segments"]:
+            mask = rle.decode(segment["segmentation"]).astype(bool)
+            assert np.array_equal(mask, labels == segment["index"])
+            assert WORDS.names[segment["index"]] == segment["name"]
+        record = json.loads((plain / f"{row['stem']}_segments.json").read_text())
+        assert record["made_with"] == row["made_with"] and record["picture"] == row["picture"]
+
+
+def test_rows_that_are_up_to_date_are_kept_and_the_others_made(worker, pictures, tmp_path):
+    files = find_files([pictures])
+
+    def run(size=3):
+        one = worker(rows=True)
+        tallies = [json.loads(one(row)["answer"][0])["tally"] for row in rows_of(files, size)]
+        one._held.close()
+        return [[tally[what] for tally in tallies] for what in ("done", "skipped", "failed")]
+
+    whole = pictures / "e.png"
+    data = whole.read_bytes()
+    whole.write_bytes(b"no picture")
+    assert run()[:2] == [[3, 2], [0, 0]]
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.parquet")}
+    assert run()[:2] == [[0, 0], [3, 2]]
+    assert {p: p.stat().st_mtime_ns for p in written} == written  # same rows, same error
+    whole.write_bytes(data)
+    Image.new("RGB", (9, 9)).save(pictures / "a.png")
+    assert run() == [[1, 1], [2, 2], [[], []]]
+    rows = read_rows(tmp_path / "out")
+    assert [len(file) for file in rows.values()] == [3, 3]
+    assert not any(row["error"] for file in rows.values() for row in file)
+    remove_later_blocks(tmp_path / "out", 1)
+    assert read_rows(tmp_path / "out").keys() == {"segments-000000.parquet"}
+
+
+def test_a_file_of_another_origin_is_kept_and_its_block_is_a_line(worker, pictures, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    one, path = worker(rows=True), tmp_path / "out" / "segments-000000.parquet"
+    for content in (pyarrow.table({"a": [1]}), None):
+        parquet.write_table(content, path) if content is not None else path.write_bytes(b"mine")
+        before = path.read_bytes()
+        (row,) = rows_of(find_files([pictures]), 6)
+        (line,) = json.loads(one(row)["answer"][0])["tally"]["failed"]
+        assert "segments-000000.parquet: exists and" in line
+        remove_later_blocks(tmp_path / "out", 0)
+        assert path.read_bytes() == before
 
 
 def test_a_file_that_holds_many_is_a_block_of_its_own(tmp_path):
