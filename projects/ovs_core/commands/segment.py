@@ -138,8 +138,8 @@ def run(args: Namespace) -> int:
     tidy = ["--min-area", str(args.min_area)] if args.min_area else []
     line = {"method": args.method, "weights": args.weights, "options": [*args.opts, *tidy],
             "words": args.words}  # fmt: skip
+    _check_engine(args)
     if args.rows:
-        _check_rows(args)
         line |= {"rows of a block": args.block}
     if args.status:
         return _show_progress(args, shard, vocabulary, line)
@@ -182,11 +182,19 @@ def run(args: Namespace) -> int:
     return 1 if tally.failed and not _is_launched(args) else 0
 
 
-def _check_rows(args: Namespace) -> None:
-    if args.engine != "ray" or args.format or args.status:
-        raise UserError(
-            "--rows writes the blocks of --engine ray, and goes with neither --format nor --status"
-        )
+def _check_engine(args: Namespace) -> None:
+    """Refuse options that the engine does not have."""
+    if args.engine == "ray":
+        if args.shard is not None:
+            raise UserError("--engine ray shares the pictures itself; leave --shard out")
+        if args.rows and (args.format or args.status):
+            raise UserError("--rows goes with neither --format nor --status; leave one out")
+        return
+    of_ray = {"--rows": args.rows, "--ray-address": args.ray_address, "--workers": args.workers,
+              "--gpus-per-worker": args.gpus_per_worker is not None}  # fmt: skip
+    for option, is_given in of_ray.items():
+        if is_given:
+            raise UserError(f"{option} needs --engine ray")
 
 
 def _here(
@@ -215,8 +223,6 @@ def _on_ray(
     from ..predict.ray_engine import Resources, Work, check_ray, segment_on_ray
     from ..predict.reading import name_files
 
-    if args.shard is not None:
-        raise UserError("--engine ray shares the pictures itself; leave --shard out")
     check_ray()
     resources = Resources(
         args.ray_address, args.workers, args.cpus_per_worker, args.gpus_per_worker

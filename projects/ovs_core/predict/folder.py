@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # who shares pictures out builds no model
     from .result import Result
 
 AHEAD = 3  # pictures read before they are needed, and results waiting to be written
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -166,7 +166,7 @@ def segment_files(
                 written.result()
             except Exception as error:  # whatever it is, the other pictures are not to blame
                 run.fail(one, error)
-                if isinstance(error, OSError) and error.errno in _FULL:
+                if isinstance(error, OSError) and error.errno in FULL:
                     tally.stopped = f"{folder}: {error.strerror}"
                     break
                 continue

@@ -23,19 +23,26 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, explain
+from ..files.addresses import to_place
 from ..files.extras import needed
 from ..files.locks import hold_free_shard
 from ..files.raster import LIMIT
 from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
-from .folder import Tally, segment_files
+from .folder import FULL, Tally, segment_files
 from .reading import Named, read_named
 from .row_files import RowFile, block_file, remove_later_blocks
 from .run_file import PURPOSE
+from .stream import failure_line
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 2  # of a block whose process ended; Ray itself would start another without end
+_ENDED = f"the process that segmented them ended {_TRIES} times (for want of memory, maybe)"
+_UNANSWERED = "Ray gave no answer (its logs say why)"
 _MARK = ".ovsuite.block-"  # begins the names of files as long as a block was tried often
 _STORE = 128 * 2**20  # bytes of Ray's memory: paths go in, and what became of them comes out
+_LONGEST = 25  # name of a folder in which Ray's sockets have names that systems allow
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def segment_on_ray(
         if work.rows:
             remove_later_blocks(work.folder, len(blocks))
         lost = [blocks[number] for number in range(len(blocks)) if number not in failed]
-        tally.failed += map(_lost_line, lost)
+        tally.failed += [_lost_line(block, _UNANSWERED) for block in lost]
     return tally
 
 
@@ -170,9 +177,8 @@ class Worker:
         try:
             self._begin(place, count, threads, pixels)
         except Exception as error:
-            if not (reason := explain(error)):
-                raise
-            self._refusal = reason
+            logger.exception("no model")  # to Ray's files; whoever started it gets a line
+            self._refusal = explain(error) or f"{type(error).__name__}: {error}"
 
     def __call__(self, rows: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         """Segment a block.
@@ -186,14 +192,16 @@ class Worker:
         if self._refusal:
             return _answer(rows, refusal=self._refusal)
         work = self._work
-        named = [Named(Path(path), stem) for path, stem in json.loads(str(rows["files"][0]))]
+        named = [Named(to_place(path), stem) for path, stem in json.loads(str(rows["files"][0]))]
         mark = work.folder / f"{_MARK}{rows['number'][0]}"
         if not _may_try(mark):
-            return _answer(rows, tally=vars(Tally(failed=[_lost_line(named)])))
+            return _answer(rows, tally=vars(Tally(failed=[_lost_line(named, _ENDED)])))
         try:
             tally = self._segment(named, int(rows["number"][0]))
-        except UserError as error:  # a file in the way; the other blocks are not to blame
-            tally = Tally(failed=[str(error)])
+        except Exception as error:  # whatever it is, the other blocks are not to blame
+            tally = Tally(failed=[failure_line(str(named[0].path), error)])
+            if isinstance(error, OSError) and error.errno in FULL:
+                tally.stopped = f"{work.folder}: {error.strerror}"
         mark.unlink()
         return _answer(rows, tally=vars(tally))
 
@@ -319,12 +327,11 @@ def _room(resources: Resources, blocks: int, device: str) -> tuple[int, float]:
     return min(wanted, max(1, blocks)), each
 
 
-def _lost_line(block: Sequence[Named]) -> str:
+def _lost_line(block: Sequence[Named], why: str) -> str:
     more = f" and {len(block) - 1} more" if len(block) > 1 else ""
     return (
-        f"{block[0].path}{more}: the process that segmented them ended {_TRIES} times; is there "
-        "enough memory? What is finished of them is kept; give the same line again, with a smaller "
-        "--block to find the picture"
+        f"{block[0].path}{more}: {why}. What is finished of them is kept; give the same line "
+        "again, with a smaller --block to find the picture"
     )
 
 
@@ -341,7 +348,8 @@ def _connected(address: str) -> Iterator[None]:
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with tempfile.TemporaryDirectory(prefix="ovs-ray-", ignore_cleanup_errors=True) as files:
+    place = "/tmp" if len(tempfile.gettempdir()) > _LONGEST else None
+    with tempfile.TemporaryDirectory("", "ovs-ray-", place, ignore_cleanup_errors=True) as files:
         here = {"include_dashboard": False, "object_store_memory": _STORE, "_temp_dir": files}
         try:
             ray.init(**quiet, **({"address": address} if address else here))

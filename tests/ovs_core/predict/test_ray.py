@@ -4,6 +4,7 @@ The last test starts Ray; ``python tests/ovs_core/predict/test_ray.py 10000 20 2
 as many pictures, bad ones and kills of the driver as it says.
 """
 
+import errno
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovs_core.commands import main
 from ovs_core.errors import UserError
 from ovs_core.files import locks
 from ovs_core.files.locks import find_holders, hold_folder
@@ -165,6 +167,25 @@ def test_a_block_that_ends_its_process_is_tried_twice_and_then_a_line(worker, pi
     assert "a.png and 5 more: the process that segmented them ended 2 times" in line
 
 
+def test_a_full_disk_ends_the_run_and_other_faults_end_a_block(worker, pictures, monkeypatch):
+    (row,), one = rows_of(find_files([pictures]), 6), worker()
+    for number, stopped in ((errno.ENOSPC, True), (errno.EIO, False)):
+        fault = OSError(number, os.strerror(number))
+        monkeypatch.setattr(one, "_segment", lambda *given, fault=fault: raise_it(fault))
+        tally = json.loads(one(row)["answer"][0])["tally"]
+        assert bool(tally["stopped"]) == stopped and len(tally["failed"]) == 1
+        assert "a.png: " in tally["failed"][0] and os.strerror(number) in tally["failed"][0]
+
+
+def raise_it(fault):
+    raise fault
+
+
+def test_addresses_go_to_actors_as_they_are(worker, pictures):
+    tally = json.loads(worker()(rows_of([f"file://{pictures}/a.png"], 6)[0])["answer"][0])["tally"]
+    assert tally["finished"] == ["a"] and not tally["failed"]
+
+
 def test_an_actor_without_a_model_says_why(worker, monkeypatch, pictures):
     def refuse(*given, **more):
         raise UserError("first: no such config")
@@ -218,6 +239,21 @@ def test_resources_that_are_not_there_are_refused(monkeypatch):
     assert room(Resources(gpus=0.5), 10, "auto") == (4, 0.5)
     assert room(Resources(), 10, "auto") == (2, 1.0)
     assert room(Resources(), 10, "cpu") == (8, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--rows"], "--rows needs --engine ray"),
+        (["--gpus-per-worker", "0"], "--gpus-per-worker needs --engine ray"),
+        (["--engine", "ray", "--shard", "1/2"], "leave --shard out"),
+        (["--engine", "ray", "--rows", "--format", "csv"], "--rows goes with neither"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(pictures, tmp_path, capsys, more, said):
+    line = ["segment", str(pictures), "--words", "car", "--method", "cliptrase/tiny"]
+    assert main([*line, "--output", str(tmp_path / "none"), *more]) != 0
+    assert said in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def draw_pictures(folder, count, bad):
