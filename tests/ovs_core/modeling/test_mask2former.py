@@ -14,8 +14,10 @@ from ovs_core.modeling.mask2former import (
     SetCriterion,
     class_scores,
     deformable_sampling,
+    mask_candidates,
     mask_pool,
 )
+from ovs_core.modeling.mask2former.mask_candidates import best_column
 
 SIZES = [(2, 3), (4, 6), (5, 7)]
 
@@ -133,6 +135,61 @@ def test_scores_in_blocks_equal_the_plain_form(logits_first, size, monkeypatch):
         clear = best - second > 1e-5
         assert torch.equal(scores.labels()[clear], plain.argmax(0)[clear])
         assert clear.float().mean() > 0.99
+
+
+def sharp_masks(size, classes=60, **options):
+    """Objects with edges, of which most pixels have one class that can win."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(1, 9, 4, 5, generator=generator) * 40
+    masks = F.interpolate(coarse, size=(32, 48), mode="bilinear")[0]
+    logits = torch.randn(9, classes + 1, generator=generator) * 5
+    return MaskScores(logits, masks, (128, 192), (120, 180), size, **options)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("logits_first", [False, True])
+@pytest.mark.parametrize("size", [(120, 180), (77, 61), (240, 401), (1, 1)])
+def test_labels_without_classes_that_cannot_win(size, logits_first, align_corners, monkeypatch):
+    scores = sharp_masks(size, logits_first=logits_first, align_corners=align_corners)
+    labels = scores.labels()
+    full = scores.full()
+    assert labels.dtype == torch.int64 and len(labels.unique()) > (1 if size != (1, 1) else 0)
+    best, second = full.topk(2, dim=0).values
+    assert (
+        torch.equal(labels, full.argmax(0))
+        or (best - second)[labels != full.argmax(0)].max() < 1e-6
+    )
+    monkeypatch.setattr("ovs_core.modeling.mask2former.mask_scores.MANY_CLASSES", 1000)
+    assert torch.equal(labels, scores.labels())
+
+
+def test_few_classes_are_evaluated_where_masks_have_edges(monkeypatch):
+    evaluated = []
+
+    def counted(rows):
+        evaluated.append(rows.numel())
+        return best_column(rows)
+
+    monkeypatch.setattr(mask_candidates, "best_column", counted)
+    left = torch.where(torch.arange(96) < 40, 30.0, -30.0).expand(64, 96)
+    logits = 40 * torch.eye(2, 101)
+    size = (256, 384)
+    scores = MaskScores(logits, torch.stack([left, -left]), size, size, size)
+    labels = scores.labels()
+    assert (labels[:, :150] == 0).all() and (labels[:, 170:] == 1).all()
+    assert sum(evaluated) == mask_candidates.FEW * 256 * 384  # also at the edge
+
+
+@pytest.mark.parametrize("weights", ["negative", "equal", "not finite"])
+def test_weights_of_any_kind(weights):
+    scores = sharp_masks((120, 180))
+    table = torch.randn(9, 60, generator=torch.Generator().manual_seed(2))
+    if weights == "equal":
+        table = table[:, :1].expand(-1, 60)
+    if weights == "not finite":
+        table[:, 7] = float("nan")
+    scores.weights = table
+    assert torch.equal(scores.labels(), scores.full().argmax(0))
 
 
 def test_panoptic_in_blocks_equals_one_block(monkeypatch):
