@@ -75,7 +75,7 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
     node.DECODER_DIMS = [64, 32]  # channels of the upsampling stages, multiples of 16 (code)
     node.GUIDANCE_DIMS = [256, 128]  # channels of the upsampled image blocks (code)
     node.GUIDANCE_PROJ_DIMS = [32, 16]  # what they are projected to (code)
-    node.CLASS_CHUNK = 8  # classes at a time without gradients (GPU: 8 x); 0 for all
+    node.CLASS_CHUNK = 8  # classes at a time (GPU: 8 x); 0 for all
 
 
 def _add_finetune_keys(cfg: CfgNode) -> None:

@@ -119,7 +119,6 @@ class CATSeg(Segmenter):
             stack_padded(labels, size, value=IGNORE), hidden=IGNORE
         )
         logits = self._decode(self.encode(padded), self._trained_text()).float()
-        logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear")
         labelled = None if self.part is None else self.part.count("labelled")
         return {"loss_sem_seg": LOSSES[self.loss](logits, targets, labelled)}
 
@@ -171,7 +170,8 @@ class CATSeg(Segmenter):
         """
         prompts = tuple(self.prompts())
         if torch.is_grad_enabled() and self.adaptation.trains_text:
-            return self._pool(F.normalize(self.text_encoder(self._tokenized(prompts)), dim=-1))
+            rows = self.text_encoder.in_groups(self._tokenized(prompts))
+            return self._pool(F.normalize(rows, dim=-1))
         if self._kept_text is None or self._kept_text[0] != prompts:
             self._kept_text = (prompts, Once(self.adaptation.clock, self._text_parameters()))
         with torch.no_grad():

@@ -20,6 +20,8 @@ from .towers import TextTower
 
 logger = logging.getLogger(__name__)
 
+GROUP = 64  # prompts of similar length that are trained on together
+
 
 class TextEncoder:
     """Encode prompts with the text tower of a CLIP.
@@ -84,6 +86,20 @@ class TextEncoder:
         elif projection is not None:
             x = x @ projection
         return x
+
+    def in_groups(self, tokens: Tensor, size: int = GROUP) -> Tensor:
+        """Encode token ids in groups of similar length, with gradients if they are wanted.
+
+        Args:
+            tokens: (P, S) ids.
+            size: prompts per group.
+
+        Returns:
+            (P, D) features, not normalised, in the order of the prompts.
+        """
+        order = tokens.argmax(dim=-1).argsort(stable=True)
+        features = torch.cat([self(tokens[rows]) for rows in order.split(size)])
+        return features[order.argsort()]
 
     @torch.no_grad()
     def encode(

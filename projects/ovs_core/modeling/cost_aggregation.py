@@ -4,7 +4,8 @@ The cost volume (similarity of every grid cell with every word) is embedded, the
 over space within each word and over words within each cell, then upsampled per word.
 
 Everything but the attention over words treats words apart, and that attention treats cells apart.
-So without gradients the work is cut into chunks of words or cells: same logits, bounded memory.
+So the work is cut into chunks of words or cells: same logits, bounded memory, and in training little
+is kept of each chunk (``recomputing.py``).
 Products that the words share (everything that enters from the picture) are computed once, not once
 per word.
 
@@ -21,13 +22,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError, check_choice
 from .cost_cells import entries, in_chunks
 from .cost_upsampling import UpsampleStage
 from .cost_windows import SpatialAggregation
 from .cost_words import ClassAttention
+from .recomputing import recomputed
 
 DROPPED = -100.0  # logit of a class that was not among the best
 ATTENTIONS = ("linear", "full")
@@ -52,8 +53,8 @@ class AggregationSettings:
         decoder_dims: widths of the two upsampling stages, multiples of 16.
         decoder_guidance_dims: widths of the guidance maps of the stages.
         decoder_guidance_proj_dims: what these are projected to.
-        chunk: words per chunk when no gradient is needed; 0 for all at once.
-        checkpointing: recompute layers in the backward pass to save memory.
+        chunk: words per chunk; 0 for all at once.
+        checkpointing: recompute whole layers in the backward pass, their products too.
     """
 
     hidden_dim: int = 128
@@ -188,16 +189,12 @@ class CostAggregation(nn.Module):
         return cost.amax(dim=(2, 3, 4)).topk(limit, dim=1, sorted=False).indices.sort(dim=1).values
 
     def _by_words(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Run a part that treats words apart, in chunks of words if no gradient is needed."""
-        if torch.is_grad_enabled() or not self.settings.chunk:
-            return self._checkpointed(run, x)
-        return in_chunks(run, x, self.settings.chunk, dim=1)
+        """Run a part that treats words apart, in chunks of words."""
+        size = self.settings.chunk or x.shape[1]
+        return in_chunks(partial(self._checkpointed, run), x, size, dim=1)
 
     def _checkpointed(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if self.settings.checkpointing and torch.is_grad_enabled():
-            result: Tensor = checkpoint(run, x, use_reentrant=False)
-            return result
-        return run(x)
+        return recomputed(run, x, all_of_it=self.settings.checkpointing)
 
 
 class AggregationLayer(nn.Module):

@@ -9,7 +9,7 @@ Letters: D hidden width, G guidance width, n heads, d = D / n, L cells or words 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +49,38 @@ def cell_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     cells = x.numel() // x.shape[-1]
     if x.device.type != "cpu" or cells == 0 or cells % ONEDNN_MAPS:
         return F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        result: Tensor = _MappedLinear.apply(x, weight, bias)
+        return result
+    return _as_maps(x, weight, bias)
+
+
+def _as_maps(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     maps = x.reshape(ONEDNN_MAPS, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
     maps = F.conv2d(maps, weight[:, :, None, None], bias)
     return maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+class _MappedLinear(torch.autograd.Function):
+    """Convolutions but for the weight's gradient, for which BLAS is thrice as fast as oneDNN."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _as_maps(x, weight, bias)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        wanted = ctx.needs_input_grad
+        return (
+            _as_maps(grad, weight.t()) if wanted[0] else None,
+            rows.t() @ x.flatten(0, -2) if wanted[1] else None,
+            rows.sum(dim=0) if wanted[2] else None,
+        )
 
 
 class CellLinear(nn.Linear):
@@ -86,7 +115,7 @@ class CellMLP(nn.Sequential):
 
 
 def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -> Tensor:
-    """Apply a function that treats an axis' entries apart to chunks of them; for no gradients.
+    """Apply a function that treats an axis' entries apart to chunks of them.
 
     Args:
         run: keeps the extent of the axis.
@@ -100,6 +129,8 @@ def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -
     size = size if x.device.type == "cpu" else GPU_CHUNKS * size
     if size >= x.shape[dim]:
         return run(x)
+    if torch.is_grad_enabled():
+        return torch.cat([run(part) for part in x.split(size, dim)], dim)
     first = run(x.narrow(dim, 0, size))
     shape = list(first.shape)
     shape[dim] = x.shape[dim]
