@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from ovs_core.modeling.chunked_sum import chunked_sum
 from ovs_core.words.label_space import IGNORE
 
-
 STEP = 8  # maps at a time: what a cache holds
 
 

@@ -4,8 +4,8 @@ The cost volume (similarity of every grid cell with every word) is embedded, the
 over space within each word and over words within each cell, then upsampled per word.
 
 Everything but the attention over words treats words apart, and that attention treats cells apart.
-So the work is cut into chunks of words or cells: same logits, bounded memory, and in training little
-is kept of each chunk (``recomputing.py``).
+So the work is cut into chunks of words or cells: same logits, bounded memory, and in training
+little is kept of each chunk (``recomputing.py``).
 Products that the words share (everything that enters from the picture) are computed once, not once
 per word.
 
