@@ -103,7 +103,10 @@ def test_unseen_classes_are_learned_from_the_cls_tokens(tmp_path, monkeypatch):
     monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
     for split, count in (("train", 300), ("val", 40)):  # of 1,000 and 200
         monkeypatch.setitem(SPLITS, split, replace(SPLITS[split], count=count))
-    few = ["SOLVER.MAX_ITER", "60", "SOLVER.WARMUP_ITERS", "6", "MODEL.DEVICE", "cpu"]
+    few = [
+        "SOLVER.MAX_ITER", "60", "SOLVER.WARMUP_ITERS", "6", "MODEL.DEVICE", "cpu",
+        "MODEL.CLIPTEACHER.STUDENT.NAME", "small_convnet", "SOLVER.PARAM_MULTIPLIERS", "[]",
+    ]  # fmt: skip
     figures = {}
     for enabled in ("True", "False"):
         options = [*few, "MODEL.CLIPTEACHER.GLM.ENABLED", enabled]
