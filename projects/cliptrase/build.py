@@ -11,6 +11,7 @@ from ovs_core.modeling.build import segmenter_arguments
 from ovs_core.words.class_lists import load_templates
 
 from .last_steps import own_last_steps
+from .mask_files import PREFIX
 from .methods import find_method
 from .views import PROTOCOLS, View
 
@@ -27,7 +28,8 @@ def cliptrase_arguments(cfg: CfgNode) -> dict[str, Any]:
     node = cfg.MODEL.CLIPTRASE
     build_parts = find_method(node.METHOD)
     check_choice(f"{KEY}.PROTOCOL", node.PROTOCOL, (*PROTOCOLS, "ovs"))
-    check_choice(f"{KEY}.MASK_SOURCE", node.MASK_SOURCE, MASK_SOURCES)
+    if not node.MASK_SOURCE.startswith(PREFIX):
+        check_choice(f"{KEY}.MASK_SOURCE", node.MASK_SOURCE, (*MASK_SOURCES, f"{PREFIX}FOLDER"))
     _check_combination(node)
     shared = segmenter_arguments(cfg)
     if node.SCENE_TEMPLATES:
@@ -66,6 +68,11 @@ def _check_combination(node: CfgNode) -> None:
         raise UserError(f"{KEY}.SCLIP.OWN_PROTOCOL needs PROTOCOL ovs, whose windows it averages")
     if node.LAST_STEPS.ENABLED and node.PROTOCOL != "ovs":
         raise UserError(f"{KEY}.LAST_STEPS needs PROTOCOL ovs, whose windows they average")
+    if node.MASK_SOURCE.startswith(PREFIX) and not regions:
+        raise UserError(
+            f"{KEY}.MASK_SOURCE {node.MASK_SOURCE} gives regions; it needs METHOD cliptrase and "
+            "CLUSTER.ENABLED True"
+        )
     if node.SAM.ENABLED and not regions:
         raise UserError(
             f"{KEY}.SAM takes its points from clusters; it needs METHOD cliptrase and "

@@ -82,7 +82,8 @@ def _add_region_keys(node: CfgNode) -> None:
 
 
 def _add_mask_source_keys(node: CfgNode) -> None:
-    node.MASK_SOURCE = "scr"  # scr, dino (Table 5), external: "correlation" of the input dict
+    # scr, dino (Table 5), external: "correlation" of the input dict, file:FOLDER: masks or matrices
+    node.MASK_SOURCE = "scr"
     dino = node.DINO = CfgNode()
     dino.MODEL = "vit_base_patch16_224.dino"  # timm name; also ..._dinov2
     dino.WEIGHTS = ""  # file with timm's or torch.hub's weights; timm fetches them; random
@@ -90,7 +91,7 @@ def _add_mask_source_keys(node: CfgNode) -> None:
     sam.ENABLED = False  # masks from SAM in place of the prototypes (Table 3) [*]
     sam.BACKEND = "segment_anything"  # or transformers
     sam.MODEL = "vit_h"  # vit_b, vit_l, vit_h (segment_anything)
-    sam.WEIGHTS = ""  # its published .pth; a folder or hub id for transformers
+    sam.WEIGHTS = ""  # its published .pth; a folder or hub id of SAM or SAM 2 for transformers
     sam.MAX_POINTS = 0  # most points per cluster; 0 for all [*]
 
 

@@ -6,7 +6,7 @@ Letters: B pictures, N = h * w patches, L = 1 + N tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,12 +31,16 @@ class Encoded:
         frame: where the grid lies on the picture.
         picture: (3, H', W') RGB as it came in.
         regions: clusters and maps; None for methods without.
+        given: (H, W) region numbers that a file holds in place of them, -1 for none.
+        masks: what was made of the regions, by size of the labels: words do not change it.
     """
 
     dense: Dense
     frame: Frame
     picture: Tensor
     regions: Regions | None
+    given: Tensor | None = None
+    masks: dict[Size, Tensor] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,14 @@ from ovs_core.words.label_space import fold_background
 from .build import cliptrase_arguments
 from .encoding import Encoded, EncodedWindows, same_label_pairs
 from .last_steps import LastSteps
+from .mask_files import FileSource, fit_masks
 from .mask_sources import MaskSource, TowerSource
 from .proxy import ProxyTower
 from .regions import RegionRule, Regions, find_regions
 from .sam import SamMasks
 from .scoring import CosineScorer
 from .tower import Dense, RecoveryTower, Tower, TowerRule
-from .views import View
+from .views import Frame, View
 from .voting import VOTES, RegionScores, majority_vote, mean_logits
 
 KEY = "MODEL.CLIPTRASE"
@@ -183,7 +184,7 @@ class CLIPtrase(Segmenter):
             batch = self._encode_batch(images, [inputs[i] for i in own])
             dense |= {i: batch.one(row) for row, i in enumerate(own)}
         return [
-            Encoded(dense[i], framed[i][1], picture, self._regions(sized[i], dense[i], inputs[i]))
+            self._encoded(dense[i], framed[i][1], picture, sized[i], inputs[i])
             for i, picture in enumerate(pictures)
         ]
 
@@ -199,9 +200,18 @@ class CLIPtrase(Segmenter):
         logits = self.score(encoded.dense)[0]
         scores = encoded.frame.scores(logits, size)
         masks = self.region_masks(encoded, size)
-        if masks is None or encoded.regions is None or self.vote == "none":
+        if masks is None or self.vote == "none":
             return self._folded(scores)
-        count = encoded.regions.count
+        alone = masks < 0  # in no mask of a file: labelled for themselves
+        if not bool(alone.any()):
+            return self._vote(encoded, logits, scores, masks)
+        numbered = masks.masked_fill(alone, int(masks.max()) + 1)
+        voted = self._vote(encoded, logits, scores, numbered).labels()
+        own = self.fold(scores.labels())
+        return LabelScores(torch.where(alone, own, voted), len(self.vocabulary))
+
+    def _vote(self, encoded: Encoded, logits: Tensor, scores: Scores, masks: Tensor) -> Scores:
+        size, count = size_of(masks), int(masks.max()) + 1
         if self.vote == "majority":
             labels, classes = self.fold(scores.labels()), len(self.vocabulary)
             voted = majority_vote(labels, masks, num_classes=classes, num_masks=count)
@@ -211,26 +221,41 @@ class CLIPtrase(Segmenter):
         return self._folded(RegionScores(means, masks))
 
     def region_masks(self, encoded: Encoded, size: Size) -> Tensor | None:
-        """Give each pixel its region.
+        """Give each pixel its region; made once for a picture, whatever the words.
 
         Args:
             encoded: an encoded picture.
             size: (H, W).
 
         Returns:
-            (H, W) int64 region numbers, or None if there is no region.
+            (H, W) int64 region numbers, -1 for a pixel in no mask of a file; or None if there is no
+            region.
         """
         regions = encoded.regions
-        if regions is None or regions.count == 0:
+        if encoded.given is None and (regions is None or regions.count == 0):
             return None
-        masks = encoded.frame.scores(regions.maps, size).labels()
+        if size not in encoded.masks:
+            encoded.masks.clear()  # of one size at a time: a picture is rarely asked for at two
+            encoded.masks[size] = self._masks(encoded, size)
+        return encoded.masks[size]
+
+    def _masks(self, encoded: Encoded, size: Size) -> Tensor:
+        if encoded.given is not None:
+            square = self.view is not None and self.view.protocol == "standalone"
+            return fit_masks(encoded.given, size, square=square).to(self.device)
+        assert encoded.regions is not None
+        masks = encoded.frame.scores(encoded.regions.maps, size).labels()
         if self.sam is None:
             return masks
-        return self.sam(encoded.picture, regions.labels, encoded.dense.grid, masks)
+        return self.sam(encoded.picture, encoded.regions.labels, encoded.dense.grid, masks)
 
     def fold(self, labels: Tensor) -> Tensor:
         """Count every background word as the first of them: (H, W) -> (H, W)."""
         return fold_background(labels, self.vocabulary.background_index)
+
+    def reads_truth(self) -> str:
+        """The true labels, where patches see only those of their own class."""
+        return "patches see those of their true class alone" if self.gt_restricted else ""
 
     def export_obstacle(self) -> str:
         """Regions are as many as the picture has, which no fixed program can follow."""
@@ -248,6 +273,21 @@ class CLIPtrase(Segmenter):
             return self.encode(images)
         allowed = same_label_pairs(inputs, self.tower.encoder.grid(size_of(images)))
         return self.tower(images, allowed=allowed.to(self.device))
+
+    def _encoded(
+        self, dense: Dense, frame: Frame, picture: Tensor, sized: Tensor, given: Mapping[str, Any]
+    ) -> Encoded:
+        """Take a picture's masks from a file, or find its regions."""
+        if self.region_rule is not None and isinstance(self.mask_source, FileSource):
+            masks = self.mask_source.masks(given)
+            if masks is not None:
+                if self.sam is not None:
+                    raise UserError(
+                        f"{KEY}.SAM takes its points from clusters, but the files of MASK_SOURCE "
+                        "hold masks; switch it off, or give matrices"
+                    )
+                return Encoded(dense, frame, picture, None, masks)
+        return Encoded(dense, frame, picture, self._regions(sized, dense, given))
 
     def _regions(self, sized: Tensor, dense: Dense, given: Mapping[str, Any]) -> Regions | None:
         if self.region_rule is None:

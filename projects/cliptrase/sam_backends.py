@@ -5,11 +5,9 @@ Letters: P points, M masks, H x W picture.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ovs_core.clip import read_weight_file
 from ovs_core.errors import UserError, check_choice
@@ -17,10 +15,10 @@ from ovs_core.files.weights_folder import find_in_weights_folder
 from ovs_core.load_report import load_weights
 
 from .sam import PointPredictor
+from .sam_transformers import load_transformers
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
-    from transformers import SamModel
 
 KEY = "MODEL.CLIPTRASE.SAM"
 BACKENDS = ("segment_anything", "transformers")
@@ -33,7 +31,7 @@ def load_predictor(backend: str, model: str, weights: str, device: str) -> Point
     Args:
         backend: ``segment_anything`` or ``transformers``.
         model: ``vit_b``, ``vit_l`` or ``vit_h`` (``segment_anything`` only).
-        weights: its published file; for ``transformers`` a local folder or hub id.
+        weights: its published file; for ``transformers`` a local folder or hub id, of SAM or SAM 2.
         device: where it runs.
 
     Raises:
@@ -42,7 +40,7 @@ def load_predictor(backend: str, model: str, weights: str, device: str) -> Point
     check_choice(f"{KEY}.BACKEND", backend, BACKENDS)
     if backend == "segment_anything":
         return SegmentAnything(_load_published(model, weights), device)
-    return TransformersSam(_load_transformers(weights), device)
+    return load_transformers(weights, device)
 
 
 class SegmentAnything:
@@ -71,53 +69,6 @@ class SegmentAnything:
         )
 
 
-class TransformersSam:
-    """SAM through Hugging Face transformers.
-
-    Args:
-        model: the SAM.
-        device: where it runs.
-    """
-
-    def __init__(self, model: SamModel, device: str = "cpu") -> None:
-        from transformers import SamImageProcessor
-
-        self._model = model.to(device).eval()
-        side = model.config.vision_config.image_size
-        self._processor = SamImageProcessor(
-            size={"longest_edge": side}, pad_size={"height": side, "width": side}
-        )
-        self._inputs: dict[str, Any] = {}
-        self._embedding: Tensor | None = None
-
-    def set_image(self, image: np.ndarray) -> None:
-        """Encode an (H, W, 3) uint8 RGB picture."""
-        inputs = self._processor(image, return_tensors="pt")
-        self._inputs = {k: inputs[k] for k in ("original_sizes", "reshaped_input_sizes")}
-        with torch.no_grad():
-            pixels = inputs["pixel_values"].to(self._model.device)
-            self._embedding = self._model.get_image_embeddings(pixels)
-
-    def predict(
-        self, coords: np.ndarray, labels: np.ndarray, multimask_output: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Segment by points, see ``PointPredictor``."""
-        original = self._inputs["original_sizes"][0].numpy()
-        scale = self._inputs["reshaped_input_sizes"][0].numpy() / original
-        points = torch.from_numpy(coords * scale[::-1]).float()[None, None]
-        device = self._model.device
-        with torch.no_grad():
-            out = self._model(
-                image_embeddings=self._embedding,
-                input_points=points.to(device),
-                input_labels=torch.from_numpy(labels)[None, None].to(device),
-                multimask_output=multimask_output,
-            )
-        small = out.pred_masks.cpu()
-        masks = self._processor.post_process_masks(small, **self._inputs, binarize=False)
-        return masks[0][0].numpy(), out.iou_scores.cpu().numpy()[0, 0], small.numpy()[0, 0]
-
-
 def _load_published(name: str, weights: str) -> Sam:
     try:
         from segment_anything import sam_model_registry
@@ -130,18 +81,3 @@ def _load_published(name: str, weights: str) -> Sam:
     tensors, mend = read_weight_file(weights).tensors, f"set {KEY}.MODEL to that of the weights"
     load_weights(model, tensors, source=weights, owner="this SAM", mend=mend)
     return model
-
-
-def _load_transformers(source: str) -> SamModel:
-    try:
-        from transformers import SamModel
-    except ImportError as error:
-        raise UserError(
-            f"{KEY}.BACKEND transformers needs that package; pip install transformers"
-        ) from error
-    if not source:
-        raise UserError(f"{KEY}.WEIGHTS is empty; give a folder or a hub id")
-    try:
-        return SamModel.from_pretrained(source, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{KEY}.WEIGHTS: {source} holds no SAM in safetensors ({error})") from error

@@ -111,38 +111,107 @@ def test_a_tiny_random_sam_runs(clip, picture):
     assert output.shape == (140, 200)
 
 
-@pytest.mark.slow
-def test_a_tiny_random_transformers_sam_runs(clip, picture):
-    transformers = pytest.importorskip("transformers")
-    from cliptrase.sam_backends import TransformersSam
+def test_masks_are_made_once_for_a_picture(clip, picture):
+    sam = FakeSam()
+    model = build_model(clip, sam=SamMasks(sam))
+    encoded = model.encode_picture(picture)
+    first = model.score_picture(encoded, (140, 200)).labels()
+    calls = len(sam.calls)
+    model.set_vocabulary("a dog, the sky, water, a road")
+    model.score_picture(encoded, (140, 200))
+    assert len(sam.calls) == calls > 0
+    model.score_picture(encoded, (70, 100))  # masks of another size are other masks
+    assert len(sam.calls) == 2 * calls and first.shape == (140, 200)
 
-    torch.manual_seed(0)
-    config = transformers.SamConfig(
-        vision_config={
-            "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 128,
-            "patch_size": 16,
-            "output_channels": 32,
-            "mlp_dim": 32,
-            "global_attn_indexes": [0],
-            "num_pos_feats": 16,
-        },
-        prompt_encoder_config={
-            "hidden_size": 32,
-            "image_size": 128,
-            "patch_size": 16,
-            "mask_input_channels": 4,
-        },
-        mask_decoder_config={
-            "hidden_size": 32,
-            "mlp_dim": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 32,
-        },
+
+def tiny_sam(transformers):
+    return transformers.SamModel(
+        transformers.SamConfig(
+            vision_config={
+                "hidden_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "image_size": 128,
+                "patch_size": 16,
+                "output_channels": 32,
+                "mlp_dim": 32,
+                "global_attn_indexes": [0],
+                "num_pos_feats": 16,
+            },
+            prompt_encoder_config={
+                "hidden_size": 32,
+                "image_size": 128,
+                "patch_size": 16,
+                "mask_input_channels": 4,
+            },
+            mask_decoder_config={
+                "hidden_size": 32,
+                "mlp_dim": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "iou_head_hidden_dim": 32,
+            },
+        )
     )
-    model = build_model(clip, sam=SamMasks(TransformersSam(transformers.SamModel(config))))
+
+
+def tiny_sam2(transformers):
+    backbone = transformers.Sam2HieraDetConfig(
+        hidden_size=8,
+        image_size=[128, 128],
+        blocks_per_stage=[1, 1, 1, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 1, 1],
+        window_size_per_stage=[4, 4, 4, 4],
+        global_attention_blocks=[2],
+    )
+    return transformers.Sam2Model(
+        transformers.Sam2Config(
+            vision_config=transformers.Sam2VisionConfig(
+                backbone_config=backbone,
+                backbone_channel_list=[64, 32, 16, 8],
+                backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
+                fpn_hidden_size=32,
+            ),
+            prompt_encoder_config={
+                "hidden_size": 32,
+                "image_size": 128,
+                "patch_size": 16,
+                "mask_input_channels": 4,
+            },
+            mask_decoder_config={
+                "hidden_size": 32,
+                "mlp_dim": 32,
+                "num_attention_heads": 2,
+                "iou_head_hidden_dim": 32,
+            },
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [tiny_sam, tiny_sam2])
+def test_a_tiny_random_sam_of_transformers_runs(clip, picture, make, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    make(transformers).save_pretrained(tmp_path)
+    predictor = load_predictor("transformers", "", str(tmp_path), "cpu")
+    assert ("2" in type(predictor).__name__) == (make is tiny_sam2)
+    model = build_model(clip, sam=SamMasks(predictor))
     output = model([{"image": picture, "height": 140, "width": 200}])[0]["sem_seg_labels"]
     assert output.shape == (140, 200)
+    logits, scores, small = predictor.predict(
+        np.array([[10.0, 20.0]]), np.array([1]), multimask_output=False
+    )
+    assert logits.shape == (1, 140, 200) and scores.shape == (1,) and small.shape[0] == 1
+    elsewhere, _, _ = predictor.predict(np.array([[150.0, 90.0]]), np.array([1]), False)
+    assert not np.allclose(logits, elsewhere)
+
+
+@pytest.mark.slow
+def test_a_folder_of_another_network_is_refused(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8])
+    config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="holds a segformer, not a SAM or SAM 2"):
+        load_predictor("transformers", "", str(tmp_path), "cpu")

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.segmenter import SegmenterArguments
 
+from ..mask_files import PREFIX, FileSource
 from ..mask_sources import GivenSource, MaskSource, TowerSource, load_dino
 from ..regions import RegionRule
 from ..sam import SamMasks
@@ -84,6 +85,8 @@ def _mask_source(cfg: CfgNode) -> MaskSource:
     node = cfg.MODEL.CLIPTRASE
     if node.MASK_SOURCE == "dino":
         return load_dino(node.DINO.MODEL, node.DINO.WEIGHTS, cfg.MODEL.DEVICE)
+    if node.MASK_SOURCE.startswith(PREFIX):
+        return FileSource(node.MASK_SOURCE.removeprefix(PREFIX))
     return TowerSource() if node.MASK_SOURCE == "scr" else GivenSource()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..evaluation.build import choose_evaluators
 from ..evaluation.contract import RESULT_KEYS
 from ..files.json_files import parse_json
 from ..files.writing import write_json
+from ..modeling.contract import bare
 from .checkpoint import OVSCheckpointer
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,17 @@ class BestCheckpoint:
         checkpointer: of the training.
         metric: as in ``metrics.json``, such as ``sem_seg/mIoU``; after the name of the set where
             there are several.
+        tested: ``DATASETS.TEST``; the weights know by whose figures they were chosen.
 
     Raises:
         UserError: if an earlier ``model_best.json`` of the folder cannot be read.
     """
 
-    def __init__(self, checkpointer: OVSCheckpointer, metric: str) -> None:
+    def __init__(
+        self, checkpointer: OVSCheckpointer, metric: str, tested: Sequence[str] = ()
+    ) -> None:
         self.checkpointer, self.metric = checkpointer, metric
+        self.chosen_on = [n for n in tested if len(tested) == 1 or metric.startswith(f"{n}/")]
         self._file = Path(checkpointer.save_dir) / f"{BEST}.json"
         self._highest = self._read()
 
@@ -57,7 +62,9 @@ class BestCheckpoint:
         if not value > self._highest:
             return
         self._highest = value
-        self.checkpointer.save_weights(BEST, iteration=iteration)
+        earlier = bare(self.checkpointer.model).chosen_on
+        chosen_on = list(dict.fromkeys([*earlier, *self.chosen_on]))
+        self.checkpointer.save_weights(BEST, iteration=iteration, chosen_on=chosen_on)
         write_json(self._file, {"metric": self.metric, "value": value, "iteration": iteration})
         logger.info("%s %.4f is the best so far", self.metric, value)
 

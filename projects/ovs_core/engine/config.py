@@ -84,6 +84,8 @@ def add_ovs_config(cfg: CfgNode) -> None:
     cfg.TEST.EVALUATOR = ""  # overrides the dataset's evaluator_type, e.g. cliptrase
     # Pictures of each test set that an evaluation during training shows in TensorBoard
     cfg.TEST.LOG_PICTURES = 0
+    # Segment each picture with the words of its true classes alone; figures are marked as oracle
+    cfg.TEST.ORACLE_VOCABULARY = False
     cfg.TRACKERS = []  # services that get figures and pictures of a training: wandb, mlflow
     cfg.SEED = 0  # runs are repeatable by default; -1 draws a seed
     cfg.OUTPUT_DIR = "output"

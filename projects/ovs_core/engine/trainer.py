@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata, dataset_words
 from ..errors import UserError
 from ..evaluation import build_evaluator
+from ..evaluation.oracle import TruthWords, marked, oracle_reasons
 from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen
@@ -77,7 +78,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer.most = cfg.SOLVER.KEEP_CHECKPOINTS
         self._best: BestCheckpoint | None = None
         if cfg.TEST.BEST_METRIC and comm.is_main_process():
-            self._best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC)
+            self._best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST)
         self._stop = StopHook()
         self.register_hooks(self.build_hooks())
         self._last_eval_results: Results = OrderedDict()  # Detectron2 compares it with the expected
@@ -162,7 +163,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, tasks: Sequence[str] = TASKS
+        cls,
+        cfg: CfgNode,
+        dataset_name: str,
+        tasks: Sequence[str] = TASKS,
+        oracle: Sequence[str] = (),
     ) -> DatasetEvaluator:
         """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names.
 
@@ -170,6 +175,7 @@ class Trainer(DefaultTrainer):
             cfg: finished config.
             dataset_name: registered dataset.
             tasks: what the model ``answers``.
+            oracle: what the figures know of the truth.
         """
         return build_evaluator(
             dataset_name,
@@ -178,6 +184,7 @@ class Trainer(DefaultTrainer):
             dump=cfg.TEST.DUMP_PREDICTIONS,
             config=cfg.CONFIG_FILE,
             tasks=tasks,
+            oracle=oracle,
         )
 
     @classmethod
@@ -192,10 +199,32 @@ class Trainer(DefaultTrainer):
         for name in cfg.DATASETS.TEST:
             loader = cls.build_test_loader(cfg, name)
             set_test_words(cfg, bare(model), name)
-            evaluator = cls.build_evaluator(cfg, name, bare(model).answers)
-            results[name] = inference_on_dataset(model, loader, evaluator) or {}
+            results[name] = cls.measure(cfg, bare(model), name, loader)
         comm.synchronize()
         return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def measure(
+        cls, cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str, pictures: Any
+    ) -> dict[str, Any]:
+        """Evaluate a model, which has its words, on a dataset.
+
+        Args:
+            cfg: finished config.
+            model: the model.
+            dataset_name: registered dataset.
+            pictures: batches of a test loader.
+
+        Returns:
+            Task -> metric -> value, with ``oracle`` 1.0 where the figures know something of the
+            truth. Empty on other processes than the main one.
+        """
+        truth_words = cfg.TEST.ORACLE_VOCABULARY
+        oracle = oracle_reasons(model, dataset_name, truth_words=truth_words)
+        tasks = ("semantic",) if truth_words else model.answers
+        evaluator = cls.build_evaluator(cfg, dataset_name, tasks, oracle)
+        shown = TruthWords(model, dataset_name) if truth_words else model
+        return marked(inference_on_dataset(shown, pictures, evaluator), evaluator)
 
     def build_hooks(self) -> list[HookBase]:
         """Use Detectron2's hooks; after an evaluation the training words are put back."""

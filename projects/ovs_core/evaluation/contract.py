@@ -18,6 +18,7 @@ from ..files.writing import check_output_dir
 from ..modeling.contract import TASKS
 from .results import Column, Report
 
+OWN_WORDS = "a picture comes with words of its own, as those of its true classes"
 # Task -> keys of the results that measure it. Instances are scored by their masks, and by their
 # boxes where a set has an annotation file of boxes.
 RESULT_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ class Evaluator(DatasetEvaluator):
         config: what is evaluated; carried by the written results.
 
     Attributes:
+        oracle: what the figures know of the truth; they are marked with it.
         answers: which of ``TASKS`` it measures.
         needs: keys that a dataset's metadata must have.
         dumps: whether it can write predictions beside the results.
@@ -48,6 +50,7 @@ class Evaluator(DatasetEvaluator):
     answers: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     dumps: ClassVar[bool] = False
+    oracle: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -105,7 +108,17 @@ class Evaluator(DatasetEvaluator):
             pictures=pictures,
             config=self.config,
             notes=notes,
+            oracle=self.oracle,
         ).publish(self.output_dir)
+
+    def see_words(self, given: Mapping[str, Any]) -> None:
+        """Mark the figures where a test picture comes with words of its own.
+
+        Args:
+            given: input dict of the picture.
+        """
+        if "vocabulary" in given and OWN_WORDS not in self.oracle:
+            self.oracle = (*self.oracle, OWN_WORDS)
 
     def dump_folder(self, name: str) -> Path:
         """Where predictions go, below the results.

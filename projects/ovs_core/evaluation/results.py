@@ -37,6 +37,7 @@ class Report:
         pictures: number of pictures scored.
         config: what was evaluated, usually the config file.
         notes: lines that a reader of the figures should know.
+        oracle: what the figures know of the truth; nothing in a plain evaluation.
     """
 
     key: str
@@ -47,12 +48,13 @@ class Report:
     pictures: int = 0
     config: str = ""
     notes: Sequence[str] = ()
+    oracle: Sequence[str] = ()
 
     def table(self) -> str:
         """Lay out the figures, then one row per class, then the notes."""
         title = f"{self.key} on {self.dataset}, {self.pictures} pictures ({self.rule})"
         head = tabulate([list(self.figures.values())], list(self.figures), floatfmt=".2f")
-        parts = [title, head]
+        parts = [title, *([f"ORACLE: {self.why()}"] if self.oracle else []), head]
         if self.classes:
             parts.append(tabulate(self.classes, headers="keys", floatfmt=".2f"))
         return "\n\n".join([*parts, *(["\n".join(self.notes)] if self.notes else [])])
@@ -70,20 +72,25 @@ class Report:
             "figures": self.figures,
             "classes": self.classes,
             "notes": list(self.notes),
+            "oracle": list(self.oracle),
         }
         return json_text(content)
 
+    def why(self) -> str:
+        """What the figures know of the truth, in one line."""
+        return "; ".join(self.oracle)
+
     def csv(self) -> str:
-        """One line per figure, then one per class and column: task, class, metric, value."""
+        """One line per figure, then one per class and column."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("dataset", "task", "class", "metric", "value"))
+        writer.writerow(("dataset", "task", "class", "metric", "value", "oracle"))
         for metric, value in self.figures.items():
-            writer.writerow((self.dataset, self.key, "", metric, value))
+            writer.writerow((self.dataset, self.key, "", metric, value, self.why()))
         columns = list(self.classes)
         for metric in columns[1:]:
             for name, value in zip(self.classes[columns[0]], self.classes[metric], strict=True):
-                writer.writerow((self.dataset, self.key, name, metric, value))
+                writer.writerow((self.dataset, self.key, name, metric, value, self.why()))
         return out.getvalue()
 
     def markdown(self) -> str:
@@ -93,6 +100,7 @@ class Report:
             "dataset": self.dataset,
             **{name: f"{value:.2f}" for name, value in self.figures.items()},
             "rule": self.rule,
+            **({"oracle": self.why()} if self.oracle else {}),
             "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
             "date": _today(),
         }

@@ -126,6 +126,7 @@ class OVSSemSegEvaluator(Evaluator):
         """
         for given, output in zip(inputs, outputs, strict=True):
             record = self._record(given)
+            self.see_words(given)
             prediction = self.to_labels(output)
             truth = self.read_truth(record, prediction)
             if truth is None:

@@ -88,6 +88,7 @@ def _facts(
         "trained_on": list(cfg.DATASETS.TRAIN),
         "seed": cfg.SEED,
         "evaluations": _evaluations(run),
+        "chosen_on": data.get("chosen_on", []),
         "licence": LICENCE,
         "clip_licence": _clip_licence(cfg),
         "versions": versions(),
@@ -131,7 +132,8 @@ def _evaluations(run: Path) -> list[dict[str, Any]]:
         try:
             content = parse_json(path.read_text(encoding="utf-8"))
             kept = ("task", "dataset", "rule", "pictures", "date", "figures")
-            found.append({key: content[key] for key in kept})
+            oracle = {"oracle": content["oracle"]} if content.get("oracle") else {}
+            found.append({key: content[key] for key in kept} | oracle)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: no result of an evaluation; delete it or make it again"
@@ -146,6 +148,7 @@ def _card(facts: Mapping[str, Any], name: str) -> str:
         "method": facts["method"] or "a config of its own, below",
         "trained on": ", ".join(facts["trained_on"]),
         "iterations": facts["iterations"],
+        "chosen by figures on": ", ".join(facts["chosen_on"]) or "none",
         "seed": facts["seed"],
         "parameters in the file": f"{facts['parameters']:,}, {facts['precision']}",
         "CLIP": f"{clip['architecture']} ({clip['pretrained']})",
@@ -168,7 +171,8 @@ def _card(facts: Mapping[str, Any], name: str) -> str:
 def _figures(evaluation: Mapping[str, Any]) -> str:
     figures = {key: value for key, value in evaluation["figures"].items() if value is not None}
     rows = tabulate([list(figures.values())], list(figures), "pipe", floatfmt=".2f")
+    oracle = "".join(f"; oracle: {why}" for why in evaluation.get("oracle", ()))
     return (
         f"## {evaluation['task']} on {evaluation['dataset']}\n\n{evaluation['pictures']} pictures, "
-        f"{evaluation['date']}; {evaluation['rule']}\n\n{rows}"
+        f"{evaluation['date']}; {evaluation['rule']}{oracle}\n\n{rows}"
     )

@@ -2,7 +2,8 @@
 
 A file is a dict that ``torch.load(weights_only=True)`` reads: ``format`` (``"ovsuite"``),
 ``architecture`` (meta-architecture), ``clip`` (identity), ``model`` (name -> tensor), ``digests``
-(of each tensor), and in checkpoints of a run also ``trainer`` and ``scheduler`` states and
+(of each tensor), ``chosen_on`` (datasets by whose figures the weights were chosen) where there are
+any, and in checkpoints of a run also ``trainer`` and ``scheduler`` states and
 ``iteration``. It holds what was trained, and the CLIP too if that came with a checkpoint and could
 not be found again otherwise. The same as safetensors, for sharing: ``shared_file``.
 """
@@ -72,6 +73,7 @@ def checkpoint_content(model: OpenVocabularyModel) -> dict[str, Any]:
         "clip": model.clip.identity.record(),
         "model": tensors,
         "digests": {name: fingerprint({name: tensor}) for name, tensor in tensors.items()},
+        **({"chosen_on": list(model.chosen_on)} if model.chosen_on else {}),
     }
 
 
@@ -100,6 +102,7 @@ def load_checkpoint(
             f"{path}: holds a {data['architecture']}, but the config builds a {architecture}; "
             "use the config that it was trained with"
         )
+    model.chosen_on = tuple(data.get("chosen_on", ()))
     return load_trained(
         model,
         data["model"],
@@ -127,6 +130,8 @@ def check_content(
     kinds = {"architecture": str, "clip": Mapping, "model": Mapping, **(more or {})}
     if "digests" in data:
         kinds["digests"] = Mapping
+    if "chosen_on" in data:
+        kinds["chosen_on"] = list
     for part, kind in kinds.items():
         if not isinstance(data.get(part), kind):
             raise UserError(f"{path}: its part '{part}' is missing or damaged; use another file")

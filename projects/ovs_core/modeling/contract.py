@@ -35,6 +35,7 @@ class OpenVocabularyModel(nn.Module):
             because nothing else has them.
         unseen: indices of the current classes that have no training pixels.
         outside: indices of the current classes that take no part.
+        chosen_on: datasets by whose figures its weights were chosen among others.
         part: what is known of a training step of which this batch is a part; None if it is all of
             it.
     """
@@ -45,6 +46,7 @@ class OpenVocabularyModel(nn.Module):
     keeps: ClassVar[tuple[str, ...]] = ()
     unseen: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
+    chosen_on: tuple[str, ...] = ()
     part: GlobalBatch | None = None
     _vocabulary: Vocabulary | None = None
 
@@ -87,6 +89,10 @@ class OpenVocabularyModel(nn.Module):
                 )
         self._vocabulary = vocabulary
         self.unseen, self.outside = tuple(unseen), tuple(outside)
+
+    def reads_truth(self) -> str:
+        """Say what of a test picture's truth the model is shown; ``""`` for nothing."""
+        return ""
 
     def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
         """What a loss must know of each picture before any picture of the step is trained on.

@@ -20,8 +20,9 @@ from ..files.writing import save_safetensors
 FORMAT = "ovsuite"
 CARD = "card"  # name of the facts for a reader
 _TEXTS = ("clip", "digests")  # parts of a checkpoint that are JSON here
+_CHOSEN = "chosen_on"  # likewise, where there is one
 _HEAD = "head"  # name of the digest of these texts; the first files that were shared have none
-_PARTS = {"format", "architecture", *_TEXTS, CARD, _HEAD}
+_PARTS = {"format", "architecture", *_TEXTS, _CHOSEN, CARD, _HEAD}
 
 
 def write_shared(
@@ -44,6 +45,7 @@ def write_shared(
         "clip": data["clip"],
         "digests": {name: fingerprint({name: tensor}) for name, tensor in tensors.items()},
         CARD: card,
+        **({_CHOSEN: data[_CHOSEN]} if _CHOSEN in data else {}),
     }
     metadata = {"format": FORMAT, "architecture": str(data["architecture"])}
     metadata |= {name: json.dumps(part, sort_keys=True) for name, part in texts.items()}
@@ -73,7 +75,7 @@ def shared_content(file: WeightFile, path: str | Path) -> dict[str, Any]:
         "architecture": file.metadata.get("architecture"),
         "model": file.tensors,
     }
-    for name in _TEXTS:
+    for name in (*_TEXTS, *({_CHOSEN} & file.metadata.keys())):
         try:
             data[name] = parse_json(file.metadata.get(name, "null"))
         except ValueError as error:

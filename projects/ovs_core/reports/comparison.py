@@ -20,6 +20,7 @@ from ..engine.run import run
 from ..engine.train_once import train_once
 from ..errors import UserError
 from ..evaluation.contract import figures_of
+from ..evaluation.oracle import ORACLE
 from ..files.writing import atomic_write, save_picture, write_json
 from ..methods.configs import find_config, shipped_weights
 from .picture_sheet import picture_sheet
@@ -43,6 +44,11 @@ class Outcome:
     published: Figures = field(default_factory=dict)
     runs: Sequence[Figures] = ()
     not_run: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The title, and that its figures know the truth where one of them does."""
+        return f"{self.title} ({ORACLE})" if any(ORACLE in run for run in self.runs) else self.title
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def format_table(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) 
     lines = [
         [o.title, " ".join(_why(o, metrics))]
         if o.not_run
-        else [o.title, *(cell(o, metric) for metric in shown)]
+        else [o.shown, *(cell(o, metric) for metric in shown)]
         for o in outcomes
     ]
     return tabulate(lines, headers=("method", *shown), tablefmt="github", disable_numparse=True)
@@ -167,7 +173,7 @@ def _line(outcome: Outcome, metrics: Sequence[str]) -> str:
     if outcome.not_run:
         return f"{outcome.title}: not run"
     first = next(metric for metric in metrics if cell(outcome, metric))
-    return f"{outcome.title}: {first} {cell(outcome, first)}"
+    return f"{outcome.shown}: {first} {cell(outcome, first)}"
 
 
 def cell(outcome: Outcome, metric: str) -> str:

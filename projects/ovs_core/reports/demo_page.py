@@ -74,7 +74,7 @@ def _section(section: Section, result: Comparison) -> dict[str, object]:
     best = {m: max(r[m] for o in result.outcomes for r in o.runs if m in r) for m in shown}
     rows = [
         {
-            "title": outcome.title,
+            "title": outcome.shown,
             "not_run": outcome.not_run,
             "cells": [(cell(outcome, m), any(r.get(m) == best[m] for r in outcome.runs))
                       for m in shown],

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import inference_on_dataset
 
 from ..data.build import dataset_dicts
 from ..engine.config import load_cfg
@@ -22,6 +21,7 @@ from ..engine.train_loader import seed_everything
 from ..engine.trainer import Trainer
 from ..errors import UserError
 from ..evaluation.contract import figures_of
+from ..evaluation.oracle import ORACLE
 from ..evaluation.results import versions
 from ..files.digests import digest
 from ..files.json_files import parse_json
@@ -52,6 +52,11 @@ class Reached:
     figures: dict[str, float]
     time: float
     memory: float
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the figures know the truth."""
+        return ORACLE in self.figures
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ def _enter(standing: Standing, data: TestSet, cfg: CfgNode, samples: int | None)
     standing.sets[data.name] = found
     told = ", ".join(f"{rule} {found.figures[rule]:.2f}" for rule in RULES)
     cost = f"{found.time:.2f} x the bare tower, {found.memory:.0f} MiB"
+    told += f" ({ORACLE})" if found.oracle else ""
     print(f"{standing.entrant.name} on {data.name}: {told}, {cost}{' (kept)' if kept else ''}",
           flush=True)  # fmt: skip
 
@@ -140,8 +146,7 @@ def _measure(cfg: CfgNode, samples: int | None) -> Reached:
     pictures: Any = Trainer.build_test_loader(cfg, name)
     if samples is not None:
         pictures = list(islice(pictures, samples))
-    evaluator = Trainer.build_evaluator(cfg, name, model.answers)
-    figures = figures_of(inference_on_dataset(model, pictures, evaluator))
+    figures = figures_of(Trainer.measure(cfg, model, name, pictures))
     first = next(iter(pictures))[0]
     cost = benchmark(
         model, first["image"], output_size(first), repeats=ROUNDS,

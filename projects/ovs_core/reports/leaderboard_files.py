@@ -10,6 +10,7 @@ from statistics import mean
 import numpy as np
 from tabulate import tabulate
 
+from ..evaluation.oracle import ORACLE
 from ..files.writing import atomic_write, save_picture, write_json
 from .boards import Board
 from .leaderboard import RULES, Standing
@@ -32,6 +33,7 @@ class Line:
         published: mean over the same sets.
         time: mean over the sets.
         memory: the most over the sets, MiB.
+        oracle: whether any of its figures knows the truth.
     """
 
     name: str
@@ -39,6 +41,12 @@ class Line:
     published: float | None
     time: float | None
     memory: float | None
+    oracle: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The name, and that its figures know the truth where one of them does."""
+        return f"{self.name} ({ORACLE})" if self.oracle else self.name
 
 
 def lines_of(standings: Sequence[Standing], measured: Sequence[str], board: Board) -> list[Line]:
@@ -99,7 +107,7 @@ def markdown(
     """Lay out the means, then every set, then what is missing."""
     head = ("method", "mIoU", "published", *RULES[1:], "time", "MiB")
     rows = [
-        [x.name, _text(x.means[0]), _text(x.published), *map(_text, x.means[1:]), _text(x.time),
+        [x.shown, _text(x.means[0]), _text(x.published), *map(_text, x.means[1:]), _text(x.time),
          _text(x.memory, 0)]
         for x in lines
     ]  # fmt: skip
@@ -135,7 +143,7 @@ def draw(title: str, lines: Sequence[Line]) -> np.ndarray:
         if line.means[0] is None or line.time is None:
             continue
         axes.plot(line.time, line.means[0], "o", color="tab:blue")
-        axes.annotate(line.name, (line.time, line.means[0]), (5, 4), textcoords="offset points")
+        axes.annotate(line.shown, (line.time, line.means[0]), (5, 4), textcoords="offset points")
         if line.published is not None:
             axes.plot(line.time, line.published, "o", mfc="none", color="tab:gray")
     axes.set(xscale="log", xlabel="time of a picture / time of CLIP's tower alone",
@@ -149,16 +157,18 @@ def _line(standing: Standing, measured: Sequence[str], names: Sequence[str]) -> 
     stated = standing.entrant.published
     published = mean(stated[name] for name in names) if set(names) <= stated.keys() else None
     found = list(standing.sets.values())
+    oracle = any(one.oracle for one in found)
     if not measured or len(found) < len(measured):
-        return Line(standing.entrant.name, (None,) * len(RULES), published, None, None)
+        return Line(standing.entrant.name, (None,) * len(RULES), published, None, None, oracle)
     means = tuple(mean(one.figures[rule] for one in found) for rule in RULES)
     time, memory = mean(one.time for one in found), max(one.memory for one in found)
-    return Line(standing.entrant.name, means, published, time, memory)
+    return Line(standing.entrant.name, means, published, time, memory, oracle)
 
 
 def _cell(standing: Standing, name: str) -> str:
     found = standing.sets.get(name)
     parts = [_text(found.figures[RULES[0]] if found else None)]
+    parts += [ORACLE] if found and found.oracle else []
     stated = standing.entrant.published.get(name)
     return " ".join([*parts, *([] if stated is None else [f"({stated:.2f})"])])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,6 +15,7 @@ from ..engine.changes import PLACES, among
 from ..engine.config import dotted_keys
 from ..engine.config_files import read_config
 from ..errors import UserError
+from ..evaluation.oracle import ORACLE
 from ..files.json_files import parse_json
 
 CONFIDENCE = 0.95
@@ -32,12 +33,14 @@ class SeededRun:
         config: dotted key -> value.
         figures: (dataset, task, metric) -> value.
         rules: (dataset, task) -> how its figures are defined.
+        oracle: (dataset, task) of figures that know the truth.
     """
 
     folder: Path
     config: Mapping[str, Any]
     figures: Mapping[Key, float]
     rules: Mapping[tuple[str, str], str]
+    oracle: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def seed(self) -> int:
@@ -58,6 +61,7 @@ class Difference:
             None for one pair.
         p: chance of a mean as far from 0 if there were no difference (paired t-test); None for one
             pair, or where all differences are equal.
+        oracle: whether the figures of a run know the truth.
     """
 
     dataset: str
@@ -69,6 +73,7 @@ class Difference:
     mean: float
     half_width: float | None
     p: float | None
+    oracle: bool = False
 
 
 def read_run(folder: str | Path) -> SeededRun:
@@ -90,16 +95,18 @@ def read_run(folder: str | Path) -> SeededRun:
         )
     figures: dict[Key, float] = {}
     rules: dict[tuple[str, str], str] = {}
+    oracle: set[tuple[str, str]] = set()
     for file in files:
         try:
             found = parse_json(file.read_text(encoding="utf-8"))
             place = (str(found["dataset"]), str(found["task"]))
             rules[place] = str(found["rule"])
+            oracle |= {place} if found.get("oracle") else set()
             values = {m: v for m, v in found["figures"].items() if v is not None}
             figures |= {(*place, metric): float(value) for metric, value in values.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: is no evaluation of this suite ({error!r})") from error
-    return SeededRun(folder, config, figures, rules)
+    return SeededRun(folder, config, figures, rules, frozenset(oracle))
 
 
 def pair_runs(first: Sequence[SeededRun], second: Sequence[SeededRun]) -> list[Difference]:
@@ -131,10 +138,12 @@ def pair_runs(first: Sequence[SeededRun], second: Sequence[SeededRun]) -> list[D
             f"{runs[0].folder} and the others have no figure in common; evaluate all on one "
             "dataset (DATASETS.TEST)"
         )
-    return [
+    found = [
         _difference(key, [[group[s].figures[key] for s in seeds] for group in (one, other)], seeds)
         for key in common
     ]
+    knowing = {place for run in runs for place in run.oracle}
+    return [replace(one, oracle=(one.dataset, one.task) in knowing) for one in found]
 
 
 def differing_keys(first: SeededRun, second: SeededRun) -> dict[str, tuple[Any, Any]]:
@@ -156,7 +165,7 @@ def format_differences(found: Sequence[Difference], names: tuple[str, str]) -> s
         names: of the two groups.
     """
     lines = [
-        [one.dataset, f"{one.task}/{one.metric}", _spread(one.first), _spread(one.second),
+        [one.dataset, _figure(one), _spread(one.first), _spread(one.second),
          _interval(one), "-" if one.p is None else f"{one.p:.3f}", len(one.seeds)]
         for one in found
     ]  # fmt: skip
@@ -208,6 +217,10 @@ def _difference(key: Key, values: Sequence[Sequence[float]], seeds: Sequence[int
         if error:
             p = float(stats.ttest_1samp(gains, 0.0).pvalue)
     return Difference(*key, first, second, seeds, fmean(gains), half_width, p)
+
+
+def _figure(one: Difference) -> str:
+    return f"{one.task}/{one.metric}" + (f" ({ORACLE})" if one.oracle else "")
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -142,6 +142,7 @@ def test_a_mean_is_over_all_sets_that_are_there(tmp_path):
     board = find_board("vitb16")
     names = [data.name for data in board.sets[:2]]
     found = [Reached({"mIoU": v, "mIoU_union": v / 2}, v / 10, v) for v in (20.0, 40.0)]
+    found[1].figures["oracle"] = 1.0  # knows the truth
     by_name = {entrant.name: entrant for entrant in board.entrants}
     whole = leaderboard.Standing(by_name["naclip"], dict(zip(names, found, strict=True)))
     half = leaderboard.Standing(by_name["proxyclip"], {names[0]: found[0]}, {names[1]: "why"})
@@ -153,4 +154,5 @@ def test_a_mean_is_over_all_sets_that_are_there(tmp_path):
     missing = {data.name: "not here" for data in board.sets[2:]}
     text = write_board(board, [half, whole], missing, tmp_path)
     assert f"- proxyclip on {names[1]} was not run: why" in text
+    assert "naclip (oracle)" in text and "40.00 oracle" in text and "20.00 oracle" not in text
     assert (tmp_path / "leaderboard.png").is_file()

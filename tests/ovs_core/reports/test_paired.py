@@ -7,7 +7,7 @@ import yaml
 
 from ovs_core.commands import main
 from ovs_core.errors import UserError
-from ovs_core.reports.paired import pair_runs, read_run
+from ovs_core.reports.paired import format_differences, pair_runs, read_run
 
 RULE = "mean over classes"
 
@@ -42,6 +42,14 @@ def test_mean_interval_and_p_value(tmp_path):
     assert one.metric == "mIoU" and one.mean == pytest.approx(2)
     assert one.half_width == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     assert one.p == pytest.approx(0.0742, abs=1e-4)
+
+
+def test_figures_that_know_the_truth_are_marked(tmp_path):
+    first, second = group(tmp_path, "a", [50]), group(tmp_path, "b", [53])
+    assert "oracle" not in format_differences(compared(first, second), ("a", "b"))
+    file = second[0] / "inference/voc/sem_seg_evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"oracle": ["why"]}))
+    assert "sem_seg/mIoU (oracle)" in format_differences(compared(first, second), ("a", "b"))
 
 
 def test_one_pair_has_no_interval(tmp_path):
