@@ -15,6 +15,7 @@ from ovs_core.modeling.build import build_clip, segmenter_arguments
 from ovs_core.modeling.mask2former import (
     MaskedAttentionDecoder,
     PixelDecoder,
+    QueryInit,
     build_criterion,
     whole_picture,
 )
@@ -73,6 +74,11 @@ def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
         "pixel_decoder": build_pixel_decoder(cfg, ConvEncoder(clip.visual).channels),
         "decoder": build_query_decoder(cfg, clip.embed_dim),
         "criterion": build_criterion(cfg.MODEL.MASK_FORMER),
+        "query_init": QueryInit(
+            cfg.MODEL.MASK_FORMER.QUERY_INIT,
+            "MODEL.MASK_FORMER.QUERY_INIT",
+            "NUM_OBJECT_QUERIES, HIDDEN_DIM of MODEL.MASK_FORMER",
+        ),
         "trained_words": training_vocabulary(cfg),
         "tasks": build_tasks(cfg),
     }

@@ -116,6 +116,8 @@ def _add_mask_former_keys(cfg: CfgNode) -> None:
     former.HIDDEN_DIM = 256
     former.NHEADS = 8  # of both decoders
     former.DIM_FEEDFORWARD = 2048
+    # Training: file with a query_embed to begin from, as `ovsuite analyse cliptrase` makes it
+    former.QUERY_INIT = ""
     former.DEC_LAYERS = 10  # prediction heads; one attention layer less
     add_criterion_keys(former)
     test = former.TEST = CfgNode()

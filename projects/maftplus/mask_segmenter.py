@@ -125,6 +125,11 @@ class MaskSegmenter(QuerySegmenter):
         self.text_rows = TextRows(self.clip.embed_dim)
 
     @property
+    def queries(self) -> Tensor:
+        """(Q, D) that the decoder begins with; their positions stay as they are."""
+        return self.decoder.query_feat.weight
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """The outputs that ``tasks`` switches on."""
         return tuple(task for task in TASKS if getattr(self.tasks, task))

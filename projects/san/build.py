@@ -12,7 +12,7 @@ from torch import nn
 from ovs_core.clip import CLIP, ImageEncoder
 from ovs_core.errors import UserError
 from ovs_core.modeling.build import segmenter_arguments
-from ovs_core.modeling.mask2former import build_criterion, whole_picture
+from ovs_core.modeling.mask2former import QueryInit, build_criterion, whole_picture
 from ovs_core.modeling.segmenter import SegmenterArguments
 
 from .mask_decoder import MaskBiasDecoder
@@ -43,7 +43,11 @@ def san_on(segmenter: SegmenterArguments, cfg: CfgNode) -> dict[str, Any]:
         "logits_first": node.SEM_SEG_POSTPROCESS_BEFORE_INFERENCE,
         "trained": node.CLIP_FROZEN_EXCLUDE,
         "trained_deeper": node.CLIP_DEEPER_FROZEN_EXCLUDE,
-        "query_init": node.QUERY_INIT,
+        "query_init": QueryInit(
+            node.QUERY_INIT,
+            "MODEL.SAN.QUERY_INIT",
+            "NUM_QUERIES, WIDTH of MODEL.SIDE_ADAPTER",
+        ),
     }
 
 

@@ -7,8 +7,7 @@ classes, M CLIP width, E joint width, h x w adapter grid, gh x gw CLIP's grid, H
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
-from ovs_core.files.digests import file_digest
-from ovs_core.modeling.mask2former import HeadOutput, MaskScores, QuerySegmenter, SetCriterion
+from ovs_core.modeling.mask2former import (
+    HeadOutput,
+    MaskScores,
+    QueryInit,
+    QuerySegmenter,
+    SetCriterion,
+)
 from ovs_core.modeling.picture_batches import encode_by_shape
 from ovs_core.modeling.scores import Size, size_of
 from ovs_core.modeling.segmenter import SegmenterArguments
 
 from .build import san_arguments, train_parts
 from .published import published_weights
-from .query_init import read_queries
 from .recognition import Recognition
 from .side_adapter import AdapterOutput, SideAdapter
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class SAN(QuerySegmenter):
         logits_first: whether mask logits are brought to the final size before they are summed.
         trained: parts of names of CLIP's parameters that are trained before the split; ``all``.
         trained_deeper: likewise from the split on.
-        query_init: file of queries that a training begins from; "" for random ones.
+        query_init: what the queries of a training begin from; None for random ones.
         segmenter: arguments of ``QuerySegmenter``; the CLIP has a ViT image tower.
     """
 
@@ -81,17 +82,16 @@ class SAN(QuerySegmenter):
         logits_first: bool = True,
         trained: Sequence[str] = ("positional_embedding",),
         trained_deeper: Sequence[str] = (),
-        query_init: str = "",
+        query_init: QueryInit | None = None,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
-        super().__init__(criterion=criterion, divisor=divisor, **segmenter)
+        super().__init__(criterion=criterion, divisor=divisor, query_init=query_init, **segmenter)
         self.encoder = ImageEncoder(self.clip.visual)
         self.side_adapter = side_adapter
         self.recognition = recognition
         self.bg_embed = nn.Parameter(torch.empty(1, self.clip.embed_dim))
         nn.init.normal_(self.bg_embed, std=self.clip.embed_dim**-0.5)
         self.clip_resolution, self.logits_first = clip_resolution, logits_first
-        self.query_init, self._queries_from = query_init, ""
         self.to(self.device)
         train_parts(self.clip, recognition.split, trained, trained_deeper)
 
@@ -104,6 +104,11 @@ class SAN(QuerySegmenter):
     def num_queries(self) -> int:
         """Q."""
         return self.recognition.queries
+
+    @property
+    def queries(self) -> Tensor:
+        """(1, Q, D) of the adapter; their positions stay as they are."""
+        return self.side_adapter.query_embed
 
     def class_rows(self) -> Tensor:
         """(K + 1, E): a row per class and one for "nothing", as vectors are compared with them.
@@ -201,23 +206,6 @@ class SAN(QuerySegmenter):
             size,
             logits_first=self.logits_first,
         )
-
-    def begin_training(self) -> None:
-        """Take the queries of ``query_init``."""
-        if self.query_init:
-            queries = self.side_adapter.query_embed
-            with torch.no_grad():
-                queries.copy_(read_queries(self.query_init, queries.shape))
-            self._queries_from = file_digest(self.query_init)
-            logger.info("queries begin as in %s (%s)", self.query_init, self._queries_from)
-
-    def run_state(self) -> dict[str, Any]:
-        """The hash of the file that the queries began from, if there was one."""
-        return {"query_init": self._queries_from} if self._queries_from else {}
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Restore ``run_state``."""
-        self._queries_from = state.get("query_init", "")
 
     def rename_published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Translate a published checkpoint; refuse one of another CLIP."""

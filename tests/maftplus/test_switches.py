@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from maftplus.compensation import Compensation
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.optimizer import build_optimizer
 from ovs_core.engine.run import build_segmenter
+from ovs_core.engine.trainer import Trainer
 from ovs_core.errors import UserError
+from ovs_core.files.digests import file_digest
 from ovs_core.methods.configs import find_config
 from parity.maftplus.tiny_models import vocabulary
 
@@ -160,3 +163,22 @@ def test_switches_reach_the_model_from_the_config():
     assert (model.drop_path, model.drop_path_switch) == ("published", 70)
     build_optimizer(cfg, model)
     assert not any(p.requires_grad for p in model.clip.parameters())
+
+
+@pytest.mark.parametrize("config", ["tiny", "tiny_fcclip"])
+def test_a_training_begins_from_the_queries_of_a_file(config, tmp_path):
+    path = tmp_path / "queries.safetensors"
+    options = ["MODEL.DEVICE", "cpu", "MODEL.MASK_FORMER.QUERY_INIT", str(path)]
+    cfg = load_cfg(find_config(f"maftplus/{config}"), options)
+    model = Trainer.build_model(cfg)
+    shape = (1, cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES, cfg.MODEL.MASK_FORMER.HIDDEN_DIM)
+    made = torch.randn(shape)
+    save_file({"query_embed": made}, path)
+    positions = model.decoder.query_embed.weight.clone()
+    model.begin_training()
+    assert torch.equal(model.decoder.query_feat.weight, made[0])
+    assert torch.equal(model.decoder.query_embed.weight, positions)
+    assert model.run_state() == {"query_init": file_digest(path)}
+    save_file({"query_embed": made[:, 1:].contiguous()}, path)
+    with pytest.raises(UserError, match=r"MASK_FORMER.QUERY_INIT: .*NUM_OBJECT_QUERIES"):
+        model.begin_training()

@@ -12,10 +12,17 @@ from ovs_core.errors import UserError
 from ovs_core.files.digests import file_digest
 from ovs_core.methods.configs import find_config
 from ovs_core.modeling.checkpoint import read_checkpoint
+from ovs_core.modeling.mask2former import QueryInit
 from ovs_core.words.dataset_words import dataset_vocabulary
-from san.query_init import read_queries
+from san.tables import TABLES
 
 QUERIES = "side_adapter.query_embed"
+
+
+def read_queries(path, shape):
+    return QueryInit(str(path), "MODEL.SAN.QUERY_INIT", "Q, D").read(shape)
+
+
 STEP = [
     "MODEL.DEVICE", "cpu", "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER",
     "1", "INPUT.CROP.SIZE", "[64,64]", "INPUT.SIZE_DIVISIBILITY", "64", "INPUT.MIN_SIZE_TRAIN",
@@ -96,3 +103,14 @@ def test_the_published_class_names():
     assert "road, route" in texts["ade20k_150_val"] and "door" in texts["ade20k_150_val"]
     assert all(text == text.strip() for listed in texts.values() for text in listed)
     assert "adding machine, totalizer, totaliser" in texts["ade20k_847_val"]
+
+
+def test_rows_of_figure_8_differ_in_the_start_alone():
+    for name in ("figure-8", "tiny-figure-8"):
+        rows = TABLES[name].rows
+        for random, chosen in zip(rows[::2], rows[1::2], strict=True):
+            start, rest = chosen.options[:2], chosen.options[2:]
+            assert start == ("MODEL.SAN.QUERY_INIT", "queries.safetensors")
+            assert (random.config, random.options) == (chosen.config, rest)
+            cfg = load_cfg(find_config(chosen.config), list(chosen.options))
+            assert len(cfg.DATASETS.TEST) == 1

@@ -8,6 +8,7 @@ from .matcher import Matcher
 from .pixel_decoder import PixelDecoder, PixelFeatures
 from .point_sampling import sample_points, uncertain_points
 from .position_encoding import sine_positions
+from .query_init import QueryInit
 from .query_segmenter import QuerySegmenter, whole_picture
 from .targets import MaskTargets, read_targets
 from .transformer_decoder import MaskedAttentionDecoder, Prediction, attention_mask
@@ -22,6 +23,7 @@ __all__ = [
     "PixelDecoder",
     "PixelFeatures",
     "Prediction",
+    "QueryInit",
     "QuerySegmenter",
     "SetCriterion",
     "attention_mask",

@@ -5,26 +5,32 @@ Letters: B pictures, Q masks, Hp x Wp padded size.
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from ...errors import UserError
+from ...files.digests import file_digest
 from ..global_batch import Facts, largest_size
 from ..padding import stack_padded
 from ..protocols import Whole
 from ..scores import Size, size_of
 from ..segmenter import Segmenter, SegmenterArguments
 from .criterion import SetCriterion
+from .query_init import QueryInit
 from .targets import MaskTargets, read_targets
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DIVISOR = 32
+
+logger = logging.getLogger(__name__)
 
 
 def whole_picture(segmenter: SegmenterArguments, divisor: int = DIVISOR) -> SegmenterArguments:
@@ -51,6 +57,7 @@ class QuerySegmenter(Segmenter):
     Args:
         criterion: training losses.
         divisor: padded sides are multiples of it.
+        query_init: what the queries of a training begin from; None for random ones.
         segmenter: arguments of ``Segmenter``.
     """
 
@@ -61,16 +68,41 @@ class QuerySegmenter(Segmenter):
         *,
         criterion: SetCriterion,
         divisor: int = DIVISOR,
+        query_init: QueryInit | None = None,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter)
         self.criterion = criterion
         self.divisor = divisor
+        self.query_init = query_init
+        self._queries_from = ""
 
     @property
     @abstractmethod
     def num_queries(self) -> int:
         """Q."""
+
+    @property
+    @abstractmethod
+    def queries(self) -> Tensor:
+        """(Q, D) or (1, Q, D) that a training may begin from a file: what they look for."""
+
+    def begin_training(self) -> None:
+        """Take the queries of ``query_init``."""
+        if self.query_init is not None and self.query_init.path:
+            path, queries = self.query_init.path, self.queries
+            with torch.no_grad():
+                queries.copy_(self.query_init.read(queries.shape))
+            self._queries_from = file_digest(path)
+            logger.info("queries begin as in %s (%s)", path, self._queries_from)
+
+    def run_state(self) -> dict[str, Any]:
+        """The hash of the file that the queries began from, if there was one."""
+        return {"query_init": self._queries_from} if self._queries_from else {}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Restore ``run_state``."""
+        self._queries_from = state.get("query_init", "")
 
     def train(self, mode: bool = True) -> Self:
         """Switch the mode; CLIP always stays in evaluation mode."""
