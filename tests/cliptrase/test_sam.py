@@ -159,11 +159,11 @@ def tiny_sam2(transformers):
     backbone = transformers.Sam2HieraDetConfig(
         hidden_size=8,
         image_size=[128, 128],
-        blocks_per_stage=[1, 1, 1, 1],
+        blocks_per_stage=[1, 1, 2, 1],
         embed_dim_per_stage=[8, 16, 32, 64],
         num_attention_heads_per_stage=[1, 1, 1, 1],
         window_size_per_stage=[4, 4, 4, 4],
-        global_attention_blocks=[2],
+        global_attention_blocks=[3],
     )
     return transformers.Sam2Model(
         transformers.Sam2Config(
