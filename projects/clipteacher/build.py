@@ -158,6 +158,10 @@ def _loss_settings(node: CfgNode) -> LossSettings:
         dice=node.DICE,
         generate=node.GENERATE,
         generate_reduction=node.GENERATE_REDUCTION,
+        generate_kind=node.GENERATE_KIND,
+        pseudo_logits=node.PSEUDO_LOGITS,
+        alpha=node.ALPHA,
+        beta=node.BETA,
         ce_all_pixels=node.CE_ALL_PIXELS,
         skip_ignored=node.NEL_SKIP_IGNORED,
     )

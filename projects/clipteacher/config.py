@@ -46,6 +46,8 @@ declare_ranges(
     FOCAL=at_least(0),
     DICE=at_least(0),
     GENERATE=at_least(0),
+    ALPHA=above(0),
+    BETA=above(0),
 )
 declare_ranges("MODEL.CLIPTEACHER.TEST", GAMMA=any_number())
 
@@ -122,5 +124,10 @@ def _add_loss_keys(node: CfgNode) -> None:
     loss.DICE = 1.0
     loss.GENERATE = 1.0
     loss.GENERATE_REDUCTION = "mean"  # over classes; sum (eq. 8); elements
+    # CLIP-ZSS, the paper's later revision, reportedly has bce and cosine; see the read-me
+    loss.GENERATE_KIND = "mse"  # mse (eq. 8) or bce
+    loss.PSEUDO_LOGITS = "inner"  # of potential classes: inner (eq. 9) or cosine
+    loss.ALPHA = 1.0  # with cosine: factor on the logits of seen classes in training
+    loss.BETA = 1.0  # with cosine: factor on the cosines
     loss.CE_ALL_PIXELS = False  # divide by all pixels, as mmsegmentation does by default
     loss.NEL_SKIP_IGNORED = False  # ignored pixels are negatives of every class, as in ZegCLIP

@@ -18,7 +18,7 @@ from ovs_core.modeling.scores import size_of
 from .adapter import VisualLanguageAdapter
 from .fused_labels import NO_CLASS, FusedLabels, class_centroids, fuse_labels, sample_nearest
 from .glm import GlobalLearning, StepTokens
-from .losses import LossSettings, generate_loss, pixel_cross_entropy
+from .losses import LossSettings, generate_loss, pixel_cross_entropy, training_logits
 from .potential import PotentialObjects
 
 
@@ -156,8 +156,7 @@ class Objective(nn.Module):
         ids, centroids = class_centroids(dense, fused.small, classes)
         seed_for(material.first)  # the adapter's dropout is the group's, not the batch's
         prototypes = self.adapter(centroids, material.cls) if len(ids) else centroids
-        rows = torch.cat([text, prototypes[ids >= len(text)]])
-        logits = torch.einsum("kc,bchw->bkhw", rows, dense)
+        logits = training_logits(dense, text, prototypes[ids >= len(text)], self.settings)
         return Pixels(mask, groups, fused, ids, centroids, prototypes, logits)
 
     def find_objects(
@@ -192,6 +191,7 @@ class Objective(nn.Module):
                 pixels.prototypes[seen],
                 text[pixels.centroid_ids[seen]],
                 settings.generate_reduction,
+                settings.generate_kind,
             )
             losses["loss_generate"] = settings.generate * value
         return losses

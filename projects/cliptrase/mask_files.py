@@ -113,7 +113,7 @@ class FileSource:
         return self._files[name]
 
 
-def fit_masks(masks: Tensor, size: Size, *, square: bool) -> Tensor:
+def masks_at(masks: Tensor, size: Size, *, square: bool) -> Tensor:
     """Bring masks of a picture to where its labels are asked for.
 
     Args:

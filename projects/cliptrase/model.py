@@ -26,7 +26,7 @@ from ovs_core.words.label_space import fold_background
 from .build import cliptrase_arguments
 from .encoding import Encoded, EncodedWindows, same_label_pairs
 from .last_steps import LastSteps
-from .mask_files import FileSource, fit_masks
+from .mask_files import FileSource, masks_at
 from .mask_sources import MaskSource, TowerSource
 from .proxy import ProxyTower
 from .regions import RegionRule, Regions, find_regions
@@ -242,7 +242,7 @@ class CLIPtrase(Segmenter):
     def _masks(self, encoded: Encoded, size: Size) -> Tensor:
         if encoded.given is not None:
             square = self.view is not None and self.view.protocol == "standalone"
-            return fit_masks(encoded.given, size, square=square).to(self.device)
+            return masks_at(encoded.given, size, square=square).to(self.device)
         assert encoded.regions is not None
         masks = encoded.frame.scores(encoded.regions.maps, size).labels()
         if self.sam is None:
@@ -256,6 +256,10 @@ class CLIPtrase(Segmenter):
     def reads_truth(self) -> str:
         """The true labels, where patches see only those of their own class."""
         return "patches see those of their true class alone" if self.gt_restricted else ""
+
+    def protocol_text(self) -> str:
+        """The view's values, or those of ``MODEL.OVS.PROTOCOL``."""
+        return super().protocol_text() if self.view is None else repr(self.view)
 
     def export_obstacle(self) -> str:
         """Regions are as many as the picture has, which no fixed program can follow."""

@@ -78,6 +78,7 @@ def mask_segmenter_arguments(cfg: CfgNode) -> dict[str, Any]:
             cfg.MODEL.MASK_FORMER.QUERY_INIT,
             "MODEL.MASK_FORMER.QUERY_INIT",
             "NUM_OBJECT_QUERIES, HIDDEN_DIM of MODEL.MASK_FORMER",
+            "`ovsuite analyse cliptrase` makes one",
         ),
         "trained_words": training_vocabulary(cfg),
         "tasks": build_tasks(cfg),

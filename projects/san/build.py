@@ -47,6 +47,7 @@ def san_on(segmenter: SegmenterArguments, cfg: CfgNode) -> dict[str, Any]:
             node.QUERY_INIT,
             "MODEL.SAN.QUERY_INIT",
             "NUM_QUERIES, WIDTH of MODEL.SIDE_ADAPTER",
+            "`ovsuite analyse cliptrase` makes one",
         ),
     }
 

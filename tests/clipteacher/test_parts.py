@@ -1,14 +1,18 @@
 """Properties of pooling, bank, K-means, fusion and token memory; two processes."""
 
+import math
+
 import pytest
 import torch
 
 from clipteacher.glm import GlobalLearning, StepTokens
+from clipteacher.losses import LossSettings, generate_loss, training_logits
 from clipteacher.mask_fusion import fuse_centers
 from clipteacher.pooling import attention_weights, pool_dense
 from clipteacher.potential import PotentialObjects
 from clipteacher.teacher import Teacher
 from ovs_core.clip import load_clip
+from ovs_core.errors import UserError
 
 N_STEPS, DIM = 3, 8
 
@@ -104,3 +108,33 @@ def test_parts_of_a_step_hold_the_bank_of_the_whole(gather):
         else:
             torch.testing.assert_close(parts, expected)
     assert all(map(torch.equal, split.run_state()["bank"], whole.run_state()["bank"]))
+
+
+def test_the_later_revisions_generate_loss():
+    """Each class's own inner product against those with the other classes, by hand."""
+    text = torch.eye(2, 3)
+    rows = torch.tensor([[2.0, 1.0, 0.0], [0.0, -1.0, 5.0]])
+    # logits t . p: own 2 and -1; others t0 . p1 = 0 and t1 . p0 = 1
+    own = sum(math.log(1 + math.exp(-x)) for x in (2.0, -1.0))
+    others = sum(math.log(1 + math.exp(x)) for x in (0.0, 1.0))
+    for reduction, divisor in (("mean", 2), ("sum", 1), ("elements", 4)):
+        value = generate_loss(rows, text, reduction, "bce")
+        assert value.item() == pytest.approx((own + others) / divisor, rel=1e-6)
+    assert generate_loss(rows[:0], text[:0], kind="bce") == 0
+
+
+def test_the_later_revisions_logits():
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.randn(2, 5, 3, 4, generator=generator) * 7
+    text, own = (torch.randn(n, 5, generator=generator) for n in (3, 2))
+    settings = LossSettings(pseudo_logits="cosine", alpha=2.0, beta=3.0)
+    found = training_logits(dense, text, own, settings)
+    plain = training_logits(dense, text, own, LossSettings())
+    assert found.shape == plain.shape == (2, 5, 3, 4)
+    assert torch.allclose(found[:, :3], 2 * plain[:, :3])
+    for group in range(2):
+        cosine = torch.cosine_similarity(dense, own[group].view(1, 5, 1, 1), dim=1)
+        assert torch.allclose(found[:, 3 + group], 3 * cosine, atol=1e-5)
+        assert torch.allclose(plain[:, 3 + group], (dense * own[group].view(1, 5, 1, 1)).sum(1))
+    with pytest.raises(UserError, match="LOSS.GENERATE_KIND"):
+        LossSettings(generate_kind="l1")

@@ -8,7 +8,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from cliptrase.mask_files import NONE, FileSource, fit_masks
+from cliptrase.mask_files import NONE, FileSource, masks_at
 from cliptrase.regions import RegionRule
 from ovs_core.data.build import dataset_dicts
 from ovs_core.data.labels import load_labels
@@ -80,10 +80,10 @@ def test_a_matrix_of_a_file_is_clustered(clip, picture, tmp_path):
 
 def test_the_square_of_the_published_protocol_cuts_masks_as_the_truth():
     masks = torch.from_numpy(HALVES)
-    cut = fit_masks(masks, (56, 56), square=True)
+    cut = masks_at(masks, (56, 56), square=True)
     assert cut.shape == (56, 56) and set(cut.unique().tolist()) == {7, 9}
     with pytest.raises(UserError, match="masks are 140 x 200, the picture's labels are 56 x 56"):
-        fit_masks(masks, (56, 56), square=False)
+        masks_at(masks, (56, 56), square=False)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from ..data.build import build_mapper, dataset_dicts, dataset_metadata, dataset_words
 from ..errors import UserError
 from ..evaluation import build_evaluator
-from ..evaluation.oracle import TruthWords, marked, oracle_reasons
+from ..evaluation.oracle import TruthWords, marked, oracle_reasons, parts_of
 from ..files.writing import remove_unfinished
 from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen
@@ -163,11 +163,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(
-        cls,
-        cfg: CfgNode,
-        dataset_name: str,
-        tasks: Sequence[str] = TASKS,
-        oracle: Sequence[str] = (),
+        cls, cfg: CfgNode, dataset_name: str, tasks: Sequence[str] = TASKS
     ) -> DatasetEvaluator:
         """Build the evaluator that the dataset's metadata or ``TEST.EVALUATOR`` names.
 
@@ -175,7 +171,6 @@ class Trainer(DefaultTrainer):
             cfg: finished config.
             dataset_name: registered dataset.
             tasks: what the model ``answers``.
-            oracle: what the figures know of the truth.
         """
         return build_evaluator(
             dataset_name,
@@ -184,7 +179,6 @@ class Trainer(DefaultTrainer):
             dump=cfg.TEST.DUMP_PREDICTIONS,
             config=cfg.CONFIG_FILE,
             tasks=tasks,
-            oracle=oracle,
         )
 
     @classmethod
@@ -222,7 +216,9 @@ class Trainer(DefaultTrainer):
         truth_words = cfg.TEST.ORACLE_VOCABULARY
         oracle = oracle_reasons(model, dataset_name, truth_words=truth_words)
         tasks = ("semantic",) if truth_words else model.answers
-        evaluator = cls.build_evaluator(cfg, dataset_name, tasks, oracle)
+        evaluator = cls.build_evaluator(cfg, dataset_name, tasks)
+        for one in parts_of(evaluator):
+            one.oracle, one.protocol = oracle, _protocol(cfg, model)
         shown = TruthWords(model, dataset_name) if truth_words else model
         return marked(inference_on_dataset(shown, pictures, evaluator), evaluator)
 
@@ -276,3 +272,9 @@ def set_test_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) 
 def _set_words(cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str) -> None:
     metadata, words = dataset_metadata(dataset_name), dataset_words(cfg, dataset_name)
     model.set_vocabulary(words, unseen=dataset_unseen(metadata), outside=dataset_outside(metadata))
+
+
+def _protocol(cfg: CfgNode, model: OpenVocabularyModel) -> str:
+    """How test pictures come to the network: what reads them, and what the model does then."""
+    mapper, shown = cfg.INPUT.TEST_MAPPER, model.protocol_text()
+    return f"{mapper}, then {shown}" if shown else str(mapper)

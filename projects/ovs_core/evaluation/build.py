@@ -62,7 +62,6 @@ def build_evaluator(
     dump: bool = False,
     config: str = "",
     tasks: Sequence[str] = TASKS,
-    oracle: Sequence[str] = (),
 ) -> DatasetEvaluator:
     """Build the evaluators that a dataset's ``evaluator_type`` stands for.
 
@@ -73,7 +72,6 @@ def build_evaluator(
         dump: write predictions beside the results.
         config: what is evaluated; carried by the written results.
         tasks: of ``TASKS``: measure these only, for a model that gives no other output.
-        oracle: what the figures know of the truth; the written results say so.
 
     Returns:
         The evaluator, or several as one.
@@ -86,8 +84,6 @@ def build_evaluator(
         entry(dataset_name, output_dir, config=config, **({"dump": dump} if entry.dumps else {}))
         for entry in chosen
     ]
-    for one in built:
-        one.oracle = tuple(oracle)
     return built[0] if len(built) == 1 else DatasetEvaluators(built)
 
 

@@ -42,6 +42,7 @@ class Evaluator(DatasetEvaluator):
 
     Attributes:
         oracle: what the figures know of the truth; they are marked with it.
+        protocol: how pictures are shown to the network; the written results say so.
         answers: which of ``TASKS`` it measures.
         needs: keys that a dataset's metadata must have.
         dumps: whether it can write predictions beside the results.
@@ -51,6 +52,7 @@ class Evaluator(DatasetEvaluator):
     needs: ClassVar[tuple[str, ...]]
     dumps: ClassVar[bool] = False
     oracle: tuple[str, ...] = ()
+    protocol: str = ""
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Evaluator(DatasetEvaluator):
             config=self.config,
             notes=notes,
             oracle=self.oracle,
+            protocol=self.protocol,
         ).publish(self.output_dir)
 
     def see_words(self, given: Mapping[str, Any]) -> None:

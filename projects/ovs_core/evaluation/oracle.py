@@ -56,12 +56,18 @@ def marked(
         evaluator: what gave them.
     """
     found = dict(results or {})
-    joined = isinstance(evaluator, DatasetEvaluators)
-    for one in evaluator._evaluators if joined else (evaluator,):
-        if isinstance(one, Evaluator) and one.oracle:
+    for one in parts_of(evaluator):
+        if one.oracle:
             for key in found.keys() & set(RESULT_KEYS[one.answers]):
                 found[key][ORACLE] = 1.0
     return found
+
+
+def parts_of(evaluator: DatasetEvaluator) -> list[Evaluator]:
+    """The evaluators of this suite that one stands for: itself, or those that it joins."""
+    joined = isinstance(evaluator, DatasetEvaluators)
+    every = evaluator._evaluators if joined else (evaluator,)
+    return [one for one in every if isinstance(one, Evaluator)]
 
 
 class TruthWords(nn.Module):

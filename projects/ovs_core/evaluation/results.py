@@ -38,6 +38,7 @@ class Report:
         config: what was evaluated, usually the config file.
         notes: lines that a reader of the figures should know.
         oracle: what the figures know of the truth; nothing in a plain evaluation.
+        protocol: how pictures were shown to the network.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Report:
     config: str = ""
     notes: Sequence[str] = ()
     oracle: Sequence[str] = ()
+    protocol: str = ""
 
     def table(self) -> str:
         """Lay out the figures, then one row per class, then the notes."""
@@ -65,6 +67,7 @@ class Report:
             "task": self.key,
             "dataset": self.dataset,
             "rule": self.rule,
+            "protocol": self.protocol,
             "config": self.config,
             "pictures": self.pictures,
             "date": _today(),

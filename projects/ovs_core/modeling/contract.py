@@ -94,6 +94,10 @@ class OpenVocabularyModel(nn.Module):
         """Say what of a test picture's truth the model is shown; ``""`` for nothing."""
         return ""
 
+    def protocol_text(self) -> str:
+        """How test pictures are shown to the network, in a line; ``""`` if nothing says."""
+        return ""
+
     def facts(self, batched_inputs: list[dict[str, Any]]) -> list[Facts]:
         """What a loss must know of each picture before any picture of the step is trained on.
 

@@ -92,6 +92,10 @@ class Segmenter(OpenVocabularyModel):
         """Keep the text features of the current words as the one tensor that a program needs."""
         self._fixed_text = (self.vocabulary, self.text_features())
 
+    def protocol_text(self) -> str:
+        """The protocol's values."""
+        return repr(self.protocol)
+
     def encode_words(self) -> Tensor:
         """(K, D) unit class embeddings of the current words from the frozen text tower, cached."""
         if self.text_embedder is None:

@@ -24,6 +24,7 @@ from ..evaluation.oracle import ORACLE
 from ..files.writing import atomic_write, save_picture, write_json
 from ..methods.configs import find_config, shipped_weights
 from .picture_sheet import picture_sheet
+from .table_facts import Made, facts_table, how_made
 from .tables import METRICS, Row, Table
 
 Figures = Mapping[str, float]
@@ -38,12 +39,14 @@ class Outcome:
         published: metric -> figure of the paper.
         runs: metric -> value of each run; several where a row was trained with several seeds.
         not_run: why there are none; "" if there are.
+        made: how it was measured; None if it was not.
     """
 
     title: str
     published: Figures = field(default_factory=dict)
     runs: Sequence[Figures] = ()
     not_run: str = ""
+    made: Made | None = None
 
     @property
     def shown(self) -> str:
@@ -115,7 +118,7 @@ def run_table(
         print(_line(outcome, table.metrics), flush=True)
         measured += [shown] if shown else []
         markdown = format_table(outcomes, table.metrics)
-        atomic_write(files["table"], markdown + "\n")
+        atomic_write(files["table"], written_table(table, outcomes))
         write_json(files["json"], [asdict(outcome) for outcome in outcomes])
     if draw and measured:
         columns = [(row.title, row_config(row, output)) for row in measured]
@@ -123,6 +126,18 @@ def run_table(
         if sheet is not None:
             files["pictures"] = save_picture(sheet, output / "sheet.png")
     return Comparison(markdown, outcomes, files)
+
+
+def written_table(table: Table, outcomes: Sequence[Outcome]) -> str:
+    """Lay out a table as it is kept: with its caption, its note, and how it was measured."""
+    made = {outcome.title: outcome.made for outcome in outcomes}
+    parts = [
+        f"{table.caption}:" if table.caption else "",
+        format_table(outcomes, table.metrics),
+        table.note,
+        facts_table(made) if any(made.values()) else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def show_result(table: Table, result: Comparison) -> None:
@@ -232,9 +247,10 @@ def _run_row(row: Row, *, output: Path, seeds: Sequence[int]) -> tuple[Outcome, 
     try:
         trained = _train(row, output / "train", seeds) if row.trained else [row]
         runs = [_measure(one, output) for one in trained]
+        made = how_made(row.config, row_config(trained[0], output), seeds if row.trained else ())
     except UserError as error:
         return Outcome(row.title, row.published, not_run=str(error)), None
-    return Outcome(row.title, row.published, runs), replace(trained[0], title=row.title)
+    return Outcome(row.title, row.published, runs, made=made), replace(trained[0], title=row.title)
 
 
 def _train(row: Row, folder: Path, seeds: Sequence[int]) -> list[Row]:
@@ -245,7 +261,9 @@ def _train(row: Row, folder: Path, seeds: Sequence[int]) -> list[Row]:
         suffix = "" if seed is None else f", seed {seed}"
         title, model = row.title + suffix, (row.model or row.title) + suffix
         seeded = () if seed is None else ("SEED", str(seed))
-        weights, seconds = train_once(row.config, folder / _slug(model), (*row.options, *seeded))
+        weights, seconds = train_once(
+            row.trains or row.config, folder / _slug(model), (*row.options, *seeded)
+        )
         spent = f", trained in {seconds:.0f} s" if seconds else ""
         print(f"{title}: {weights}{spent}", flush=True)
         made.append(

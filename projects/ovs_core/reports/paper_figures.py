@@ -29,6 +29,7 @@ class PaperRow:
         quoted: whether the suite does not hold the system.
         config: what measures it; ``{dataset}`` stands for the name of the dataset in configs.
         options: KEY VALUE pairs on top of ``config``, or with a ``base`` on top of that.
+        trains: what is trained before ``config`` measures; "" for ``config`` itself.
         alias: a config that says the same for ADE-150.
         base: config from which ``config`` differs by ``options`` alone.
         reason: why nothing measures it here.
@@ -39,6 +40,7 @@ class PaperRow:
     quoted: bool = False
     config: str = ""
     options: tuple[str, ...] = ()
+    trains: str = ""
     alias: str = ""
     base: str = ""
     reason: str = ""

@@ -39,6 +39,7 @@ class Row:
         published: metric -> figure of the paper, as far as it has one.
         reason: why a row without a config is not measured.
         model: rows of one name are trained once; the title if empty.
+        trains: config that trains it; ``config`` if empty.
         measure: further figures, from the config that evaluates the row.
     """
 
@@ -51,6 +52,7 @@ class Row:
     published: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     model: str = ""
+    trains: str = ""
     measure: Callable[[CfgNode], Mapping[str, float]] | None = None
 
 
@@ -161,4 +163,5 @@ def _paper_row(paper: PaperTable, row: PaperRow, dataset: str) -> Row | None:
         published=published,
         reason=reason,
         model=row.name,
+        trains=row.trains,
     )

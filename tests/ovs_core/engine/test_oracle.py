@@ -38,6 +38,7 @@ def test_a_plain_evaluation_is_not_marked(world, tmp_path):
     results, folder = evaluate(world, tmp_path)
     assert "oracle" not in results and written(folder)["oracle"] == []
     assert "oracle" not in (folder / "sem_seg_evaluation.md").read_text()
+    assert written(folder)["protocol"].startswith("SemanticDatasetMapper, then Whole(")
 
 
 def test_words_of_the_truth(world, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from ovs_core.commands import main
 from ovs_core.engine import train_once as training
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
+from ovs_core.evaluation.results import versions
+from ovs_core.methods.configs import find_config
 from ovs_core.reports import comparison
 from ovs_core.reports.comparison import Outcome, format_table, run_table, show_result
+from ovs_core.reports.table_facts import config_digest
 from ovs_core.reports.tables import Row, Table
 
 FROZEN = Row("frozen", "cliptrase/tiny")
@@ -155,3 +159,22 @@ def test_the_command_chooses_rows_by_group(runs, tmp_path, capsys):
     assert "'6' is unknown" in capsys.readouterr().err
     assert main([*line, "--seeds", "one"]) == 2
     assert "is no list of numbers such as 0,1,2" in capsys.readouterr().err
+
+
+def test_the_written_table_says_how_it_was_made(runs, tmp_path):
+    result = run_table(replace(TABLE, caption="Here", note="Note."), tmp_path, seeds=(2, 4))
+    text = result.files["table"].read_text()
+    assert text.startswith("Here:\n\n| method") and "\n\nNote.\n\nHow it was measured" in text
+    made = [row["made"] for row in json.loads(result.files["json"].read_text())]
+    assert [one["seeds"] for one in made] == [[0], [2, 4]]
+    assert [one["config"] for one in made] == ["cliptrase/tiny", "sptseg/tiny"]
+    assert all(f"| {one['digest']} " in text for one in made)
+    assert f"torch {versions()['torch']}" in text
+
+
+def test_a_digest_tells_configs_apart_but_not_places():
+    path = find_config("cliptrase/tiny")
+    plain = config_digest(load_cfg(path, []))
+    places = ["OUTPUT_DIR", "x", "SEED", "5", "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "x.pth"]
+    assert config_digest(load_cfg(path, places)) == plain
+    assert config_digest(load_cfg(path, ["MODEL.CLIPTRASE.CLUSTER.EPS", "0.93"])) != plain

@@ -120,6 +120,22 @@ def test_a_quoted_row_stands_with_its_figure_and_why(tmp_path):
     assert "mIoU (27.50), not run: quoted" in result.markdown
 
 
+def test_a_model_is_trained_by_one_config_for_all_its_sets(tmp_path, monkeypatch):
+    trained = []
+
+    def train_once(config, folder, options):
+        trained.append((config, folder.name))
+        return folder / "model_final.pth", 0.0
+
+    monkeypatch.setattr(comparison, "train_once", train_once)
+    monkeypatch.setattr(comparison, "_measure", lambda row, output: {"mIoU": 50.0})
+    rows = tuple(r for r in list_tables()["maftplus/fcclip"].rows if r.model == "RN50")
+    run_table(Table("s", rows, metrics=("mIoU",), pictures=False), tmp_path)
+    assert len(rows) == 9 and set(trained) == {("maftplus/fcclip_rn50", "rn50")}
+    measured = {r.group: r.config.removeprefix("maftplus/fcclip_rn50") for r in rows}
+    assert measured["coco"] == "_coco" and measured["voc21"] == "_semantic"
+
+
 def test_rows_of_one_model_are_trained_once(tmp_path, monkeypatch):
     folders = []
 

@@ -25,11 +25,13 @@ class QueryInit:
         path: ``.safetensors``, or a state dict that torch saved; "" for the ordinary start.
         key: config key that names it.
         sizes: config keys of Q and D, for messages.
+        maker: how a person comes by such a file, for messages.
     """
 
     path: str
     key: str
     sizes: str
+    maker: str = "name another"
 
     def read(self, shape: torch.Size) -> Tensor:
         """Read ``query_embed`` of the file.
@@ -41,9 +43,7 @@ class QueryInit:
             UserError: if there is no such file, it has no queries, or they have another shape.
         """
         if not Path(self.path).is_file():
-            raise UserError(
-                f"{self.key}: no such file as {self.path}; `ovsuite analyse cliptrase` makes one"
-            )
+            raise UserError(f"{self.key}: no such file as {self.path}; {self.maker}")
         tensors = read_weight_file(self.path).tensors
         found = next((tensors[name] for name in NAMES if name in tensors), None)
         if found is None:
