@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ovs_core.modeling.label_candidates import contenders
 from ovs_core.modeling.losses import enlarge
 from ovs_core.modeling.scores import Scores, Size, WindowScores
 
@@ -71,7 +72,10 @@ class ProbabilityWindows(Scores):
 
     def _best_of(self, classes: Tensor, bias: float) -> tuple[Tensor, Tensor]:
         """Largest probability among ``classes`` per pixel, less ``bias``, and whose it is."""
-        logits, index = _maximum(self.logits.windows[0][classes].float(), self.size)
+        grids = self.logits.windows[0][classes].float()
+        if (names := contenders(grids, self.size)) is not None:
+            grids, classes = grids[names], classes[names]
+        logits, index = _maximum(grids, self.size)
         return torch.sigmoid_(logits).sub_(bias), classes[index]
 
     def _probabilities(self, maps: Tensor, size: Size, which: slice) -> Tensor:

@@ -5,10 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from ovs_core.errors import UserError
+from ovs_core.modeling.losses import enlarge
+from ovs_core.modeling.scores import WindowScores
+from sptseg import window_scores
 from sptseg.decoder import CrossAttention, DecoderLayer, MaskDecoder, SpectralGuidedAttention
 from sptseg.hilo import HighLowAttention
 from sptseg.prompts import VisualPrompts
 from sptseg.spectral import SpectralFilter
+from sptseg.window_scores import ProbabilityWindows
 
 KINDS = ("cross", "spectral")
 
@@ -189,3 +193,28 @@ def test_every_layer_that_takes_part_learns_from_the_start_as_clip(kind):
     assert decoder.affine.grad.abs().min() > 0
     for layer in decoder.layers[:-1]:
         assert layer.attention.project.weight.grad.any() and layer.reduce.weight.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["smooth", "alike", "few values"])
+@pytest.mark.parametrize("bias", [0.0, 0.1])
+def test_masks_that_win_nowhere_are_not_enlarged(kind, bias, monkeypatch):
+    torch.manual_seed(3)
+    grids = torch.nn.functional.interpolate(torch.randn(1, 60, 5, 5) * 3, size=(16, 16))[0]
+    grids[40:] -= 20  # these win nowhere
+    if kind == "alike":
+        grids[1:9] = grids[:1] + 1e-7 * torch.randn(8, 16, 16)
+    if kind == "few values":
+        grids = grids.round()
+    size, seen = (192, 160), torch.arange(60) < 45
+    windows = WindowScores(grids[None], [(0, 0, *size)], size, size)
+    scores, enlarged = ProbabilityWindows(windows, seen, bias), []
+
+    def counted(maps, wanted):
+        enlarged.append(len(maps))
+        return enlarge(maps, wanted)
+
+    monkeypatch.setattr(window_scores, "enlarge", counted)
+    labels = scores.labels()
+    assert sum(enlarged) <= 40 + 15
+    monkeypatch.setattr(window_scores, "contenders", lambda *_: None)
+    assert torch.equal(labels, scores.labels())

@@ -50,6 +50,47 @@ def candidate_labels(
     Returns:
         (H, W) labels equal to ``F.interpolate(...).argmax(0)``, or None.
     """
+    found = _find(scores, size, align_corners)
+    if found is None:
+        return None
+    bands, rows, columns, rivals = found
+    labels = _pixels([band.labels for band in bands], rows, columns)
+    if len(rivals):
+        contested = _pixels([band.contested for band in bands], rows, columns)
+        labels[contested] = _settle(scores, rivals, contested, align_corners).to(labels.dtype)
+    return labels
+
+
+def contenders(scores: Tensor, size: tuple[int, int]) -> Tensor | None:
+    """Classes of which one is the best at each pixel of the resized scores, to any rounding.
+
+    A resize that is computed in another way than PyTorch's, with the same weights, has its best
+    class among them, too.
+
+    Args:
+        scores: (C, h, w) contiguous.
+        size: (H, W) of the result, with equal outer edges.
+
+    Returns:
+        (n,) int64 ascending; None where looking for them does not pay, see ``candidate_labels``.
+    """
+    if torch.compiler.is_compiling():  # a traced program cannot go where the data leads
+        return None
+    found = _find(scores, size, align_corners=False)
+    if found is None:
+        return None
+    bands, _, _, rivals = found
+    wins = torch.zeros(len(scores), dtype=torch.bool)
+    wins[rivals.long()] = True
+    for band in bands:
+        wins |= torch.bincount(band.labels.flatten(), minlength=len(scores)) > 0
+    return wins.nonzero()[:, 0]
+
+
+def _find(
+    scores: Tensor, size: tuple[int, int], align_corners: bool
+) -> tuple[list[LabelledCells], Axis, Axis, Tensor] | None:
+    """Label the cells: bands of them, both axes, and the classes that meet in contested pixels."""
     if not _pays(scores, size):
         return None
     rows = _axis(scores.shape[1], size[0], align_corners)
@@ -61,13 +102,7 @@ def candidate_labels(
     if bands is None:
         return None
     rivals = torch.cat([band.rivals for band in bands]).unique()
-    if len(rivals) > _many(len(scores)):
-        return None
-    labels = _pixels([band.labels for band in bands], rows, columns)
-    if len(rivals):
-        contested = _pixels([band.contested for band in bands], rows, columns)
-        labels[contested] = _settle(scores, rivals, contested, align_corners).to(labels.dtype)
-    return labels
+    return None if len(rivals) > _many(len(scores)) else (bands, rows, columns, rivals)
 
 
 def _pays(scores: Tensor, size: tuple[int, int]) -> bool:
