@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--yaml", action="append", type=Path, default=[], help="file of own datasets"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    options.add_json(parser)
     parser.add_argument(
         "--decode", action=BooleanOptionalAction, default=True,
         help="decode every picture completely; without it headers alone are read, which is quick",
@@ -39,14 +39,12 @@ def run(args: Namespace) -> int:
     """
     from ..data.checks import check_dataset
     from ..data.own_datasets import register_yaml_datasets
-    from ..files.writing import write_json
 
     names = args.names or register_yaml_datasets(*args.yaml)
     if not names:
         raise UserError("name a dataset, or give --yaml")
     register_yaml_datasets(*args.yaml)
     reports = [check_dataset(n, decode=args.decode, workers=args.workers) for n in names]
-    print("\n\n".join(map(str, reports)))
-    if args.json:
-        write_json(args.json, [report.as_dict() for report in reports])
+    content = [report.as_dict() for report in reports]
+    options.write_report(args.json, content, "\n\n".join(map(str, reports)))
     return 0 if all(report.passed for report in reports) else 1

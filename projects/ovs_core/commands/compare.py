@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..errors import UserError
-from . import options
+from . import options, picture_options
 
 SUMMARY = "several methods on the same pictures, or a table on labelled data"
 EXAMPLES = (
@@ -23,7 +23,7 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("inputs", nargs="*", type=Path, help="pictures or folders")
+    picture_options.add_inputs(parser, required=False)
     options.add_methods(parser, required=True)
     options.add_words(parser)
     options.add_dataset(parser)
@@ -31,6 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_output(parser, "output/compare")
     options.add_weights(parser, several=True)
     options.add_device(parser)
+    picture_options.add_rules(parser)
+    picture_options.add_max_pixels(parser)
     options.add_opts(parser)
 
 
@@ -41,21 +43,27 @@ def run(args: Namespace) -> int:
         raise UserError(f"--methods names {min(repeated)} more than once")
     if not args.inputs:
         return _on_dataset(args)
+    if args.samples < 1:
+        raise UserError("--samples 0: nothing would be drawn; give 1 at least")
     if args.words is None:
         raise UserError("pictures need --words; without pictures a labelled dataset is used")
-    from ..predict.reading import find_files
     from ..predict.side_by_side import compare_pictures
     from ..words.vocabulary import Vocabulary
 
+    picture_options.settle_max_pixels(args.max_pixels)
     vocabulary = Vocabulary.parse(args.words)
-    files = find_files(args.inputs)
+    files = picture_options.find_inputs(args)
     pictures = [file for file in files if isinstance(file, Path)]
     if len(pictures) < len(files):
         raise UserError("compare takes files of this machine, no addresses; fetch them first")
     sheet, failures = compare_pictures(
         args.methods, pictures, vocabulary, args.output, weights=_weights(args),
         device=args.device, options=args.opts, most=args.samples,
+        rules=picture_options.rules_of(args),
     )  # fmt: skip
+    if len(pictures) > args.samples:
+        print(f"{args.samples} of {len(pictures)} pictures are drawn; "
+              f"--samples {len(pictures)} draws all")  # fmt: skip
     for failed in failures:
         print(f"error: {failed}", file=sys.stderr)
     print(f"pictures  {sheet}")

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 good, 1 a mistake or a failed check, 2 a command line that makes no sense.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(os.environ["COMP_LINE"])
     try:
         args = parse(argv)
     except SystemExit as stop:  # argparse has printed the help or the error
@@ -76,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
     )
     return guarded(lambda: load_command(args.command).run(args), verbose=args.verbose)
+
+
+def _complete(line: str) -> None:
+    """Answer a shell that asks how a line goes on, and end; extra ``completion``."""
+    from argcomplete import autocomplete
+
+    autocomplete(build_parser(line.split()))
 
 
 def guarded(call: Callable[[], int], *, verbose: bool = False) -> int:

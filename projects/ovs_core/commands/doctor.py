@@ -7,13 +7,22 @@ use needs is missing or broken.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..reports.doctor import Condition
 
 SUMMARY = "what is installed and found, what is missing, and how to mend it"
-EXAMPLES = ("ovsuite doctor",)
+EXAMPLES = ("ovsuite doctor", "ovsuite doctor --json report.json")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """This command takes no arguments."""
+    """Add the arguments of this command."""
+    options.add_json(parser)
 
 
 def run(args: Namespace) -> int:
@@ -24,14 +33,18 @@ def run(args: Namespace) -> int:
     """
     from ..reports.doctor import examine
 
-    sick = False
-    for title, findings in examine():
-        print(title)
-        for finding, after in zip(findings, [*findings[1:], None], strict=True):
-            mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.good]
-            print(f"  {mark} {finding.text}")
-            if finding.mend and (after is None or after.mend != finding.mend):
-                print(f"       mend: {finding.mend}")
-        sick |= any(finding.good is False for finding in findings)
-    print("\nSomething that the suite needs is missing." if sick else "\nThe suite can work.")
+    parts = list(examine())
+    sick = any(finding.good is False for _, findings in parts for finding in findings)
+    lines = [line for title, findings in parts for line in (title, *_lines(findings))]
+    end = "Something that the suite needs is missing." if sick else "The suite can work."
+    content = {title: [asdict(finding) for finding in findings] for title, findings in parts}
+    options.write_report(args.json, content, "\n".join([*lines, "", end]))
     return int(sick)
+
+
+def _lines(findings: Sequence[Condition]) -> Iterator[str]:
+    for finding, after in zip(findings, [*findings[1:], None], strict=True):
+        mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.good]
+        yield f"  {mark} {finding.text}"
+        if finding.mend and (after is None or after.mend != finding.mend):
+            yield f"       mend: {finding.mend}"

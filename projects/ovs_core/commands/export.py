@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from . import options
+from . import options, picture_options
 
 SUMMARY = "write a method with fixed words as a torch.export program, ONNX, or a file of its own"
 EXAMPLES = (
@@ -26,7 +26,7 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    options.add_method(parser)
+    options.add_method(parser, required=False)
     options.add_weights(parser)
     options.add_words(parser)
     options.add_size(parser)
@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Export and report the comparison."""
+    picture_options.settle_method(args)
     from ..export import export
 
     check = export(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from argparse import REMAINDER, Action, ArgumentParser, ArgumentTypeError, Namespace
+import sys
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # loading a config takes Detectron2; the help must not
 
 METHOD = (
     "config such as cliptrase/vitb16 (`ovsuite methods` lists all), YAML file, or the output "
-    "folder of a training"
+    "folder of a training; `segment` and `export` choose one that is ready if none is named"
 )
 WEIGHTS = "checkpoint of the method; else that of the training folder or of the config"
 WORDS = 'names, as "sofa|couch, black cat, background: wall", or a .txt, .csv or .json file'
@@ -46,8 +47,14 @@ def tool_parser(description: str | None) -> ArgumentParser:
     return ArgumentParser(description=description, formatter_class=HelpFormatter)
 
 
-def add_method(parser: ArgumentParser) -> None:
-    """Add ``--method``, or ``--config-file`` as Detectron2 spells it."""
+def add_method(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Add ``--method``, or ``--config-file`` as Detectron2 spells it.
+
+    Args:
+        parser: of a command that takes one method.
+        required: whether it must be named; else ``picture_options.settle_method`` chooses.
+    """
+    parser.set_defaults(needs_method=required)
     parser.add_argument("--method", "--config-file", metavar="METHOD", help=METHOD)
 
 
@@ -114,14 +121,19 @@ def add_device(parser: ArgumentParser, default: str = "auto") -> None:
 def add_opts(parser: ArgumentParser) -> None:
     """Add ``--opts``, which ``read_line`` completes."""
     parser.add_argument(
-        "--opts", nargs=REMAINDER, default=[], metavar="KEY VALUE",
-        help="config overrides; last on the line, where --opts itself may be left out",
+        "--opts", nargs="+", action="extend", default=[], metavar="KEY VALUE",
+        help="config overrides, anywhere; last on the line --opts itself may be left out",
     )  # fmt: skip
 
 
-def add_model(parser: ArgumentParser) -> None:
-    """Add what names one model: ``--method``, ``--weights``, ``--device`` and ``--opts``."""
-    add_method(parser)
+def add_model(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Add what names one model: ``--method``, ``--weights``, ``--device`` and ``--opts``.
+
+    Args:
+        parser: of a command that builds one.
+        required: whether the method must be named, see ``add_method``.
+    """
+    add_method(parser, required=required)
     add_weights(parser)
     add_device(parser)
     add_opts(parser)
@@ -130,6 +142,28 @@ def add_model(parser: ArgumentParser) -> None:
 def add_overwrite(parser: ArgumentParser) -> None:
     """Add ``--overwrite``."""
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """Add ``--json``, see ``write_report``."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the report as JSON too; - prints it alone"
+    )
+
+
+def write_report(file: Path | None, content: object, text: str) -> None:
+    """Print a report, and write it as JSON where ``--json`` says.
+
+    Args:
+        file: of the line; ``-`` prints the JSON in place of the text. None: the text alone.
+        content: the report, as JSON takes it.
+        text: the report for people.
+    """
+    from ..files.writing import json_text, write_json
+
+    print(json_text(content) if str(file) == "-" else text)
+    if file is not None and str(file) != "-":
+        write_json(file, content)
 
 
 def add_dataset(parser: ArgumentParser) -> None:
@@ -145,35 +179,6 @@ def add_pictures(parser: ArgumentParser) -> None:
         "--pictures", nargs="+", type=Path, default=[], metavar="PATH",
         help="own pictures, or folders of them",
     )  # fmt: skip
-
-
-def add_max_pixels(parser: ArgumentParser) -> None:
-    """Add ``--max-pixels``, see ``settle_max_pixels``."""
-    parser.add_argument(
-        "--max-pixels", type=float, metavar="MILLIONS",
-        help="largest picture in millions of pixels; else OVSUITE_MAX_PIXELS, or 178 (25 on the "
-        "page)",
-    )  # fmt: skip
-
-
-def settle_max_pixels(stated: float | None, default: float | None = None) -> float:
-    """Make what ``--max-pixels`` states the limit of this process, and give the limit in force.
-
-    Args:
-        stated: in millions; None if it was not given.
-        default: where the variable ``OVSUITE_MAX_PIXELS`` says nothing either; None for Pillow's.
-
-    Raises:
-        UserError: if it is no number above 0.
-    """
-    from ..errors import UserError
-    from ..files.raster import limit_pixels, pixel_limit
-
-    if stated is not None:
-        if not 0 < stated < float("inf"):
-            raise UserError("--max-pixels must be a number above 0")
-        limit_pixels(stated)
-    return pixel_limit(default)
 
 
 def add_samples(parser: ArgumentParser, default: int | None = None) -> None:
@@ -298,16 +303,35 @@ def read_line(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Name
     Raises:
         SystemExit: after the help, or for a line that makes no sense.
     """
-    args, words = parser.parse_known_args(argv)
+    rest, pairs = _take_opts(sys.argv[1:] if argv is None else argv)
+    args, words = parser.parse_known_args(rest)
+    if "opts" in args:
+        args.opts = [*args.opts, *pairs]
+    elif pairs:
+        parser.error("unrecognized arguments: --opts")
     if "method" in args and args.method is None and words and not words[0].startswith("-"):
-        args.method = words.pop(0)
+        if args.needs_method or not _KEY.fullmatch(words[0]):
+            args.method = words.pop(0)
     if "opts" in args and words and _KEY.fullmatch(words[0]):
         args.opts, words = [*words, *args.opts], [w for w in words if w.startswith("--")]
     if words:
         parser.error(f"unrecognized arguments: {' '.join(words)}")
-    if "method" in args and args.method is None:
+    if "method" in args and args.method is None and args.needs_method:
         parser.error("name the method: METHOD in front, or --method METHOD")
     return args
+
+
+def _take_opts(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take the pairs behind each ``--opts`` out of a line; a value may begin with a dash."""
+    rest, pairs, words = [], [], list(argv)
+    while words:
+        word = words.pop(0)
+        if word != "--opts" or not words or not _KEY.fullmatch(words[0]):
+            rest.append(word)
+            continue
+        while len(words) > 1 and _KEY.fullmatch(words[0]):
+            pairs += [words.pop(0), words.pop(0)]
+    return rest, pairs
 
 
 def find_config_of(args: Namespace) -> tuple[str, list[str]]:

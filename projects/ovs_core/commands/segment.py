@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..files.addresses import to_place
-from . import options
+from . import options, picture_options
 from .quick_start import paused_collection
 
 if TYPE_CHECKING:
@@ -53,12 +52,9 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument(
-        "inputs", nargs="+", type=to_place, help="pictures, folders, videos, WebDataset (.tar) and "
-        "Parquet shards, lists (.txt), and addresses of them, such as s3://bucket/shard-*.tar",
-    )  # fmt: skip
+    picture_options.add_inputs(parser, required=True)
     options.add_words(parser, required=True)
-    options.add_model(parser)
+    options.add_model(parser, required=False)
     options.add_output(parser, "output/segment")
     parser.add_argument(
         "--every", type=options.positive, default=1, help="each n-th frame of a video"
@@ -81,11 +77,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="only say how far the run of this line is and who is at work; exit code 0 if all is "
         "finished",
     )  # fmt: skip
-    parser.add_argument(
-        "--min-area", type=float, default=0.0, metavar="SHARE",
-        help="take out what is smaller than this share of the picture, such as 0.001",
-    )  # fmt: skip
-    options.add_max_pixels(parser)
+    picture_options.add_rules(parser)
+    picture_options.add_max_pixels(parser)
     options.add_overwrite(parser)
     _add_engine(parser)
 
@@ -130,28 +123,32 @@ def run(args: Namespace) -> int:
         0 if all pictures were segmented, else 1; 0 also in a process that torchrun or srun started,
         as these end all when one ends with 1.
     """
-    options.settle_max_pixels(args.max_pixels)
+    picture_options.settle_max_pixels(args.max_pixels)
     shard = _find_shard(args)
     from ..words.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.parse(args.words)  # mistakes show before anything is loaded
-    tidy = ["--min-area", str(args.min_area)] if args.min_area else []
-    line = {"method": args.method, "weights": args.weights, "options": [*args.opts, *tidy],
+    files = picture_options.find_inputs(args)
+    picture_options.settle_method(args)
+    rules = picture_options.rules_of(args)
+    typed = [
+        text for key, value in rules.items() for text in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    line = {"method": args.method, "weights": args.weights, "options": [*args.opts, *typed],
             "words": args.words}  # fmt: skip
     _check_engine(args)
     if args.rows:
         line |= {"rows of a block": args.block}
     if args.status:
-        return _show_progress(args, shard, vocabulary, line)
+        return _show_progress(args, files, shard, vocabulary, line)
     if args.merge and not args.format:
         raise UserError("--merge adds to annotation files; name them with --format")
     if args.format:
         from ..predict.annotation_files import check_annotations
 
         check_annotations(args.output, args.format, merge=args.merge)
-    from ..predict.reading import count_inputs, find_files, frame_folders
+    from ..predict.reading import count_inputs, frame_folders
 
-    files = find_files(args.inputs)
     total = count_inputs(files, args.every)
     with paused_collection():
         from ..predict.folder import Tally
@@ -171,6 +168,9 @@ def run(args: Namespace) -> int:
                 print(f"error: {failed}", file=sys.stderr)
         if args.format and tally.finished and not tally.stopped:
             _annotate(args, files, folder, tally.finished)
+    if tally.out_of_world:
+        count = len(tally.out_of_world)
+        print(f"{count} of {tally.done} pictures: {tally.out_of_world[0]}", file=sys.stderr)
     part = f"shard {shard}: " if shard is not None else ""
     print(f"{part}{_summary(tally, time.perf_counter() - started)}; results in {folder}")
     if tally.stopped:
@@ -207,7 +207,7 @@ def _here(
 
     predictor = Predictor.from_config(
         args.method, weights=args.weights, device=_device(args), options=args.opts,
-        min_area=args.min_area,
+        **picture_options.rules_of(args),
     )  # fmt: skip
     inputs = read_inputs(files, args.every)
     return lambda vocabulary, folder, tally: segment_files(
@@ -231,8 +231,8 @@ def _on_ray(
     def make(vocabulary: Vocabulary, folder: Path, tally: Tally) -> None:
         work = Work(
             args.method, vocabulary, folder.resolve(), weights=args.weights, device=args.device,
-            options=args.opts, min_area=args.min_area, every=args.every, overwrite=args.overwrite,
-            batch=args.batch, rows=args.rows,
+            options=args.opts, rules=picture_options.rules_of(args), every=args.every,
+            overwrite=args.overwrite, batch=args.batch, rows=args.rows,
         )  # fmt: skip
         segment_on_ray(
             work, name_files(files), resources, block=args.block, total=total, tally=tally
@@ -277,13 +277,17 @@ def _device(args: Namespace) -> str:
 
 
 def _show_progress(
-    args: Namespace, shard: Shard | None, vocabulary: Vocabulary, line: dict[str, object]
+    args: Namespace,
+    files: list[Path],
+    shard: Shard | None,
+    vocabulary: Vocabulary,
+    line: dict[str, object],
 ) -> int:
     """Print how far a run is."""
     from ..predict.progress import find_progress
-    from ..predict.reading import find_files, read_inputs
+    from ..predict.reading import read_inputs
 
-    inputs = read_inputs(find_files(args.inputs), args.every)
+    inputs = read_inputs(files, args.every)
     found = find_progress(
         inputs if shard is None else shard.take(inputs), Path(args.output), vocabulary, line
     )
@@ -310,7 +314,8 @@ def _annotate(args: Namespace, files: list[Place], folder: Path, stems: list[str
 
 
 def _summary(tally: Tally, seconds: float) -> str:
-    parts = [f"{tally.done} segmented in {seconds:.1f} s"]
+    rate = f" ({tally.done / seconds:.2f} per second)" if tally.done > 1 else ""
+    parts = [f"{tally.done} segmented in {seconds:.1f} s{rate}"]
     parts += [f"{count} of them anew for {reason}" for reason, count in tally.anew.items()]
     if tally.skipped:
         parts.append(f"{tally.skipped} finished earlier and skipped")

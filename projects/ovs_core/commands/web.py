@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from getpass import getpass
 
-from . import options
+from . import options, picture_options
 
 SUMMARY = "open a local web page: drop a picture, type words, compare methods"
 EXAMPLES = (
@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
-    options.add_max_pixels(parser)
+    picture_options.add_max_pixels(parser)
     parser.add_argument("--max-kept", type=float, default=200, metavar="MB",
                         help="files that are kept for one visitor")  # fmt: skip
     parser.add_argument("--max-disk", type=float, default=2000, metavar="MB",
@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
     for name in ("max_upload", "max_kept", "max_disk"):
         if not 0 < getattr(args, name) < float("inf"):
             raise UserError(f"--{name.replace('_', '-')} must be a number above 0")
-    megapixels = options.settle_max_pixels(args.max_pixels, Limits.megapixels)
+    megapixels = picture_options.settle_max_pixels(args.max_pixels, Limits.megapixels)
     if args.weights and not args.methods:
         raise UserError("--weights needs --methods: the configs that the checkpoints belong to")
     wrong = [name for name in args.allow_host if host_of(name) != name.lower()]

@@ -9,9 +9,11 @@ weights folder and verifies. Every command looks there: OVS_WEIGHTS, or ~/.cache
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from . import options
 
 if TYPE_CHECKING:
     from ..reports.weights import WeightEntry
@@ -28,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="as the list has it")
     parser.add_argument("--missing", action="store_true", help="list only what is not on this disk")
+    options.add_json(parser)
 
 
 def run(args: Namespace) -> int:
@@ -57,10 +60,18 @@ def _list(args: Namespace) -> int:
     if args.names:
         raise UserError(f"'{args.names[0]}' is too much; ovsuite weights get NAME fetches")
     entries = [one for one in list_weights() if one.found is None or not args.missing]
-    print("\n\n".join(_describe(entry) for entry in entries))
     here = sum(entry.found is not None for entry in entries)
-    print(f"\n{here} of {len(entries)} on this disk. Weights folder: {weights_folder()}")
+    end = f"{here} of {len(entries)} on this disk. Weights folder: {weights_folder()}"
+    text = "\n\n".join([*map(_describe, entries), end])
+    content = [_facts(entry) for entry in entries]
+    options.write_report(args.json, content, text)
     return 0
+
+
+def _facts(entry: WeightEntry) -> dict[str, object]:
+    places = {key: getattr(entry, key) for key in ("found", "looked_for")}
+    paths = {key: str(path) if path is not None else None for key, path in places.items()}
+    return asdict(entry) | {"size": entry.size} | paths
 
 
 def _describe(entry: WeightEntry) -> str:

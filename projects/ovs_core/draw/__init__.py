@@ -2,7 +2,7 @@
 
 from .colors import INK, PANEL, palette
 from .fonts import font_for
-from .legends import legend, percent, with_legend
+from .legends import legend, percent, remark, with_legend
 from .overlays import heat_overlay, overlay
 from .regions import PaintedRegions, regions_to_paint
 from .renderer import render
@@ -19,6 +19,7 @@ __all__ = [
     "palette",
     "percent",
     "regions_to_paint",
+    "remark",
     "render",
     "sheet",
     "with_legend",

@@ -14,6 +14,7 @@ Color = tuple[int, int, int]
 
 VOID_COLOR: Color = (128, 128, 128)  # of pixels without a name
 PANEL: Color = (250, 250, 250)  # ground of legends and sheets
+WARNING: Color = (255, 236, 179)  # ground of what should not be overlooked
 INK: Color = (32, 32, 32)  # of their letters
 
 NEIGHBOURS, APART = 24, 34.0  # a word's colour differs that much (CIELAB) from those before it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .colors import INK, PANEL, palette
+from .colors import INK, PANEL, WARNING, palette
 from .fonts import font_for, shorten
 from .overlays import overlay
 
@@ -41,6 +41,33 @@ def legend(names: Sequence[str], colors: np.ndarray, width: int, *, size: int = 
         box = (left, middle - chip / 2, left + chip, middle + chip / 2)
         draw.rounded_rectangle(box, radius=chip * 0.2, fill=tuple(int(c) for c in color))
         draw.text((left + 1.5 * chip, middle), name, fill=INK, font=font, anchor="lm")
+    return np.asarray(panel)
+
+
+def remark(text: str, width: int, *, size: int = 13) -> np.ndarray:
+    """Write a sentence that whoever looks at a picture should read, in as many lines as it takes.
+
+    Args:
+        text: the sentence.
+        width: of the panel in pixels.
+        size: of the letters in pixels.
+
+    Returns:
+        (h, width, 3) uint8.
+    """
+    pad, row, font = round(0.7 * size), round(1.4 * size), font_for(text, size)
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width - 2 * pad or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    panel = Image.new("RGB", (width, len(lines) * row + 2 * pad), WARNING)
+    draw = ImageDraw.Draw(panel)
+    for number, line in enumerate(lines):
+        place = (pad, pad + (number + 0.5) * row)
+        draw.text(place, shorten(line, font, width - 2 * pad), fill=INK, font=font, anchor="lm")
     return np.asarray(panel)
 
 

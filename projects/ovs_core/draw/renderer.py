@@ -15,7 +15,7 @@ from PIL import Image
 
 from .captions import draw_captions
 from .colors import PANEL, palette
-from .legends import legend, percent
+from .legends import legend, percent, remark
 from .overlays import overlay
 from .regions import PaintedRegions, regions_to_paint
 
@@ -34,6 +34,7 @@ def render(
     segment_ids: np.ndarray | None = None,
     segments_info: Sequence[dict[str, Any]] = (),
     with_legend: bool = True,
+    note: str = "",
 ) -> np.ndarray:
     """Draw a result for people: colours, names in the larger regions, a legend below.
 
@@ -46,6 +47,7 @@ def render(
         segment_ids: (H, W) segments of a panoptic method, 0 for none, drawn in place of ``labels``.
         segments_info: Detectron2's list of them.
         with_legend: whether the names stand below.
+        note: a sentence that stands below all.
 
     Returns:
         (H', W', 3) uint8; the longer side of the picture is brought to 512..2048 pixels.
@@ -60,7 +62,8 @@ def render(
     named = [int(r) for r in np.flatnonzero(areas) if r not in regions.plain]
     captions = {r: names[regions.owner[r]] for r in named}
     shown = draw_captions(shown, fitted, captions, size)
-    return _above_legend(shown, names, colors, regions, size) if with_legend else shown
+    shown = _above_legend(shown, names, colors, regions, size) if with_legend else shown
+    return np.vstack([shown, remark(note, shown.shape[1], size=size)]) if note else shown
 
 
 def _text_size(shape: Sequence[int]) -> int:

@@ -26,7 +26,7 @@ from .config_files import read_config
 
 declare_ranges("", SEED=at_least(-1), TRACKERS=texts())
 declare_ranges("TEST", EVAL_PERIOD=at_least(0), IMS_PER_BATCH=at_least(1), LOG_PICTURES=at_least(0))
-declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1))
+declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1), CONFIDENCE_SCALE=at_least(0))
 declare_ranges(
     "MODEL.OVS.PROTOCOL",
     SIZE=list_of(at_least(1), least=2, most=2, or_none=True),
@@ -105,6 +105,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     ovs.TEMPLATES = ["imagenet_80"]  # names of published lists, or templates with one {}
     ovs.NAME_FIELD = "name"  # which text of a dataset's class list is encoded, e.g. catseg_name
     ovs.SYNONYM_FIELD = ""  # list of synonyms in the class list, e.g. fcclip_synonyms; "" for none
+    # The softmax of the scores times this is how sure a pixel's label is; 0: not calibrated
+    ovs.CONFIDENCE_SCALE = 0.0
     protocol = ovs.PROTOCOL = CfgNode()
     protocol.NAME = "whole"  # whole or slide
     protocol.SIZE = []  # [height, width] to which the picture is squashed first; [] keeps its size

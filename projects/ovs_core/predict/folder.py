@@ -41,6 +41,8 @@ class Tally:
         anew: why those that had a result before were segmented again -> how many.
         skipped: finished in an earlier run, with the same config, weights, words and picture.
         failed: one line each.
+        out_of_world: what the results say of pictures that an embedded CLIP knows nothing of, see
+            ``Result``.
         finished: stems of the results that are whole now, segmented or skipped.
         stopped: why the run ended before its end; "" if it did not.
     """
@@ -49,6 +51,7 @@ class Tally:
     anew: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    out_of_world: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     stopped: str = ""
 
@@ -172,6 +175,7 @@ def segment_files(
                 continue
             tally.done += 1
             tally.finished.append(one.stem)
+            tally.out_of_world += [result.out_of_world] if result.out_of_world else []
             if reason != "new":
                 tally.anew[reason] += 1
             bar.update()

@@ -34,22 +34,21 @@ from ..modeling.label_cells import label_dtype
 from ..modeling.scores import CHUNK_BYTES, LabelScores, Scores
 from ..modeling.segmenter import Segmenter
 from ..words.label_space import fold_background
-from ..words.spelling import other_scripts
 from ..words.vocabulary import Vocabulary
+from .notes import word_notes, world_note
 from .picture_memory import PictureMemory, to_tensor
 from .reading import ReadPicture, pictures_to_segment, read_source
 from .result import Result
+from .rules import Rules, check_size
 from .segment import Segment
 from .stream import ResultStream
-from .tidy import absorb_islands, check_min_area, drop_segments
-from .tiles import join, join_segments, split_axis
+from .tidy import absorb_islands, drop_segments
+from .tiles import join, join_segments, split, split_axis
 
 __all__ = ["Predictor", "Result", "Segment"]
 
 S = TypeVar("S", bound=PictureSource)
 Words = Vocabulary | str | Path | Sequence[str]
-
-MAX_SCORE_BYTES = 4 * 2**30
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +66,7 @@ class Predictor:
         remember: how many encoded pictures are kept.
         notes: what every result should say.
         config: what the model was built from, as text; results carry its hash.
-        min_area: share of a picture; islands of a word, and things, that are smaller are taken out.
-
-    Raises:
-        UserError: if ``min_area`` is no share.
+        rules: what is done to scores and labels.
     """
 
     def __init__(
@@ -81,16 +77,16 @@ class Predictor:
         remember: int = 4,
         notes: Sequence[str] = (),
         config: str = "",
-        min_area: float = 0.0,
+        rules: Rules | None = None,
     ) -> None:
         self.model = model.eval()
-        self._min_area = check_min_area(min_area)
+        self.rules = rules or Rules()
         self.notes = tuple(notes)
-        self._config = f"{config}\nmin_area: {min_area}" if min_area else config
+        self._config = f"{config}{self.rules}"
         self._prepare = prepare
         self._encoded = PictureMemory(self.model, partial(to_tensor, prepare), remember)
         # Kept by the words they belong to, so that a warning about them is logged once.
-        self._word_notes = lru_cache(maxsize=32)(partial(_word_notes, model))
+        self._word_notes = lru_cache(maxsize=32)(partial(word_notes, model))
         self._lock = threading.RLock()  # of the model, its tokenizer and the encoded pictures
 
     @classmethod
@@ -102,6 +98,8 @@ class Predictor:
         device: str = "auto",
         options: Sequence[object] = (),
         min_area: float = 0.0,
+        smooth: int = 0,
+        unknown: float = 0.0,
     ) -> Predictor:
         """Build a predictor from a config of the suite, one of your own, or a finished training.
 
@@ -112,18 +110,20 @@ class Predictor:
                 checkpoint of the ``OUTPUT_DIR``.
             device: ``cpu``, ``cuda``, or ``auto``.
             options: further KEY VALUE overrides.
-            min_area: share of a picture; islands of a word, and things, that are smaller are taken
-                out.
+            min_area: see ``Rules``.
+            smooth: see ``Rules``.
+            unknown: see ``Rules``; the confidence is that of ``MODEL.OVS.CONFIDENCE_SCALE``.
 
         Raises:
             UserError: for an unknown name (the nearest one is named), a model that does not
                 segment, weights that are missing or don't fit, or a device that this machine lacks.
         """
-        check_min_area(min_area)
+        Rules(min_area, smooth, unknown, scale=1)  # mistakes show before anything is loaded
         config, own_weights = find_model(name)
         weights = str(weights or own_weights)
         overrides = ["MODEL.DEVICE", device, *(["MODEL.WEIGHTS", weights] if weights else [])]
         cfg = load_cfg(config, [*overrides, *map(str, options)])
+        rules = Rules(min_area, smooth, unknown, scale=cfg.MODEL.OVS.CONFIDENCE_SCALE)
         model = build_segmenter(cfg)
         if not isinstance(model, Segmenter):
             raise UserError(
@@ -142,7 +142,7 @@ class Predictor:
         mapper = build_mapper(cfg, is_train=False)
         prepare = mapper.prepare if isinstance(mapper, SemanticDatasetMapper) else None
         config_text = _deciding(cfg)
-        return cls(model, prepare=prepare, notes=notes, config=config_text, min_area=min_area)
+        return cls(model, prepare=prepare, notes=notes, config=config_text, rules=rules)
 
     @overload
     def __call__(
@@ -264,28 +264,37 @@ class Predictor:
     ) -> Result:
         given = source if isinstance(source, ReadPicture) else read_source(source)
         picture, content = given.picture, given.content
-        image = picture.rgb
+        image, axis = picture.rgb, split_axis(picture.rgb)
+        names = self.rules.names(vocabulary)
         with self._lock, torch.no_grad():
             scores = self._score(image, vocabulary)
             outputs: list[dict[str, Any]] = [self.model.postprocess(part) for part in scores]
-            labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
-        axis = split_axis(image)
+            if self.rules.need_scores:
+                pieces = zip(scores, split(image), strict=True)
+                labels = [self.rules.labels(part, piece) for part, piece in pieces]
+            else:
+                labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
         panoptic = [output["panoptic_seg"] for output in outputs if "panoptic_seg" in output]
+        if panoptic and self.rules.need_scores:
+            raise UserError("smooth and unknown: this method finds things, not the best word")
         ids, info = join_segments(panoptic, axis) if panoptic else (None, [])
         background = tuple(vocabulary.background_index)
         joined = fold_background(join(labels, axis), background)
-        if self._min_area:
-            joined = absorb_islands(joined, self._min_area)
-            ids, info = (ids, info) if ids is None else drop_segments(ids, info, self._min_area)
+        if least := self.rules.min_area:
+            joined = absorb_islands(joined, least)
+            ids, info = (ids, info) if ids is None else drop_segments(ids, info, least)
+        foreign = world_note(self.model, image)
         return Result(
             joined,
-            vocabulary.names,
+            names,
             image,
             source=given.path,
             background=background,
             segment_ids=ids,
             segments_info=info,
-            notes=notes + picture.notes,
+            notes=(*([foreign] if foreign else []), *notes, *picture.notes),
+            out_of_world=foreign,
+            confidence_scale=self.rules.scale,
             rescore=partial(self._full_scores, image, vocabulary),
             trace=lambda: {**self.made_with(vocabulary), **content},
         )
@@ -295,12 +304,7 @@ class Predictor:
         return [self.model.score_picture(encoded, size) for size, encoded in self._encoded(image)]
 
     def _full_scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-        shape = (len(vocabulary), *image.shape[:2])
-        size = 4 * int(np.prod(shape, dtype=np.int64))
-        what = f"the scores of {shape[0]} words on {shape[1]} x {shape[2]} pixels"
-        if size > MAX_SCORE_BYTES:
-            raise UserError(f"{what} would take {size / 2**30:.1f} GiB; ask with fewer words")
-        logger.info("%s take %.0f MiB", what, size / 2**20)
+        logger.info(check_size(len(vocabulary), image.shape[:2]))
         with self._lock, torch.no_grad():
             # A background word has scores of its own; only labels are counted together.
             words = Vocabulary(replace(entry, is_background=False) for entry in vocabulary)
@@ -318,43 +322,9 @@ def _deciding(cfg: CfgNode) -> str:
     kept = cfg.clone()
     kept.defrost()
     kept.TEST.IMS_PER_BATCH = 1
+    del kept.MODEL.OVS["CONFIDENCE_SCALE"]  # stands in the rules, where it decides something
     kept.OUTPUT_DIR = kept.CONFIG_FILE = kept.MODEL.WEIGHTS = kept.MODEL.DEVICE = ""
     return str(kept.dump())
-
-
-def _word_notes(model: Segmenter, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """What a reader of a result should know about its words, also said to the log."""
-    _refuse_indistinct(model, vocabulary)
-    encoder, texts = model.text_encoder, vocabulary.texts
-    foreign = [text for text in texts if encoder.is_english and other_scripts(text)]
-    found = {
-        "too long for CLIP's text tower, only the beginning counts": [
-            f"{text[:60]}..." for text in encoder.cut_texts(texts, model.templates)
-        ],
-        "in another script than this CLIP was trained on; English words do better": foreign,
-    }
-    notes = tuple(f"{what}: {_first_three(named)}" for what, named in found.items() if named)
-    for note in notes:
-        logger.warning(note)
-    return notes
-
-
-def _first_three(texts: Sequence[str]) -> str:
-    shown = ", ".join(f"'{text}'" for text in texts[:3])
-    return shown + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
-
-
-def _refuse_indistinct(model: Segmenter, vocabulary: Vocabulary) -> None:
-    shortest = min(model.templates, key=len)
-    shown = model.text_encoder.token_sets([entry.synonyms for entry in vocabulary], shortest)
-    seen: dict[frozenset[bytes], str] = {}
-    for entry, tokens in zip(vocabulary, shown, strict=True):
-        if tokens in seen:
-            raise UserError(
-                f"'{seen[tokens][:60]}' and '{entry.name[:60]}' are repeated: this CLIP's text "
-                "tower sees the same of both; remove one, or let them begin differently"
-            )
-        seen[tokens] = entry.name
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:

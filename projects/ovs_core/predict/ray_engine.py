@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Work:
         weights: of the method.
         device: that it runs on.
         options: further KEY VALUE overrides.
-        min_area: share of a picture.
+        rules: what it takes of ``Rules``, by name.
         vocabulary: the words.
         folder: of the results, held by whoever starts the actors; every machine sees it.
         every: only each n-th frame of a video.
@@ -86,7 +86,7 @@ class Work:
     weights: str = ""
     device: str = "auto"
     options: Sequence[object] = ()
-    min_area: float = 0.0
+    rules: Mapping[str, Any] = field(default_factory=dict)
     every: int = 1
     overwrite: bool = False
     batch: int = 1
@@ -231,7 +231,7 @@ class Worker:
         self._held.enter_context(hold_free_shard(work.folder, PURPOSE, count))
         self._predictor = Predictor.from_config(
             work.method, weights=work.weights, device=work.device, options=work.options,
-            min_area=work.min_area,
+            **work.rules,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from scipy.special import softmax
 
 from ..draw import percent, render
 from ..errors import UserError, check_choice
@@ -24,7 +24,7 @@ from .annotation_files import save_annotations
 from .annotations import FORMATS, Labelled
 from .bridges import coco_content, data_frame, detections
 from .parts import MAKER, SavedResult
-from .segment import Segment
+from .segment import Segment, regions_of
 
 if TYPE_CHECKING:  # extras
     from pandas import DataFrame
@@ -48,6 +48,9 @@ class Result:
             things apart.
         segments_info: Detectron2's list of these segments.
         notes: what a reader of the result should know, for example words that were cut.
+        out_of_world: the one of ``notes`` that says that an embedded CLIP was shown a picture that
+            is none of its drawn world; "" if it was not.
+        confidence_scale: factor on the scores whose softmax is the confidence; 0 if unknown.
         rescore: computes ``scores``.
         trace: hashes what the result was made with, see ``made_with``.
     """
@@ -60,6 +63,8 @@ class Result:
     segment_ids: np.ndarray | None = field(default=None, repr=False)
     segments_info: Sequence[dict[str, Any]] = ()
     notes: tuple[str, ...] = ()
+    out_of_world: str = ""
+    confidence_scale: float = 0.0
     rescore: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     trace: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
 
@@ -92,14 +97,14 @@ class Result:
         if self.segment_ids is None:
             found = [
                 self._segment(index, area, box, is_background=index in self.background)
-                for index, area, box in _regions(self.labels)
+                for index, area, box in regions_of(self.labels)
             ]
         else:
             known = {int(info["id"]): info for info in self.segments_info}
             found = [
                 self._segment(int(known[number]["category_id"]), area, box, id=number,
                               is_thing=bool(known[number]["isthing"]))
-                for number, area, box in _regions(self.segment_ids) if number
+                for number, area, box in regions_of(self.segment_ids) if number
             ]  # fmt: skip
         return sorted(found, key=lambda segment: -segment.area)
 
@@ -150,10 +155,31 @@ class Result:
             segment: one of ``segments``.
 
         Raises:
-            UserError: if the method has no scores, or the segment is none of this result.
+            UserError: if the method has no scores, the segment is none of this result, or is that
+                of the unknown.
         """
         mask = self.mask(segment)
+        if segment.index >= len(self.scores):
+            raise UserError(f"'{segment.name}' is none of the words, and has no score")
         return float(self.scores[segment.index][mask].mean())
+
+    def confidence(self, segment: Segment) -> float:
+        """Say from 0 to 1 how sure the method is of a segment: the mean on its pixels.
+
+        At each it is the word's part in the softmax of all scores, calibrated on the embedded
+        world; see ``MODEL.OVS.CONFIDENCE_SCALE``.
+
+        Args:
+            segment: one of ``segments``.
+
+        Raises:
+            UserError: if the method is not calibrated, or where ``score`` raises one.
+        """
+        if not self.confidence_scale:
+            raise UserError("this config is not calibrated: MODEL.OVS.CONFIDENCE_SCALE is 0")
+        self.score(segment)
+        scaled = self.confidence_scale * self.scores[:, self.mask(segment)].astype(np.float64)
+        return float(softmax(scaled, axis=0)[segment.index].mean())
 
     def crop(self, segment: Segment, *, margin: int = 0, cut_out: bool = False) -> np.ndarray:
         """Cut a segment out of the picture.
@@ -245,6 +271,7 @@ class Result:
         return render(
             self.image, self.labels, self.names, strength=strength, background=self.background,
             segment_ids=self.segment_ids, segments_info=self.segments_info, with_legend=legend,
+            note=self.out_of_world if legend else "",
         )  # fmt: skip
 
     def save(
@@ -291,6 +318,7 @@ class Result:
             "names": self.names,
             "segments": [asdict(segment) for segment in self.segments],
             "notes": list(self.notes),
+            "out_of_world": self.out_of_world,
         }
         saved.write_record(content, list(pictures))
         return saved.folder
@@ -350,13 +378,3 @@ class Result:
 def _equal(numbers: np.ndarray, wanted: int) -> np.ndarray:
     mask: np.ndarray = numbers == wanted
     return mask
-
-
-def _regions(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, int]]]:
-    """Number, area and box of every number >= 0 that occurs in an (H, W) map."""
-    areas = np.bincount(numbers.ravel())
-    boxes = ndimage.find_objects(numbers + 1)
-    return [
-        (number, int(areas[number]), (box[1].start, box[0].start, box[1].stop, box[0].stop))
-        for number, box in enumerate(boxes) if box is not None
-    ]  # fmt: skip

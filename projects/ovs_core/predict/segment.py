@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import ndimage
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -28,3 +31,13 @@ class Segment:
     id: int | None = None
     is_thing: bool | None = None
     is_background: bool = False
+
+
+def regions_of(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int, int]]]:
+    """Number, area and box (left, top, right, bottom) of every number >= 0 of an (H, W) map."""
+    areas = np.bincount(numbers.ravel())
+    boxes = ndimage.find_objects(numbers + 1)
+    return [
+        (number, int(areas[number]), (box[1].start, box[0].start, box[1].stop, box[0].stop))
+        for number, box in enumerate(boxes) if box is not None
+    ]  # fmt: skip

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..draw import legend, palette, sheet
+from ..draw import legend, palette, remark, sheet
 from ..errors import UserError
 from ..files.pictures import load_picture
 from ..files.writing import check_output_dir, save_picture
@@ -19,6 +22,8 @@ from .parts import MAKER, SHEET
 from .predictor import Predictor
 from .result import Result
 from .stream import failure_line
+
+logger = logging.getLogger(__name__)
 
 CELL = 640  # pixels of a picture's longer side on the sheet
 
@@ -33,6 +38,7 @@ def compare_pictures(
     device: str = "auto",
     options: Sequence[str] = (),
     most: int = 6,
+    rules: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Path, list[str]]:
     """Segment the same pictures with the same words by every method, one model at a time.
 
@@ -45,6 +51,7 @@ def compare_pictures(
         device: ``cpu``, ``cuda`` or ``auto``.
         options: KEY VALUE overrides of every method.
         most: pictures on the sheet at most, the first ones.
+        rules: what ``Predictor.from_config`` takes of ``Rules``, by name.
 
     Returns:
         ``<output>/sheet.png``: a row per picture, a column per method, the words that occur below;
@@ -61,7 +68,9 @@ def compare_pictures(
     failures: list[str] = []
     with tqdm(total=len(methods) * len(rows), unit="picture", disable=None) as bar:
         for method, file in zip(methods, weights or [""] * len(methods), strict=True):
-            predictor = Predictor.from_config(method, weights=file, device=device, options=options)
+            predictor = Predictor.from_config(
+                method, weights=file, device=device, options=options, **rules
+            )
             for picture, row in list(rows.items()):
                 try:
                     row.add(predictor(load_picture(picture), vocabulary))
@@ -76,15 +85,25 @@ def compare_pictures(
     named = sorted(present - set(vocabulary.background_index))
     colors = palette(vocabulary.names)[named]
     words = legend([vocabulary.names[i] for i in named], colors, grid.shape[1], size=16)
-    return save_picture(np.vstack([grid, words]), path, software=MAKER), failures
+    parts = [grid, words]
+    foreign = [one for one in rows.values() if one.out_of_world]
+    if foreign:
+        text = f"{len(foreign)} of {len(rows)} pictures: {foreign[0].out_of_world}"
+        logger.warning(text)
+        parts.append(remark(text, grid.shape[1], size=16))
+    return save_picture(np.vstack(parts), path, software=MAKER), failures
 
 
 @dataclass
 class _Row:
-    """A picture on the sheet: its cells, and the indices of the words that occur in it."""
+    """A picture on the sheet: its cells, and the indices of the words that occur in it.
+
+    ``out_of_world`` is that of the results, see ``Result``.
+    """
 
     cells: list[np.ndarray] = field(default_factory=list)
     present: set[int] = field(default_factory=set)
+    out_of_world: str = ""
 
     def add(self, result: Result) -> None:
         """Add the cell of one more method, behind that of the picture."""
@@ -92,6 +111,7 @@ class _Row:
         if not self.cells:
             self.cells.append(_cell(result.image, shown.shape))
         self.cells.append(_cell(shown, shown.shape))
+        self.out_of_world = self.out_of_world or result.out_of_world
         self.present |= {int(index) for index in np.unique(result.labels)}
 
 

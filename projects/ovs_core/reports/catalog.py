@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..clip.architectures import EMBEDDED
 from ..clip.loading import find_weights
 from ..engine.config import load_cfg
-from ..methods.configs import find_model, list_configs
+from ..errors import UserError
+from ..methods.configs import DEFAULT_CONFIGS, find_model, list_configs, list_methods
 from ..modeling.segmenter import Segmenter
 
 READY, TO_FETCH, TO_TRAIN = "ready", "CLIP is fetched on first use", "needs --weights"
@@ -44,6 +46,27 @@ def offers(names: Iterable[str] | None = None) -> list[Offer]:
         names: short names; default all of the suite.
     """
     return [_offer(name) for name in (list_configs() if names is None else names)]
+
+
+def best_config() -> tuple[str, str]:
+    """Choose a config for who names none: training-free, so that it takes any words.
+
+    Returns:
+        The short name of the first that is ready, of those of a real CLIP first; and why.
+
+    Raises:
+        UserError: if none is ready.
+    """
+    known = list_configs()
+    for kind in DEFAULT_CONFIGS:
+        for name in (f"{method}/{kind}" for method in list_methods()):
+            offer = _offer(name) if name in known else None
+            if offer is None or offer.kind != "training-free" or offer.state != READY:
+                continue
+            if offer.architecture in EMBEDDED:
+                return name, "the embedded CLIP knows drawings only, but no real one is here"
+            return name, f"its CLIP, {offer.architecture} {offer.pretrained}, is here"
+    raise UserError("no method is ready; `ovsuite doctor` says what is missing")
 
 
 def labels_pixels(cfg: CfgNode) -> bool:

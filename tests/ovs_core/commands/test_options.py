@@ -1,11 +1,14 @@
 """One option, one meaning, in every command."""
 
 import argparse
+import re
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from detectron2.engine import default_argument_parser
 
-from ovs_core.commands import COMMANDS, build_parser, dispatch, parse
+from ovs_core.commands import COMMANDS, build_parser, dispatch, options, parse, picture_options
 
 
 def parsers_below(parser):
@@ -44,6 +47,22 @@ def test_the_same_option_means_the_same_in_every_command():
             assert facts(action) == known, f"{spelling} of {first} and of {name}"
     for option in ("--method", "--weights", "--output", "--opts", "--device", "--words"):
         assert option in seen
+
+
+def test_what_several_commands_share_is_declared_once():
+    """In one of two files; a command may take the whole of another's arguments."""
+    homes = (Path(options.__file__), Path(picture_options.__file__))
+    found = [set(re.findall(r'"(--[\w-]+)"', home.read_text())) for home in homes]
+    assert not set.intersection(*found)
+    declared = set.union(*found)
+    users = defaultdict(set)
+    for name in COMMANDS:
+        for spelling, action in actions(name).items():
+            if spelling.startswith("--") and action.help != argparse.SUPPRESS:
+                users[spelling].add(dispatch.load_command(name).add_arguments)
+    shared = {spelling for spelling, homes in users.items() if len(homes) > 1}
+    assert {"--words", "--json", "--max-pixels", "--unknown", "--urls"} <= shared
+    assert shared - {"--help"} <= declared
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from ovs_core.errors import UserError
 from ovs_core.predict.predictor import Predictor
+from ovs_core.predict.rules import Rules
 from ovs_core.predict.tidy import absorb_islands, drop_segments
 
 MAP = np.array(
@@ -72,7 +73,7 @@ def test_a_predictor_takes_islands_out_and_says_so(random_model, predictor):
     words = "car, tree, sky, sea"
     before = predictor(picture, words)
     assert min(islands(before.labels)) < 0.02 * before.labels.size
-    tidy = Predictor(random_model, config="first", min_area=0.02)(picture, words)
+    tidy = Predictor(random_model, config="first", rules=Rules(min_area=0.02))(picture, words)
     assert np.array_equal(tidy.labels, absorb_islands(before.labels, 0.02))
     # Another result, which is made anew where the other one stands.
     assert tidy.made_with["config"] != before.made_with["config"]
@@ -81,4 +82,4 @@ def test_a_predictor_takes_islands_out_and_says_so(random_model, predictor):
 @pytest.mark.parametrize("share", [-0.1, 1, float("nan")])
 def test_what_is_no_share_is_refused(random_model, share):
     with pytest.raises(UserError, match="min_area .*is a share of the picture"):
-        Predictor(random_model, min_area=share)
+        Predictor(random_model, rules=Rules(min_area=share))
