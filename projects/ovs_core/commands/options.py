@@ -247,7 +247,7 @@ def add_size(parser: ArgumentParser, default: str | None = None, *, required: bo
 def add_workers(parser: ArgumentParser) -> None:
     """Add ``--workers``."""
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes; else one per core"
+        "--workers", type=positive, metavar="N", help="processes; else as many as there is room for"
     )
 
 

@@ -93,10 +93,7 @@ def _add_engine(parser: ArgumentParser) -> None:
         "--ray-address", default="", metavar="ADDRESS",
         help="of a cluster, or auto for that of this machine; else Ray is started here, and ended",
     )  # fmt: skip
-    group.add_argument(
-        "--workers", type=options.positive, metavar="N",
-        help="processes, each with a model; else as many as there is room for",
-    )  # fmt: skip
+    options.add_workers(parser)
     group.add_argument(
         "--cpus-per-worker", type=options.positive, default=1, metavar="N",
         help="cores, and threads, of each",
@@ -278,7 +275,7 @@ def _device(args: Namespace) -> str:
 
 def _show_progress(
     args: Namespace,
-    files: list[Path],
+    files: list[Place],
     shard: Shard | None,
     vocabulary: Vocabulary,
     line: dict[str, object],
