@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from . import options
@@ -31,6 +30,8 @@ def run(args: Namespace) -> int:
     Returns:
         0 if the suite can work, else 1.
     """
+    from dataclasses import asdict  # the help goes without
+
     from ..reports.doctor import examine
 
     parts = list(examine())

@@ -9,7 +9,6 @@ weights folder and verifies. Every command looks there: OVS_WEIGHTS, or ~/.cache
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
@@ -69,6 +68,8 @@ def _list(args: Namespace) -> int:
 
 
 def _facts(entry: WeightEntry) -> dict[str, object]:
+    from dataclasses import asdict  # the help goes without
+
     places = {key: getattr(entry, key) for key in ("found", "looked_for")}
     paths = {key: str(path) if path is not None else None for key, path in places.items()}
     return asdict(entry) | {"size": entry.size} | paths
