@@ -23,6 +23,7 @@ from .options import HelpFormatter, examples, read_line
 # As typed; the module's name has "_" for "-". The order is that of the help.
 COMMANDS = (
     "segment",
+    "video",
     "web",
     "compare",
     "compare-runs",

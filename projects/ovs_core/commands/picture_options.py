@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from .options import natural
+from .options import natural, positive
 
 if TYPE_CHECKING:
     from ..files.addresses import Place
@@ -59,6 +59,11 @@ def add_rules(parser: ArgumentParser) -> None:
         "--unknown", type=float, default=0.0, metavar="CONFIDENCE",
         help="call pixels unknown whose best word is less sure than this, such as 0.3",
     )  # fmt: skip
+
+
+def add_every(parser: ArgumentParser) -> None:
+    """Add ``--every``."""
+    parser.add_argument("--every", type=positive, default=1, help="each n-th frame of a video")
 
 
 def rules_of(args: Namespace) -> dict[str, Any]:

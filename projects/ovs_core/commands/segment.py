@@ -56,9 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_words(parser, required=True)
     options.add_model(parser, required=False)
     options.add_output(parser, "output/segment")
-    parser.add_argument(
-        "--every", type=options.positive, default=1, help="each n-th frame of a video"
-    )
+    picture_options.add_every(parser)
     parser.add_argument(
         "--format", type=options.comma_list, default=[], metavar="A,B",
         help="write annotations of all pictures, too: coco (RLE), polygons, panoptic, csv",

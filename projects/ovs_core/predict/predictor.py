@@ -48,6 +48,7 @@ from .tiles import join, join_segments, split, split_axis
 __all__ = ["Predictor", "Result", "Segment"]
 
 S = TypeVar("S", bound=PictureSource)
+Blend = Callable[[torch.Tensor], torch.Tensor]
 Words = Vocabulary | str | Path | Sequence[str]
 
 logger = logging.getLogger(__name__)
@@ -197,9 +198,7 @@ class Predictor:
                 CLIP.
         """
         vocabulary = Vocabulary.parse(words)
-        with self._lock:
-            notes = self.notes + vocabulary.notes + self._word_notes(vocabulary)
-        segment = partial(self._segment, vocabulary, notes)
+        segment = partial(self._segment, vocabulary, self._notes_of(vocabulary))
         together = self._read_together if batch > 1 else list
         if isinstance(pictures, (list, tuple)):
             return ResultStream(pictures, segment, on_error, together=together, batch=batch)
@@ -207,6 +206,18 @@ class Predictor:
             found = pictures_to_segment(pictures)
             return ResultStream(found, segment, on_error, together=together, batch=batch)
         return segment(pictures)
+
+    def label(
+        self, picture: LoadedPicture, words: Vocabulary, *, blend: Blend | None = None
+    ) -> Result:
+        """Segment one picture, or a frame of a video whose scores are blended with earlier ones.
+
+        Args:
+            picture: the picture.
+            words: the words.
+            blend: what is done to (K, H, W) scores before the best word of each pixel is taken.
+        """
+        return self._segment(words, self._notes_of(words), picture, blend)
 
     def encode_ahead(self, images: Sequence[np.ndarray]) -> None:
         """Encode pictures that are segmented next; those that are shown at one size together.
@@ -259,8 +270,16 @@ class Predictor:
         self.encode_ahead([one.picture.rgb for one in read if isinstance(one, ReadPicture)])
         return read
 
+    def _notes_of(self, vocabulary: Vocabulary) -> tuple[str, ...]:
+        with self._lock:
+            return self.notes + vocabulary.notes + self._word_notes(vocabulary)
+
     def _segment(
-        self, vocabulary: Vocabulary, notes: tuple[str, ...], source: PictureSource | ReadPicture
+        self,
+        vocabulary: Vocabulary,
+        notes: tuple[str, ...],
+        source: PictureSource | ReadPicture,
+        blend: Blend | None = None,
     ) -> Result:
         given = source if isinstance(source, ReadPicture) else read_source(source)
         picture, content = given.picture, given.content
@@ -269,14 +288,16 @@ class Predictor:
         with self._lock, torch.no_grad():
             scores = self._score(image, vocabulary)
             outputs: list[dict[str, Any]] = [self.model.postprocess(part) for part in scores]
-            if self.rules.need_scores:
+            if self.rules.need_scores or blend is not None:
+                if blend is not None and len(scores) > 1:
+                    raise UserError("frames that are so long are cut, and cannot be blended")
                 pieces = zip(scores, split(image), strict=True)
-                labels = [self.rules.labels(part, piece) for part, piece in pieces]
+                labels = [self.rules.labels(part, piece, blend) for part, piece in pieces]
             else:
                 labels = [_labels(*pair) for pair in zip(outputs, scores, strict=True)]
         panoptic = [output["panoptic_seg"] for output in outputs if "panoptic_seg" in output]
-        if panoptic and self.rules.need_scores:
-            raise UserError("smooth and unknown: this method finds things, not the best word")
+        if panoptic and (self.rules.need_scores or blend is not None):
+            raise UserError("smooth, unknown and steady: this method finds things, no words")
         ids, info = join_segments(panoptic, axis) if panoptic else (None, [])
         background = tuple(vocabulary.background_index)
         joined = fold_background(join(labels, axis), background)

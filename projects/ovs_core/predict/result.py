@@ -24,7 +24,7 @@ from .annotation_files import save_annotations
 from .annotations import FORMATS, Labelled
 from .bridges import coco_content, data_frame, detections
 from .parts import MAKER, SavedResult
-from .segment import Segment, regions_of
+from .segment import Segment, regions_of, small_labels
 
 if TYPE_CHECKING:  # extras
     from pandas import DataFrame
@@ -305,8 +305,8 @@ class Result:
         if not overwrite:
             saved.check_free(self.identity, self.made_with["picture"])
         saved.clear()
-        small = np.uint8 if len(self.names) <= 256 else np.uint16
-        pictures = {"labels.png": self.labels.astype(small), "overlay.png": self.overlay(strength)}
+        labels = small_labels(self.labels, len(self.names))
+        pictures = {"labels.png": labels, "overlay.png": self.overlay(strength)}
         if self.segment_ids is not None:
             pictures["segment_ids.png"] = self.segment_ids.astype(np.uint16)
         for part, picture in pictures.items():

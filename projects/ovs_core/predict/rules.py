@@ -5,6 +5,7 @@ Letters: K words, H x W picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,12 +77,15 @@ class Rules:
             raise UserError(f"'{UNKNOWN}' is one of the words, and what unsure pixels are called")
         return [*names, UNKNOWN]
 
-    def labels(self, scores: Scores, image: np.ndarray) -> np.ndarray:
+    def labels(
+        self, scores: Scores, image: np.ndarray, blend: Callable[[Tensor], Tensor] | None = None
+    ) -> np.ndarray:
         """Label a picture by its scores.
 
         Args:
             scores: of K words.
             image: (H, W, 3) uint8 RGB.
+            blend: what is done to (K, H, W) scores first.
 
         Returns:
             (H, W) int32; K where the method is less sure than ``unknown``.
@@ -96,6 +100,8 @@ class Rules:
                 "each pixel for itself"
             )
         maps = scores.full().float()
+        if blend is not None:
+            maps = blend(maps)
         if self.smooth:
             picture = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
             maps = pamr(picture[None].to(maps), maps[None], steps=self.smooth)[0]

@@ -41,3 +41,8 @@ def regions_of(numbers: np.ndarray) -> list[tuple[int, int, tuple[int, int, int,
         (number, int(areas[number]), (box[1].start, box[0].start, box[1].stop, box[0].stop))
         for number, box in enumerate(boxes) if box is not None
     ]  # fmt: skip
+
+
+def small_labels(labels: np.ndarray, names: int) -> np.ndarray:
+    """Bring an (H, W) map of so many names to the 8 or 16 bits of a PNG."""
+    return labels.astype(np.uint8 if names <= 256 else np.uint16)

@@ -13,6 +13,18 @@ from ..errors import UserError
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
+def frame_rate(source: str | Path | int, every: int = 1) -> float:
+    """Frames per second that ``read_frames`` gives; 25 of a source that does not say.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    video = _open(source)
+    stated = float(video.get(cv2.CAP_PROP_FPS))
+    video.release()
+    return (stated if 0 < stated < 1000 else 25.0) / every
+
+
 def count_frames(path: str | Path, every: int = 1) -> int:
     """How many frames ``read_frames`` will give, as the file states it; 0 if it does not.
 
@@ -25,11 +37,11 @@ def count_frames(path: str | Path, every: int = 1) -> int:
     return -(-stated // every) if stated > 0 else 0
 
 
-def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+def read_frames(path: str | Path | int, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
     """Read a video frame by frame.
 
     Args:
-        path: the file.
+        path: the file, or the number of a camera.
         every: only each n-th frame, from the first on.
 
     Yields:
@@ -53,8 +65,12 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndar
         raise UserError(f"{path}: no frame can be decoded")
 
 
-def _open(path: str | Path) -> cv2.VideoCapture:
-
+def _open(path: str | Path | int) -> cv2.VideoCapture:
+    if isinstance(path, int):
+        camera = cv2.VideoCapture(path)
+        if not camera.isOpened():
+            raise UserError(f"{path}: there is no camera of this number, or it is in use")
+        return camera
     if not Path(path).is_file():
         raise UserError(f"{path}: no such video")
     video = cv2.VideoCapture(str(path))
