@@ -28,7 +28,7 @@ from ovs_core.predict.rules import confidence
 
 DATASET = "embedded_sem_seg_val"
 UNKNOWN = 0.3
-SCALES = np.geomspace(0.5, 400, 60)
+SCALES = np.geomspace(0.02, 400, 80)
 STEP = 4  # every 4th row and column is looked at for the scale
 
 
