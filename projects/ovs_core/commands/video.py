@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="share of the frames before in the scores of each, such as 0.6",
     )  # fmt: skip
     parser.add_argument(
-        "--labels", type=Path, metavar="FOLDER",
+        "--label-maps", type=Path, metavar="FOLDER",
         help="write the label map of each frame, too, as PNG",
     )  # fmt: skip
     picture_options.add_rules(parser)
@@ -94,7 +94,7 @@ def _drawn(args: Namespace, results: Iterator[Result]) -> Iterator[np.ndarray]:
     for number, result in enumerate(tqdm(results, unit="frame", disable=None)):
         if number == 0 and result.out_of_world:
             tqdm.write(result.out_of_world)
-        if args.labels is not None:
+        if args.label_maps is not None:
             name = f"{number * args.every:06d}_labels.png"
-            save_picture(small_labels(result.labels, len(result.names)), args.labels / name)
+            save_picture(small_labels(result.labels, len(result.names)), args.label_maps / name)
         yield result.overlay(legend=False)

@@ -115,7 +115,7 @@ def test_the_command_writes_a_video_and_the_labels(tmp_path, monkeypatch, capsys
     scene = render_scene(31_500_003, (96, 128)).image
     write_video(tmp_path / "clip.avi", [np.roll(scene, 4 * n, axis=1) for n in range(6)], 12)
     line = ["video", "clip.avi", "--words", "car, sky, sand", "--method", METHOD, "--every", "2"]
-    assert main([*line, "--output", "out.mp4", "--steady", "0.5", "--labels", "labels"]) == 0
+    assert main([*line, "--output", "out.mp4", "--steady", "0.5", "--label-maps", "labels"]) == 0
     assert "out.mp4: 3 frames, 6 per second" in capsys.readouterr().out
     assert frame_rate("out.mp4") == pytest.approx(6, rel=0.01)
     shown = [frame for _, frame in read_frames("out.mp4")]

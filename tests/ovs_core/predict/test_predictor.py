@@ -163,7 +163,7 @@ def test_one_pixel_has_a_label(model):
 
 
 def test_scores_that_would_not_fit_are_refused(model, monkeypatch):
-    monkeypatch.setattr("ovs_core.predict.predictor.MAX_SCORE_BYTES", 4 * 3 * 48 * 72)
+    monkeypatch.setattr("ovs_core.predict.rules.MAX_SCORE_BYTES", 4 * 3 * 48 * 72)
     predictor = Predictor(model)
     assert predictor(PICTURE, "car, sky, grass").scores.nbytes == 4 * 3 * 48 * 72
     with pytest.raises(UserError, match="scores of 4 words on 48 x 72 pixels would take"):
