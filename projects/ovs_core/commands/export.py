@@ -11,6 +11,7 @@ back and compared with the model.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from . import options, picture_options
 
@@ -42,6 +43,7 @@ def run(args: Namespace) -> int:
     """Export and report the comparison."""
     picture_options.settle_method(args)
     from ..export import export
+    from ..predict.reading import find_files
 
     check = export(
         options.load_config_of(args),
@@ -49,7 +51,7 @@ def run(args: Namespace) -> int:
         args.output,
         size=args.size,
         with_scores=args.scores,
-        pictures=args.pictures,
+        pictures=[Path(file) for file in find_files(args.pictures)],
         overwrite=args.overwrite,
     )
     print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB\n{check}")

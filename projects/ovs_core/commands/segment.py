@@ -165,7 +165,7 @@ def run(args: Namespace) -> int:
             _annotate(args, files, folder, tally.finished)
     if tally.out_of_world:
         count = len(tally.out_of_world)
-        print(f"{count} of {tally.done} pictures: {tally.out_of_world[0]}", file=sys.stderr)
+        print(f"{count} of {tally.done} pictures: {tally.out_of_world[0]}")
     part = f"shard {shard}: " if shard is not None else ""
     print(f"{part}{_summary(tally, time.perf_counter() - started)}; results in {folder}")
     if tally.stopped:

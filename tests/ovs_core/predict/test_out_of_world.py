@@ -57,7 +57,7 @@ def test_the_commands_say_so(tmp_path, monkeypatch, capsys):
     Image.fromarray(render_scene(31_500_001, (96, 128)).image).save("drawn.png")
     line = [str(PHOTOGRAPH), "drawn.png", "--words", WORDS]
     assert main(["segment", *line, "--method", METHOD, "--output", "out"]) == 0
-    assert f"1 of 2 pictures: {OUT_OF_WORLD}" in capsys.readouterr().err
+    assert f"1 of 2 pictures: {OUT_OF_WORLD}" in capsys.readouterr().out
     assert main(["compare", *line, "--methods", METHOD, "--output", "sheet"]) == 0
     with Image.open("sheet/sheet.png") as sheet:
         assert has_strip(sheet)
