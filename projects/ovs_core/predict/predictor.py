@@ -313,7 +313,7 @@ class Predictor:
             background=background,
             segment_ids=ids,
             segments_info=info,
-            notes=(*([foreign] if foreign else []), *notes, *picture.notes),
+            notes=(*notes, *picture.notes, *([foreign] if foreign else [])),
             out_of_world=foreign,
             confidence_scale=self.rules.scale,
             rescore=partial(self._full_scores, image, vocabulary),

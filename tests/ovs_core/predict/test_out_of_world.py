@@ -36,7 +36,7 @@ def predictor(tmp_path_factory):
 
 def test_result_overlay_record_and_card_say_so(predictor, tmp_path):
     result = predictor(str(PHOTOGRAPH), WORDS)
-    assert result.out_of_world == result.notes[0] == OUT_OF_WORLD
+    assert result.out_of_world == result.notes[-1] == OUT_OF_WORLD
     assert "ovsuite weights get ViT-B-16-quickgelu/openai" in OUT_OF_WORLD
     assert has_strip(result.overlay()) and not has_strip(result.overlay(legend=False))
     result.save(tmp_path)
