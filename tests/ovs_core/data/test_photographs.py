@@ -1,4 +1,4 @@
-"""A data set of a true photograph goes every way that drawn ones go."""
+"""A dataset of a true photograph goes every way that drawn ones go."""
 
 import json
 import shutil
