@@ -137,7 +137,7 @@ def test_scores_in_blocks_equal_the_plain_form(logits_first, size, monkeypatch):
         assert clear.float().mean() > 0.99
 
 
-def sharp_masks(size, classes=60, **options):
+def sharp_masks(size, classes=140, **options):
     """Objects with edges, of which most pixels have one class that can win."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randn(1, 9, 4, 5, generator=generator) * 40
@@ -172,7 +172,7 @@ def test_few_classes_are_evaluated_where_masks_have_edges(monkeypatch):
 
     monkeypatch.setattr(mask_candidates, "best_column", counted)
     left = torch.where(torch.arange(96) < 40, 30.0, -30.0).expand(64, 96)
-    logits = 40 * torch.eye(2, 101)
+    logits = 40 * torch.eye(2, 141)
     size = (256, 384)
     scores = MaskScores(logits, torch.stack([left, -left]), size, size, size)
     labels = scores.labels()
@@ -183,9 +183,9 @@ def test_few_classes_are_evaluated_where_masks_have_edges(monkeypatch):
 @pytest.mark.parametrize("weights", ["negative", "equal", "not finite"])
 def test_weights_of_any_kind(weights):
     scores = sharp_masks((120, 180))
-    table = torch.randn(9, 60, generator=torch.Generator().manual_seed(2))
+    table = torch.randn(9, 140, generator=torch.Generator().manual_seed(2))
     if weights == "equal":
-        table = table[:, :1].expand(-1, 60)
+        table = table[:, :1].expand(-1, 140)
     if weights == "not finite":
         table[:, 7] = float("nan")
     scores.weights = table

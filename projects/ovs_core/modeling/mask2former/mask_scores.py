@@ -19,7 +19,7 @@ from ..scores import CHUNK_BYTES, Scores, Size
 from .mask_candidates import best_classes, best_column
 
 TILE = (32, 128)  # pixels that are labelled at once
-MANY_CLASSES = 48  # from which on it pays to look for those that can win among them
+MANY_CLASSES = 128  # from which on it pays to look for those that can win among them
 
 SegmentsInfo = list[dict[str, int | bool]]
 
