@@ -28,9 +28,20 @@ def test_gradients_are_those_of_keeping_everything(tiny, way, monkeypatch):
     assert off < 1e-5 * size
 
 
-def gradients(tiny, **settings):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_step_in_half_precision(tiny, way, dtype):
+    whole, half = gradients(tiny, **way), gradients(tiny, dtype, **way)
+    assert half.keys() == whole.keys()
+    ours, expected = (torch.cat([g.flatten() for g in of.values()]) for of in (half, whole))
+    assert F.cosine_similarity(ours, expected, dim=0) > 0.98
+
+
+def gradients(tiny, dtype=None, **settings):
     model = tiny.perturb(tiny.model(cls=HCLIP, decoder=tiny.decoder(**settings))).train()
-    model.losses(tiny.batch())["loss_sem_seg"].backward()
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        loss = model.losses(tiny.batch())["loss_sem_seg"]
+    loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 

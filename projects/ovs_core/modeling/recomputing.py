@@ -38,8 +38,19 @@ def recomputed(run: Callable[[Tensor], Tensor], x: Tensor, *, all_of_it: bool = 
     contexts: dict[str, Any] = {}
     if not all_of_it:
         contexts["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-    result: Tensor = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False, **contexts)
+    result: Tensor = checkpoint(
+        partial(_repeatable, run), x, use_reentrant=False, preserve_rng_state=False, **contexts
+    )
     return result
+
+
+def _repeatable(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run with no weights that autocast has cast before: the second time it would have none."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return run(x)
+    with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):
+        return run(x)
 
 
 def _policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
