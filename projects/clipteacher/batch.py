@@ -64,14 +64,18 @@ def make_batch(
     """
     if any("sem_seg" not in one for one in samples):
         raise UserError("a training sample has no sem_seg; take a dataset with semantic labels")
-    pictures = [one["image"].to(device) for one in samples]
-    truth = [one["sem_seg"].to(device).long() for one in samples]
+    pictures = [one["image"].to(device, non_blocking=True) for one in samples]
+    # Labels are looked at where they are: a GPU would be waited for.
+    truth = [one["sem_seg"].long() for one in samples]
     outside = [
-        one.get("padding_mask", torch.zeros_like(labels, dtype=torch.bool)).to(device)
+        one.get("padding_mask", torch.zeros_like(labels, dtype=torch.bool))
         for one, labels in zip(samples, truth, strict=True)
     ]
     labels = stack_padded(truth, size, divisor=divisor, value=IGNORE)
     padding = stack_padded(outside, size, divisor=divisor, value=True)
     split = ClassSplit.from_unseen(unseen, classes)
     seen = split.relabel(labels, hidden=IGNORE)
-    return Batch(pictures, seen.masked_fill((seen == IGNORE) | padding, NO_CLASS), padding)
+    shown = seen.masked_fill((seen == IGNORE) | padding, NO_CLASS)
+    return Batch(
+        pictures, shown.to(device, non_blocking=True), padding.to(device, non_blocking=True)
+    )

@@ -176,7 +176,7 @@ class CLIPtrase(Segmenter):
             return [EncodedWindows(*own) for own in zip(together, kept, strict=True)]
         inputs = [{} for _ in pictures] if inputs is None else inputs
         patch = self.tower.encoder.patch_size
-        sized = [self.view.resize(p.to(self.device), patch) for p in pictures]
+        sized = [self.view.resize(p.to(self.device, non_blocking=True), patch) for p in pictures]
         framed = [self.view.frame(self.normalize(p)) for p in sized]
         dense: dict[int, Dense] = {}
         for own in by_shape([images for images, _ in framed]):

@@ -23,6 +23,7 @@ from ovs_core.modeling.cost_aggregation import CostAggregation
 from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
+from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
 from .adaptation import Adaptation
@@ -114,10 +115,10 @@ class CATSeg(Segmenter):
         size = largest_size(batched_inputs, self.part)
         images = [self.normalize(one["image"]) for one in batched_inputs]
         padded = stack_padded(images, size, divisor=self.size_divisor)
-        labels = [one["sem_seg"].to(self.device) for one in batched_inputs]
-        targets = self._trained_split().relabel(
-            stack_padded(labels, size, value=IGNORE), hidden=IGNORE
-        )
+        labels = stack_padded([one["sem_seg"] for one in batched_inputs], size, value=IGNORE)
+        # Looked at where they are: a GPU would be waited for.
+        targets = self._trained_split().relabel(labels, hidden=IGNORE)
+        targets = targets.to(self.device, non_blocking=True)
         logits = self._decode(self.encode(padded), self._trained_text()).float()
         labelled = None if self.part is None else self.part.count("labelled")
         return {"loss_sem_seg": LOSSES[self.loss](logits, targets, labelled)}
@@ -200,14 +201,14 @@ class CATSeg(Segmenter):
     def _trained_text(self) -> Tensor:
         """(S, P, E) features of the trained classes."""
         text, split = self.text_features(), self._trained_split()
-        return text[list(split.seen)] if split.unseen else text
+        return text[place(split.seen, text.device)] if split.unseen else text
 
     def _pool(self, rows: Tensor) -> Tensor:
         """(E * P, D) prompt features -> (K, P, D): mean over the synonyms of a class."""
         rows = rows.unflatten(0, (-1, len(self.templates)))
         if not self.vocabulary.has_synonyms:
             return rows
-        index = torch.tensor(self.vocabulary.class_index, device=rows.device)
+        index = place(self.vocabulary.class_index, rows.device)
         sums = rows.new_zeros((len(self.vocabulary), *rows.shape[1:])).index_add(0, index, rows)
         return F.normalize(sums, dim=-1)
 

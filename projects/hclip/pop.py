@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError, check_choice
 from ovs_core.tensor import cayley, mode_product
+from ovs_core.tensor.placing import place
 
 FORMS = ("code", "paper")
 ORTHOGONAL = ("none", "text", "both")
@@ -185,7 +186,7 @@ class PartialOrthogonal(nn.Module):
             layers = blocks.unflatten(0, (self.depth, ROWS_PER_LAYER))
             parts = layers.split(self.counts, dim=2)
             return {
-                tower.name: part[self.indices(tower)]
+                tower.name: part[place(self.indices(tower), part.device)]
                 for tower, part in zip(self.towers, parts, strict=True)
             }
 

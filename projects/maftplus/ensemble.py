@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovs_core.tensor.placing import place
+
 EPSILON = 1e-8
 
 
@@ -36,7 +38,7 @@ def geometric_ensemble(
         (B, Q, K) probabilities.
     """
     inside, outside = in_logits.log_softmax(-1), out_logits.log_softmax(-1)
-    flags = torch.as_tensor(seen, device=in_logits.device)
+    flags = place(seen, in_logits.device)
     weight = torch.where(flags, alpha, beta).to(inside.dtype)
     blend = torch.lerp(inside, outside, weight.expand_as(inside))
     if valid is not None:

@@ -25,6 +25,7 @@ from ovs_core.modeling.padding import stack_padded
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import Scores, Size, WindowScores, size_of
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
+from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, UNSEEN
 
 from .build import sptseg_arguments
@@ -166,9 +167,8 @@ class SPTSeg(Segmenter):
 
     def seen_mask(self) -> Tensor:
         """(K,) bool, which of the current classes are seen."""
-        mask = torch.zeros(self.split.count, dtype=torch.bool, device=self.device)
-        mask[list(self.split.seen)] = True
-        return mask
+        seen = set(self.split.seen)
+        return place([k in seen for k in range(self.split.count)], self.device)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Weighted losses of a batch; see ``Segmenter.losses``.
@@ -225,7 +225,7 @@ class SPTSeg(Segmenter):
     def trained_text(self) -> Tensor:
         """(K', D) embeddings of the classes whose masks are trained."""
         text = self.text_features()
-        return text[self.split.trained_classes(self.mode).to(text.device)]
+        return text[self.split.trained_classes(self.mode).to(text.device, non_blocking=True)]
 
     def targets(self, labels: Tensor, logits: Tensor) -> Tensor:
         """Labels as the losses see them, by the training mode.
@@ -269,7 +269,7 @@ class SPTSeg(Segmenter):
         """Normalise, pad right and below to one size: pictures with 0, labels with ``IGNORE``."""
         height, width = (max(self.crop, n) for n in largest_size(batched_inputs, self.part))
         images = [self.normalize(one["image"]) for one in batched_inputs]
-        labels = [one["sem_seg"].to(self.device) for one in batched_inputs]
+        labels = [one["sem_seg"].to(self.device, non_blocking=True) for one in batched_inputs]
         return (
             stack_padded(images, (height, width)),
             stack_padded(labels, (height, width), value=IGNORE),

@@ -13,6 +13,7 @@ from torch import Tensor
 from ovs_core.errors import UserError, nearest
 from ovs_core.modeling.label_argmax import argmax_upsample
 from ovs_core.modeling.scores import size_of
+from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import UNSEEN, ClassSplit
 
 MODES = ("inductive", "transductive", "fully")
@@ -82,7 +83,7 @@ class TrainedSplit(ClassSplit):
         Returns:
             (B, H, W) without ``UNSEEN``. The lowest index wins ties.
         """
-        unseen = torch.tensor(self.unseen, device=labels.device)
+        unseen = place(self.unseen, labels.device)
         pseudo = argmax_upsample(logits[:, unseen], size_of(labels))
         return torch.where(labels == UNSEEN, unseen[pseudo.long()], labels)
 

@@ -20,16 +20,14 @@ def seen_biased(maps: Tensor, seen: Tensor, bias: float) -> Tensor:
 
     Args:
         maps: (..., k, H, W) logits.
-        seen: which of the k classes are seen, as indices or (k,) bool.
+        seen: (k,) bool, which of the classes are seen.
         bias: taken off their probabilities.
 
     Returns:
         Maps of the same shape.
     """
     probabilities = torch.sigmoid(maps)
-    if bias:
-        probabilities[..., seen, :, :] -= bias
-    return probabilities
+    return probabilities.sub_(bias * seen[:, None, None]) if bias else probabilities
 
 
 class ProbabilityWindows(Scores):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ovs_core.tensor.placing import place
+
 
 def ensemble_weights(
     network: Tensor, own: Tensor, reached: Tensor, trained: Sequence[bool], *, weight: float
@@ -29,6 +31,6 @@ def ensemble_weights(
     """
     p = network.softmax(-1)[..., :-1]
     q = torch.where(reached[..., None], own[..., :-1].softmax(-1), 1.0)
-    flags = torch.as_tensor(trained, device=p.device)
+    flags = place(trained, p.device)
     share = torch.where(flags, weight, 1 - weight).to(p.dtype)
     return p**share * q ** (1 - share)

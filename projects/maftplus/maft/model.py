@@ -189,7 +189,7 @@ class MAFT(ProposalSegmenter):
     def own_scores(self, embedding: Tensor) -> Tensor:
         """Scores (B, Q, K + 1) of vectors (B, Q, E) of the image tower, "nothing" last."""
         rows, index = self.rows()
-        scale = embedding.new_tensor(math.log(self.temperature), dtype=torch.float32)
+        scale = embedding.new_full((), math.log(self.temperature), dtype=torch.float32)
         return class_scores(embedding, rows, index, scale)
 
     def encode_picture(self, picture: Tensor) -> ProposedMasks:

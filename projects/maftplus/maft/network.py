@@ -41,7 +41,7 @@ class ProposalNetwork(nn.Module):
 
     def normalize(self, picture: Tensor) -> Tensor:
         """Bring RGB values (..., 3, h, w) in 0..255 to ImageNet's statistics."""
-        picture = picture.to(self.pixel_mean.device, self.pixel_mean.dtype)
+        picture = picture.to(self.pixel_mean.device, self.pixel_mean.dtype, non_blocking=True)
         return (picture - self.pixel_mean) / self.pixel_std
 
     def forward(self, images: Tensor, *, every_head: bool = False) -> list[Prediction]:

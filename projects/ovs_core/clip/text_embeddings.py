@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..files.cache import cache_dir
+from ..tensor.placing import place
 from ..words.vocabulary import Vocabulary
 from .text_encoder import TextEncoder
 from .text_store import TextStore
@@ -73,7 +75,8 @@ class TextEmbedder:
         if known.misses(texts) and known.read(texts):
             with known.store.lock() if known.store else contextlib.nullcontext():
                 self._compute(known, known.read(texts), templates)  # some may have come meanwhile
-        return torch.stack([known.rows[t] for t in texts]).to(self.encoder.clip.pixel_mean.device)
+        device = self.encoder.clip.pixel_mean.device
+        return torch.stack([known.rows[t] for t in texts]).to(device, non_blocking=True)
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """Embed classes: the mean over synonyms of their text embeddings, made unit again.
@@ -87,10 +90,11 @@ class TextEmbedder:
             synonym's score instead of the mean embedding.
         """
         per_text = self.texts(vocabulary.texts, templates)
-        index = torch.tensor(vocabulary.class_index, device=per_text.device)
+        index = place(vocabulary.class_index, per_text.device)
         sums = per_text.new_zeros(len(vocabulary), per_text.shape[1]).index_add_(0, index, per_text)
-        counts = torch.bincount(index, minlength=len(vocabulary))
-        single = (counts == 1).unsqueeze(1)  # left untouched, so that one name is exactly its text
+        counts = np.bincount(vocabulary.class_index, minlength=len(vocabulary))
+        # Left untouched, so that one name is exactly its text.
+        single = place(counts == 1, per_text.device).unsqueeze(1)
         return torch.where(single, sums, F.normalize(sums, dim=-1))
 
     def _known(self, templates: Sequence[str]) -> _Known:

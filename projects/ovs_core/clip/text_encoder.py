@@ -58,7 +58,7 @@ class TextEncoder:
         tokens = self.clip.tokenizer(list(prompts))
         if tokens.shape[1] and isinstance(self.clip.tokenizer, open_clip.SimpleTokenizer):
             self._report_cut_prompts(prompts, tokens)
-        return tokens.to(self.clip.pixel_mean.device)
+        return tokens.to(self.clip.pixel_mean.device, non_blocking=True)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Encode token ids.

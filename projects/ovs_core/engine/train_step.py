@@ -116,13 +116,13 @@ class TrainStep(SimpleTrainer):
         self.model.load_run_state(state_dict["model_run"])
 
     def _backward(self, part: list[Sample], batch: GlobalBatch | None) -> dict[str, torch.Tensor]:
-        """Add a part's gradients; give its shares of the step's losses."""
+        """Add a part's gradients; give its shares of the step's losses, on the CPU."""
         with self.model.part_of(batch), self._around(part):
             losses = self.model(part)
         share = 1.0 if batch is None else batch.pictures / len(batch.facts)
         shares = {name: share * loss for name, loss in losses.items()}
         self.scaler.scale(sum(shares.values())).backward()
-        return {name: loss.detach() for name, loss in shares.items()}
+        return _fetched(shares)
 
     def _refuse(self, spoilt: list[str]) -> None:
         """End in all processes, before the weights are changed, if a loss is not finite."""
@@ -143,5 +143,11 @@ class TrainStep(SimpleTrainer):
             yield
 
 
+def _fetched(losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Losses on the CPU, by one copy: for each of several a GPU would be waited for."""
+    values = torch.stack([loss.detach().float() for loss in losses.values()]).cpu()
+    return dict(zip(losses, values.unbind(), strict=True))
+
+
 def _finite(losses: dict[str, torch.Tensor]) -> bool:
-    return bool(torch.stack([loss.float() for loss in losses.values()]).isfinite().all())
+    return all(bool(loss.isfinite()) for loss in losses.values())

@@ -62,7 +62,7 @@ def check_prediction(labels: Tensor, num_classes: int, picture: str) -> None:
     Raises:
         UserError: if there is one.
     """
-    low, high = (int(x) for x in torch.aminmax(labels))
+    low, high = map(int, torch.stack(torch.aminmax(labels)).tolist())
     if low < 0 or high >= num_classes:
         raise UserError(
             f"{picture}: the prediction holds label {low if low < 0 else high}, outside "

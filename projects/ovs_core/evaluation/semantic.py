@@ -248,7 +248,7 @@ class OVSSemSegEvaluator(Evaluator):
 
     def _add(self, prediction: Tensor, truth: np.ndarray) -> None:
         self._counts = self._counts.to(prediction.device)
-        on_device = torch.from_numpy(truth).to(prediction.device)
+        on_device = torch.from_numpy(truth).to(prediction.device, non_blocking=True)
         self._counts += count_pairs(prediction, on_device, self.num_classes)
         if self.boundary:
             maps = (prediction.cpu().numpy().astype(np.int32), truth)

@@ -54,7 +54,7 @@ def trace(model: Segmenter, picture: Tensor, *, with_scores: bool) -> ExportedPr
     path = ImagePath(model, size, with_scores=with_scores).eval()
     path(picture)  # a wrong size is refused here, and every cache is filled with real tensors
     model.fix_text()
-    _fix_parameters(model)
+    fix_parameters(model)
     program = _export(path, picture)
     for name in _unused(path, program):  # the text tower, mostly
         owner, _, attribute = name.rpartition(".")
@@ -69,8 +69,12 @@ def innermost(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _fix_parameters(model: nn.Module) -> None:
-    """Turn parametrized weights into plain ones."""
+def fix_parameters(model: nn.Module) -> None:
+    """Turn parametrized weights into plain ones.
+
+    Args:
+        model: changed in place.
+    """
     for module in list(model.modules()):
         for name in list(getattr(module, "parametrizations", ())):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)

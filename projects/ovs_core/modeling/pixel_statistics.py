@@ -32,4 +32,4 @@ class PixelStatistics(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """(..., 3, H, W) RGB in 0..255 -> float, on this module's device."""
-        return (picture.to(self.mean.device).float() - self.mean) / self.std
+        return (picture.to(self.mean.device, non_blocking=True).float() - self.mean) / self.std

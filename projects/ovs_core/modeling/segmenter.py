@@ -171,7 +171,7 @@ class Segmenter(OpenVocabularyModel):
 
     def normalize(self, picture: Tensor) -> Tensor:
         """Bring RGB values to the network's statistics; CLIP's by default."""
-        return self.clip.normalize(picture.to(self.device))
+        return self.clip.normalize(picture.to(self.device, non_blocking=True))
 
     def encode(self, images: Tensor) -> Any:
         """(B, 3, h, w) normalised pictures -> features that do not depend on the words."""

@@ -37,7 +37,8 @@ def cayley(x: Tensor, *, sign: int = -1) -> Tensor:
         skew = skew_part(wide) * -sign
         eye = torch.eye(x.shape[-1], dtype=wide.dtype, device=x.device)
         # Both factors are polynomials of S and commute, so a left solve is enough.
-        return torch.linalg.solve(eye + skew, eye - skew)
+        # I + S is never singular, and to be told so a GPU would be waited for.
+        return torch.linalg.solve_ex(eye + skew, eye - skew).result
 
 
 def apply_block_diagonal(weight: Tensor, blocks: Tensor, *, side: str) -> Tensor:

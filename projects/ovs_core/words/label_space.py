@@ -124,7 +124,7 @@ class ClassSplit:
         table = torch.full((self.count,), hidden)
         seen = torch.tensor(self.seen)
         table[seen] = torch.arange(len(seen)) if renumber else seen
-        found = table.to(labels.device)[labels.where(named, 0)]
+        found = table.to(labels.device, non_blocking=True)[labels.where(named, 0)]
         return found.where(named, hidden).masked_fill(ignored, IGNORE)
 
 

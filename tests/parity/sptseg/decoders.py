@@ -106,7 +106,8 @@ def run_decode_head(case: ParityCase) -> Results:
             out[f"query{i + 1}"] = layer(out[f"query{i}"], memory)
         masks = decoder(x["cls"], memories, x["text"]).unflatten(-1, grid)
         out["pred_masks"] = enlarged(masks, (c["img_size"],) * 2)
-        seen = torch.tensor(c["seen"])
+        seen = torch.zeros(out["pred_masks"].shape[-3], dtype=torch.bool)
+        seen[list(c["seen"])] = True
         out["scores_biased"] = seen_biased(out["pred_masks"], seen, 0.1)
         out["scores_plain"] = seen_biased(out["pred_masks"], seen, 0.0)
     return out

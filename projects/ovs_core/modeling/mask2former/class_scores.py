@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...tensor.placing import place
 from ..scores import Size, size_of
 
 
@@ -60,6 +61,6 @@ def class_scores(
     classes = max(class_index) + 1
     if classes == len(class_index):
         return scores
-    index = torch.tensor([*class_index, classes], device=scores.device).expand_as(scores)
+    index = place([*class_index, classes], scores.device).expand_as(scores)
     best = scores.new_empty(*scores.shape[:-1], classes + 1)
     return best.scatter_reduce(-1, index, scores, reduce="amax", include_self=False)

@@ -122,7 +122,7 @@ class SetCriterion:
         for row, target, (queries, segments) in zip(wanted, targets, pairs, strict=True):
             row[queries] = target.labels[segments]
         weight = logits.new_ones(void + 1, dtype=torch.float32)
-        weight[void] = self.void_weight
+        weight[void:].fill_(self.void_weight)  # weight[void] = ... waits for a GPU
         return F.cross_entropy(logits.float().transpose(1, 2), wanted, weight, reduction="sum")
 
     def _masks(

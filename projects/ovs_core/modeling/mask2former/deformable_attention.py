@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tensor.placing import place
 from ..scores import Size
 
 
@@ -55,10 +56,10 @@ def _corners(
     """
     batch, _, heads = locations.shape[:3]
     device = locations.device
-    height, width = torch.tensor(sizes, device=device, dtype=locations.dtype).t()[..., None]
+    height, width = place(sizes, device, locations.dtype).t()[..., None]
     left, right, *columns = _axis(locations[..., 0], width)
     top, bottom, *lines = _axis(locations[..., 1], height)
-    starts = torch.tensor([0, *(h * w for h, w in sizes[:-1])], device=device, dtype=torch.int32)
+    starts = place([0, *(h * w for h, w in sizes[:-1])], device, torch.int32)
     picture = torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1, 1) * length
     head = torch.arange(heads, device=device, dtype=torch.int32).view(-1, 1, 1)
     offset = (picture + starts.cumsum(0, dtype=torch.int32)[:, None]) * heads + head
@@ -139,7 +140,7 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
         if reference.dim() == 2:
             reference = reference[None, :, None, :]
-        width_height = torch.tensor([(w, h) for h, w in sizes], device=query.device)
+        width_height = place([(w, h) for h, w in sizes], query.device)
         # (B, T, 1, L, 1, 2) + (B, T, M, L, P, 2) / (L, 1, 2)
         locations = reference[:, :, None, :, None, :] + offsets / width_height[:, None, :]
         result: Tensor = self.output_proj(deformable_sampling(value, sizes, locations, weights))

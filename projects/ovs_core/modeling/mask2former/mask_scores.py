@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...tensor.placing import place
 from ..scores import CHUNK_BYTES, Scores, Size
 from .mask_candidates import best_classes, best_column
 
@@ -107,12 +108,12 @@ class MaskScores(Scores):
             ``category_id`` (class index).
         """
         scores, labels = self.class_logits.softmax(-1).max(-1)
-        kept = (labels != self.num_classes) & (scores > object_threshold)
-        if not kept.any():
+        kept = ((labels != self.num_classes) & (scores > object_threshold)).nonzero()[:, 0]
+        if not len(kept):
             return torch.zeros(self.size, dtype=torch.int32, device=self.masks.device), []
         winner, inside, areas = self._contest(kept, scores[kept])
         ids, info = _number_segments(labels[kept].tolist(), areas, things, overlap_threshold)
-        table = torch.tensor(ids, dtype=torch.int32, device=self.masks.device)
+        table = place(ids, self.masks.device, torch.int32)
         return torch.where(inside, table[winner], 0), info
 
     def instances(self, count: int, *, things: Sequence[bool] | None = None) -> Instances:
@@ -130,14 +131,13 @@ class MaskScores(Scores):
         scores, pairs = probabilities.topk(min(count, len(probabilities)), sorted=False)
         classes = pairs % self.num_classes
         if things is not None:
-            is_thing = torch.as_tensor(things, device=classes.device)[classes]
-            scores, pairs, classes = scores[is_thing], pairs[is_thing], classes[is_thing]
+            found = place(things, classes.device)[classes].nonzero()[:, 0]
+            scores, pairs, classes = scores[found], pairs[found], classes[found]
         queries, row = torch.unique(pairs // self.num_classes, return_inverse=True)
         masks, confidence = self._binary_masks(queries)
         result = Instances(self.size)
         result.pred_masks = masks[row]
-        # BitMasks makes its boxes on the CPU, wherever the masks are.
-        result.pred_boxes = BitMasks(masks).get_bounding_boxes().to(masks.device)[row]
+        result.pred_boxes = _bounding_boxes(masks)[row]
         result.scores = scores * confidence[row]
         result.pred_classes = classes
         return result
@@ -168,8 +168,9 @@ class MaskScores(Scores):
         return weights.t().contiguous()
 
     def _block(self, masks: Tensor, rows: slice) -> Tensor:
-        wanted = torch.arange(rows.start, rows.stop, device=masks.device)
+        wanted = torch.arange(rows.start, rows.stop)
         if self.valid == self.size:
+            wanted = place(wanted, masks.device)
             logits = resize_rows(masks, wanted, self.canvas, self.align_corners)[
                 ..., : self.size[1]
             ]
@@ -177,6 +178,7 @@ class MaskScores(Scores):
         low, high, share = _neighbours(wanted, self.valid[0], self.size[0])
         first = int(low[0])
         needed = torch.arange(first, int(high[-1]) + 1, device=masks.device)
+        low, high, share = (place(one, masks.device) for one in (low, high, share))
         maps = resize_rows(masks, needed, self.canvas, self.align_corners)[..., : self.valid[1]]
         maps = maps if self.logits_first else maps.sigmoid()
         maps = torch.lerp(maps[:, low - first], maps[:, high - first], share[:, None])
@@ -243,6 +245,18 @@ def _number_segments(
         if not things[label]:
             stuff[label] = len(info)
     return ids, info
+
+
+def _bounding_boxes(masks: Tensor) -> Boxes:
+    """Boxes of (n, H, W) binary masks, as ``BitMasks`` gives them, without a wait for each mask."""
+    ends = []
+    for length, dim in ((masks.shape[2], 1), (masks.shape[1], 2)):
+        filled = masks.any(dim)
+        place_of = torch.arange(length, device=masks.device)
+        ends.append(torch.where(filled, place_of, length).amin(1))
+        ends.append(torch.where(filled, place_of + 1, 0).amax(1))
+    (left, right, top, bottom), some = ends, masks.flatten(1).any(1)
+    return Boxes(torch.stack([left, top, right, bottom], 1).float() * some[:, None])
 
 
 def resize_rows(maps: Tensor, rows: Tensor, size: Size, align_corners: bool = False) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...tensor.placing import place
 from ..per_picture import uniform_of
 from .point_sampling import Draw, sample_points
 from .targets import MaskTargets
@@ -54,10 +55,7 @@ class Matcher:
         for picture, one in enumerate(zip(logits, masks, targets, strict=True)):
             cost = self.cost(*one, picture=picture).cpu()
             queries, segments = linear_sum_assignment(cost.numpy())
-            device = logits.device
-            result.append(
-                (torch.as_tensor(queries, device=device), torch.as_tensor(segments, device=device))
-            )
+            result.append((place(queries, logits.device), place(segments, logits.device)))
         return result
 
     def cost(self, logits: Tensor, masks: Tensor, target: MaskTargets, picture: int = 0) -> Tensor:

@@ -54,15 +54,17 @@ def read_targets(
                 f"{name}: the training picture carries no segments; a mask-based method needs a "
                 "mapper that makes them (INPUT.MAPPER MaskSemanticMapper or MaskPanopticMapper)"
             )
-        labels = one["instances"].gt_classes.to(device)
+        labels = one["instances"].gt_classes
         masks = one["instances"].gt_masks
-        masks = (masks.tensor if isinstance(masks, BitMasks) else masks).to(device).bool()
-        wrong = labels[(labels < 0) | (labels >= classes)]
+        masks = masks.tensor if isinstance(masks, BitMasks) else masks
+        wrong = labels[(labels < 0) | (labels >= classes)]  # before a GPU would be waited for
         if len(wrong):
             raise UserError(
                 f"{name}: class {int(wrong[0])} is outside the training vocabulary of {classes} "
                 "classes; the dataset and the class list in the config do not belong together"
             )
+        labels = labels.to(device, non_blocking=True)
+        masks = masks.to(device, non_blocking=True).bool()
         height, width = masks.shape[-2:]
         targets.append(MaskTargets(labels, F.pad(masks, (0, size[1] - width, 0, size[0] - height))))
     return targets
