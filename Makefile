@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-minimal lint docs constraints clean
+.PHONY: help install demo gpu-check test test-fast test-minimal lint docs constraints clean
 
 PYTHON ?= python3
 # auto, git or pypi: see INSTALL.md
@@ -29,6 +29,7 @@ BRIEFLY := awk '/(Downloading|Using cached) .*\(([0-9][0-9]+\.[0-9]+ MB|[0-9.]+ 
 help:
 	@echo "make install       create .venv and install the suite and Detectron2 (nothing when up to date)"
 	@echo "make demo          all methods on the embedded world: tables, pictures, a report"
+	@echo "make gpu-check     run the suite on the GPU of this machine, under ten minutes: output/gpu_check"
 	@echo "make test          lint and all tests, as in CI"
 	@echo "make test-fast     the tests that take seconds"
 	@echo "make test-minimal  the same in .venv-minimal, on the lowest versions that setup.cfg states"
@@ -51,6 +52,9 @@ $(STAMP): setup.cfg pyproject.toml tools/install_detectron2.py tools/detectron2_
 
 demo: install
 	$(BIN)/python tools/demo.py
+
+gpu-check: install
+	$(BIN)/ovsuite doctor --gpu
 
 test: install lint
 	$(PYTEST)

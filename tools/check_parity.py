@@ -20,6 +20,7 @@ from ovs_core.commands.options import tool_parser
 from ovs_core.errors import UserError, nearest
 from parity import import_all_runners
 from parity import runner as parity
+from parity.on_device import on_device
 
 
 def main() -> int:
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("method", help="whose runners to use, for example cliptrase")
     parser.add_argument("paths", nargs="+", type=Path, help=".npz files or folders of them")
     parser.add_argument("--failures", action="store_true", help="show failed rows only")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for a GPU's own kernels")
     args = parser.parse_args()
     import_all_runners()
     if args.method not in parity.methods():
@@ -40,7 +42,8 @@ def main() -> int:
             f"unknown method '{args.method}'.{nearest(args.method, known)} Known: "
             f"{', '.join(known)}"
         )
-    outcomes = {path: _check(args, path) for path in parity.find_files(args.paths)}
+    with on_device(args.device):
+        outcomes = {path: _check(args, path) for path in parity.find_files(args.paths)}
     count = Counter(outcomes.values())
     skipped = f", {count['skip']} with nothing to compare" if count["skip"] else ""
     print(f"\n{count['pass']} of {len(outcomes)} files pass{skipped}")

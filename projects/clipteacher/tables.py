@@ -17,6 +17,9 @@ ROWS = (
     ("5", "VLA: original features", (f"{KEY}.VLA.TYPE", "identity")),
 )
 
+# Config -> side of its pictures, for `ovsuite doctor --gpu`.
+REAL_SHAPES = {"clipteacher/segformer_b4_coco": 512}
+
 TABLES = {
     "tiny": Table(
         summary="CLIPTeacher without one part at a time (Tables 3 to 5), on the embedded world",

@@ -15,6 +15,9 @@ def _row(mode: str) -> Row:
     return Row(mode, "hclip/tiny", options, trained=True, group=mode)
 
 
+# Config -> side of its pictures, for `ovsuite doctor --gpu`.
+REAL_SHAPES = {"hclip/vitb16": 384, "hclip/vitl14": 384}
+
 TABLES = {
     "tiny": Table(
         summary="ways to fine-tune CLIP under one decoder, on the embedded world",

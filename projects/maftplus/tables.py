@@ -14,6 +14,9 @@ TEST = ("DATASETS.TEST", '("embedded_panoptic_val",)')
 METRICS = ("PQ", "PQ_th", "PQ_st", "AP", "AP50", "mIoU", "pACC")
 CAPTION = "The embedded world, validation set, 28 classes, 20 of them things"
 
+# Config -> side of its pictures, for `ovsuite doctor --gpu`.
+REAL_SHAPES = {"maftplus/maftplus_base": 640}
+
 TABLES = {
     "tiny": Table(
         summary="FC-CLIP and MAFT+ before and after training, on the embedded world",

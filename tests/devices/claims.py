@@ -36,6 +36,9 @@ VALUES = {
     "bincount": "bincount",
     "nms": "nonzero",
 }
+# Views of which only PyTorch's own tensors know that they are conjugate or negative
+ATEN = torch.ops.aten
+MADE = {ATEN._conj.default: ATEN._conj_physical.default, ATEN._neg_view.default: ATEN.neg.default}
 NUMBERS_OF_ANY_DEVICE = ("fill_", "fill", "masked_fill_", "masked_fill")
 KINDS = ("item", "nonzero", "unique", "bincount", "download", "upload")
 
@@ -151,7 +154,8 @@ def claimed_gpu():
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
         patch.setattr(torch.cuda, "device_count", lambda: 1)
         patch.setattr(torch.cuda, "synchronize", lambda *_: None)
-        patch.setattr(torch.cuda, "max_memory_allocated", lambda *_: 0)
+        for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
+            patch.setattr(torch.cuda, name, lambda *_: 0)
         patch.setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())
         patch.setattr(torch.cuda, "set_rng_state", lambda *_: None)
         patch.setattr(torch, "Generator", ClaimedGenerator)
@@ -177,7 +181,7 @@ def _compute(func, args, kwargs, counts):
         _refuse_mixes(func, tensors, claimed)
         if counts is not None and (kind := _wait(func, args, kwargs, claimed, on_gpu)):
             counts.count(kind)
-    out = func(*tree_map(_held, args), **tree_map(_held, kwargs))
+    out = MADE.get(func, func)(*tree_map(_held, args), **tree_map(_held, kwargs))
     if not (claimed or on_gpu):
         return out
     same = {id(_held(one)): one for one in tensors}  # what an operation in place gives back

@@ -16,8 +16,19 @@ from . import walk
 from .claims import KINDS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "DEVICES.md"
-_ROW = re.compile(r"^\| `(?P<config>[\w/]+)` \|(?P<cells>.*)\|$", re.M)
+_ROW = re.compile(r"^\| `(?P<config>\w+/[\w/]+)` \|(?P<cells>.*)\|$", re.M)
+# Daily, one of every kind of model; all where time does not matter.
+DAILY = (
+    "clipteacher/tiny", "cliptrase/tiny", "hclip/detection/tiny", "hclip/tiny",
+    "maftplus/maft_tiny", "maftplus/tiny_panoptic", "san/tiny", "sptseg/tiny",
+)  # fmt: skip
 COLUMNS = ("step", "evaluated", "segmented")
+
+
+def marked(configs):
+    """Parameters, those that are not of every day marked as slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(one, marks=() if one in DAILY else slow) for one in configs]
 
 
 def stated():
@@ -45,12 +56,12 @@ def test_every_small_config_is_stated():
     assert trained == list(walk.SMALL)
 
 
-@pytest.mark.parametrize("config", walk.SMALL)
+@pytest.mark.parametrize("config", marked(walk.SMALL))
 def test_a_step_of_a_training(config, gpu, tmp_path):
     assert_stated(config, "step", walk.train(config, gpu, tmp_path))
 
 
-@pytest.mark.parametrize("config", walk.TINY)
+@pytest.mark.parametrize("config", marked(walk.TINY))
 def test_a_picture_on_the_page_and_of_an_evaluation(config, gpu, tmp_path):
     segmented, evaluated = walk.show(config, gpu, tmp_path)
     for column, waits in (("segmented", segmented), ("evaluated", evaluated)):
