@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ovs_core import list_methods
 from ovs_core.engine.config import load_cfg
 from ovs_core.export import export
 from ovs_core.methods.configs import find_model
@@ -17,18 +18,7 @@ from .claims import KINDS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "DEVICES.md"
 _ROW = re.compile(r"^\| `(?P<config>\w+/[\w/]+)` \|(?P<cells>.*)\|$", re.M)
-# Daily, one of every kind of model; all where time does not matter.
-DAILY = (
-    "clipteacher/tiny", "cliptrase/tiny", "hclip/detection/tiny", "hclip/tiny",
-    "maftplus/maft_tiny", "maftplus/tiny_panoptic", "san/tiny", "sptseg/tiny",
-)  # fmt: skip
 COLUMNS = ("step", "evaluated", "segmented")
-
-
-def marked(configs):
-    """Parameters, those that are not of every day marked as slow."""
-    slow = pytest.mark.slow
-    return [pytest.param(one, marks=() if one in DAILY else slow) for one in configs]
 
 
 def stated():
@@ -50,18 +40,19 @@ def assert_stated(config, column, waits):
     assert set(waits.kinds) <= set(KINDS)
 
 
-def test_every_small_config_is_stated():
-    assert list(stated()) == walk.TINY
+def test_every_kind_of_model_is_stated():
+    assert list(stated()) == walk.KINDS
     trained = [config for config, row in stated().items() if row["step"] is not None]
     assert trained == list(walk.SMALL)
+    assert {name.split("/")[0] for name in walk.KINDS} == set(list_methods())
 
 
-@pytest.mark.parametrize("config", marked(walk.SMALL))
+@pytest.mark.parametrize("config", walk.SMALL)
 def test_a_step_of_a_training(config, gpu, tmp_path):
     assert_stated(config, "step", walk.train(config, gpu, tmp_path))
 
 
-@pytest.mark.parametrize("config", marked(walk.TINY))
+@pytest.mark.parametrize("config", walk.KINDS)
 def test_a_picture_on_the_page_and_of_an_evaluation(config, gpu, tmp_path):
     segmented, evaluated = walk.show(config, gpu, tmp_path)
     for column, waits in (("segmented", segmented), ("evaluated", evaluated)):
