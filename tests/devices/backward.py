@@ -5,9 +5,13 @@ order, with what the engine checks on the way: shapes, precisions and devices of
 """
 
 from collections import Counter, defaultdict
+from contextlib import contextmanager
+from itertools import count
 
 import torch
 from torch.autograd.graph import get_gradient_edge
+
+_tasks, _numbers = [-1], count()
 
 
 def run_backward(tensors, grad_tensors=None, *_, **__):
@@ -45,7 +49,7 @@ def _walk(starts, given, keep):
     for (node, number), one, gradient in zip(roots, starts, given, strict=True):
         _add(gathered, node, number, torch.ones_like(one) if gradient is None else gradient)
     ready = [node for node in dict.fromkeys(node for node, _ in roots) if not waiting[node]]
-    with torch.no_grad():
+    with torch.no_grad(), _task():
         while ready:
             node = ready.pop()
             came = gathered.pop(node, {})
@@ -60,6 +64,20 @@ def _walk(starts, given, keep):
                 waiting[after] -= 1
                 if not waiting[after]:
                     ready.append(after)
+
+
+def current_task():
+    """Number of the pass that is walked, -1 outside; checkpointing recomputes once for each."""
+    return _tasks[-1]
+
+
+@contextmanager
+def _task():
+    _tasks.append(next(_numbers))
+    try:
+        yield
+    finally:
+        _tasks.pop()
 
 
 def _count_ways(nodes, waiting):

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .backward import gradients, run_backward
+from .backward import current_task, gradients, run_backward
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 PROJECTS = str(Path(__file__).resolve().parents[2] / "projects")
@@ -161,6 +161,7 @@ def claimed_gpu():
         patch.setattr(torch, "Generator", ClaimedGenerator)
         patch.setattr(torch.autograd, "backward", run_backward)
         patch.setattr(torch.autograd, "grad", gradients)
+        patch.setattr(torch._C, "_current_graph_task_id", current_task)
         patch.setattr(torch.backends.cudnn, "enabled", False)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         torch._C._set_only_lift_cpu_tensors(True)  # so that torch.tensor(..., device) comes by
