@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ovs_core.errors import UserError, check_choice
+from ovs_core.modeling.open_words import strip_labels
 from ovs_core.modeling.picture_batches import by_shape
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import LabelScores, Scores, Size, size_of
@@ -271,6 +272,21 @@ class CLIPtrase(Segmenter):
         if self.gt_restricted:
             return f"{KEY}.SCR.GT_RESTRICTED needs the true labels of the picture"
         return ""
+
+    def open_obstacle(self) -> str:
+        """The last steps compare one text per synonym, and their thresholds all of them."""
+        if self.last_steps is not None:
+            return f"{KEY}.LAST_STEPS and SCLIP.OWN_PROTOCOL compare every synonym for itself"
+        return super().open_obstacle()
+
+    def open_labels(self, pictures: Tensor, size: Size) -> Tensor:
+        """Label pictures without regions, see ``Segmenter.open_labels``."""
+        if self.view is None:
+            return super().open_labels(pictures, size)
+        sized = self.view.resize(pictures, self.tower.encoder.patch_size)
+        images, frame = self.view.frame(self.normalize(sized))
+        maps = self.score(self.encode(images))
+        return strip_labels(maps, size, canvas=frame.canvas, valid=frame.valid)
 
     def _encode_batch(self, images: Tensor, inputs: Sequence[Mapping[str, Any]]) -> Dense:
         if not (self.gt_restricted and isinstance(self.tower, RecoveryTower)):

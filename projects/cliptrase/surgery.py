@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ovs_core.clip import ImageEncoder, PositionRule
 from ovs_core.clip.attention import finish_block, project_qkv
 from ovs_core.clip.towers import Block
+from ovs_core.tensor.resampling import known_later
 
 from .attention import attend
 from .tower import Dense
@@ -66,7 +67,9 @@ class SurgeryScorer:
 
     def __call__(self, dense: Dense, text: Tensor) -> Tensor:
         """Score (B, K, h, w) from tokens and (K, D) unit text."""
-        redundant = self.redundant() if self.redundant is not None and len(text) == 1 else None
+        # One word alone wins everywhere, so a program of any words need not ask how many there are.
+        alone = not known_later(text.shape) and len(text) == 1
+        redundant = self.redundant() if self.redundant is not None and alone else None
         surgery = feature_surgery(F.normalize(dense.tokens, dim=-1), text, redundant)
         return surgery[:, 1:].transpose(1, 2).unflatten(2, dense.grid)
 
@@ -85,7 +88,7 @@ def feature_surgery(tokens: Tensor, text: Tensor, redundant: Tensor | None = Non
     Returns:
         (B, L, K).
     """
-    if len(text) == 1 and redundant is not None:
+    if redundant is not None and len(text) == 1:
         return tokens @ (text - redundant).T
     cosines = tokens @ text.T
     weights = torch.softmax(2 * cosines[:, :1], dim=-1)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.scores import GridScores, Size, size_of
+from ovs_core.tensor.resampling import known_later, smaller, smooth_cubic_matrix
 
 PROTOCOLS = ("standalone", "fullres", "d2")
 
@@ -89,20 +90,22 @@ class View:
         check_choice("MODEL.CLIPTRASE.PROTOCOL", self.protocol, PROTOCOLS)
 
     def resize(self, picture: Tensor, patch: Size) -> Tensor:
-        """Bring an RGB picture to the size that it is normalised at.
+        """Bring RGB pictures to the size that they are normalised at.
 
         Args:
-            picture: (3, H', W') in 0..255.
+            picture: (..., 3, H', W') in 0..255; the sides may be symbols of a program.
             patch: (p, p) of the tower.
 
         Returns:
-            (3, H'', W''); for ``fullres`` both sides are the nearest multiples of p, because the
-            tower drops a remainder and the label map would shift against the picture.
+            (..., 3, H'', W''); for ``fullres`` both sides are the nearest multiples of p, because
+            the tower drops a remainder and the label map would shift against the picture.
 
         Raises:
             UserError: if ``standalone`` gets a picture that is not the S x S crop.
         """
         height, width = picture.shape[-2:]
+        if self.protocol == "fullres" and known_later((height, width)):
+            return self._resize_later(picture, patch)
         if self.protocol == "standalone":
             if (height, width) != (self.side, self.side):
                 raise UserError(
@@ -119,25 +122,38 @@ class View:
         )
         if size == (height, width):
             return picture
+        batch = picture if picture.ndim == 4 else picture[None]
         resized = F.interpolate(
-            picture[None].float(), size=size, mode="bicubic", align_corners=False, antialias=True
+            batch.float(), size=size, mode="bicubic", align_corners=False, antialias=True
         )
-        return resized[0].round_().clamp_(0, 255)
+        return resized.view(*picture.shape[:-2], *size).round_().clamp_(0, 255)
+
+    def _resize_later(self, picture: Tensor, patch: Size) -> Tensor:
+        """``fullres`` for sides that a program knows only when it runs, in whole numbers."""
+        height, width = picture.shape[-2:]
+        short = smaller(height, width)
+        pairs = zip((height, width), patch, strict=True)
+        # the nearest multiples of p to n * S / short
+        new = [(2 * n * self.side + short * p) // (2 * short * p) * p for n, p in pairs]
+        rows = smooth_cubic_matrix(new[0], height, like=picture)
+        columns = smooth_cubic_matrix(new[1], width, like=picture)
+        return (rows @ picture @ columns.T).round().clamp(0, 255)
 
     def frame(self, picture: Tensor) -> tuple[Tensor, Frame]:
-        """Turn a normalised picture into the tower's input.
+        """Turn normalised pictures into the tower's input.
 
         Args:
-            picture: (3, H'', W'') normalised.
+            picture: (3, H'', W'') normalised, or (B, 3, H'', W'').
 
         Returns:
-            (1, 3, h', w') input, and where its grid lies on the picture.
+            (B, 3, h', w') input, one picture as B = 1, and where its grid lies on the picture.
         """
+        pictures = picture if picture.ndim == 4 else picture[None]
         if self.protocol != "d2":
-            return picture[None], Frame()
+            return pictures, Frame()
         height, width = picture.shape[-2:]
         # The released port pads after normalising, so the padding is mean grey.
-        padded = F.pad(picture[None], (0, -width % self.divisor, 0, -height % self.divisor))
+        padded = F.pad(pictures, (0, -width % self.divisor, 0, -height % self.divisor))
         canvas = size_of(padded)
         small = F.interpolate(padded, scale_factor=self.scale, mode="bilinear", align_corners=False)
         if not self.cut_padding:

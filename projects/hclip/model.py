@@ -22,6 +22,7 @@ from ovs_core.errors import UserError, check_choice
 from ovs_core.modeling.cost_aggregation import CostAggregation
 from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.padding import stack_padded
+from ovs_core.modeling.scores import resize
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, ClassSplit
@@ -151,10 +152,7 @@ class CATSeg(Segmenter):
         return [self._square(images) for images in super().encoder_inputs(picture)]
 
     def _square(self, images: Tensor) -> Tensor:
-        size = (self.image_size, self.image_size)
-        if tuple(images.shape[-2:]) == size:
-            return images
-        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        return resize(images, (self.image_size, self.image_size))
 
     def score(self, features: ImageFeatures) -> Tensor:
         """Features -> (B, K, 4h, 4w) logits for the current words."""

@@ -90,7 +90,7 @@ class PromptTuning(Adaptation):
         """Remove the previous block's prompts and put in this one's."""
         parts = [tokens[:, :1], tokens[:, -grid[0] * grid[1] :]]
         if index < len(self.tokens):
-            parts.insert(1, self.tokens[index].expand(len(tokens), -1, -1).to(tokens.dtype))
+            parts.insert(1, self.tokens[index].expand(tokens.shape[0], -1, -1).to(tokens.dtype))
         return torch.cat(parts, dim=1)
 
 

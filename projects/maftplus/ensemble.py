@@ -16,7 +16,7 @@ EPSILON = 1e-8
 def geometric_ensemble(
     in_logits: Tensor,
     out_logits: Tensor,
-    seen: Sequence[bool],
+    seen: Sequence[bool] | Tensor,
     *,
     alpha: float,
     beta: float,

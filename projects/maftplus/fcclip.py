@@ -70,7 +70,7 @@ class FCCLIP(MaskSegmenter):
         """Join two scores (B, Q, K + 1) of masks (B, Q, h, w) into log-probabilities."""
         if self.alpha == 0.0 and self.beta == 0.0:
             return with_void(class_probabilities(trained), trained)
-        seen = seen_classes(self.vocabulary, self.trained_words)
+        seen = self.seen_flags()
         blended = geometric_ensemble(
             trained[..., :-1],
             own[..., :-1],
@@ -80,3 +80,14 @@ class FCCLIP(MaskSegmenter):
             valid=has_pixels(low_masks) if self.ensemble_on_valid_mask else None,
         )
         return with_void(blended, trained)
+
+    def open_seen(self) -> Tensor:
+        """(K,) bool, whether training had the word; see ``Segmenter.open_seen``."""
+        return self.seen_flags()
+
+    def seen_flags(self) -> Tensor:
+        """(K,) bool, whether training had the word."""
+        if self.open_words is not None and self.open_words.seen is not None:
+            return self.open_words.seen
+        seen = seen_classes(self.vocabulary, self.trained_words)
+        return torch.tensor(seen, device=self.device)

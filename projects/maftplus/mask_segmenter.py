@@ -26,6 +26,7 @@ from ovs_core.modeling.mask2former import (
     class_scores,
     fit_masks,
     mask_pool,
+    open_mask_labels,
 )
 from ovs_core.modeling.mask2former.mask_scores import SegmentsInfo
 from ovs_core.modeling.picture_batches import encode_by_shape
@@ -34,7 +35,7 @@ from ovs_core.modeling.segmenter import SegmenterArguments
 from ovs_core.words.vocabulary import Vocabulary
 
 from .published import published_weights
-from .texts import TextRows, thing_classes
+from .texts import TextRows, refuse_synonyms, thing_classes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -140,7 +141,12 @@ class MaskSegmenter(QuerySegmenter):
         return self.decoder.num_queries
 
     def rows(self) -> tuple[Tensor, tuple[int, ...]]:
-        """Text rows (S + 1, E) of the current words, void last, and the class of each text."""
+        """Text rows (S + 1, E) of the current words, void last, and the class of each text.
+
+        No class is named where the words come from outside, each text being one.
+        """
+        if self.open_words is not None:
+            return self.text_rows.with_void(self.open_words.text), ()
         return self.text_rows(self.vocabulary, self.templates, self.text_embedder)
 
     def encode_picture(self, picture: Tensor) -> EncodedPicture:
@@ -199,6 +205,26 @@ class MaskSegmenter(QuerySegmenter):
             encoded.canvas,
             encoded.valid,
             size,
+            logits_first=tasks.panoptic or tasks.instance or tasks.logits_first,
+        )
+
+    def open_embeddings(self) -> Tensor:
+        """(K, E) unit embeddings; see ``Segmenter.open_embeddings``."""
+        refuse_synonyms(self.vocabulary)
+        return self.rows()[0][:-1]
+
+    def open_labels(self, pictures: Tensor, size: Size) -> Tensor:
+        """Find the masks of several pictures and score them; see ``Segmenter.open_labels``."""
+        images = self.open_pad(pictures)
+        canvas, valid = size_of(images), size_of(pictures)
+        encoded = EncodedPicture(*self.encode(images), canvas=canvas, valid=valid)
+        tasks = self.tasks
+        return open_mask_labels(
+            self.classify(encoded),
+            encoded.prediction.masks,
+            size,
+            canvas=canvas,
+            valid=valid,
             logits_first=tasks.panoptic or tasks.instance or tasks.logits_first,
         )
 

@@ -165,7 +165,7 @@ class MAFTPlus(MaskSegmenter):
     def transferred_rows(self, dense: Tensor, rows: Tensor) -> Tensor:
         """Adapt (S + 1, E) text rows to the pictures of ``dense``: (B, S + 1, E)."""
         if self.transfer is None:
-            return rows.expand(len(dense), -1, -1)
+            return rows.expand(dense.shape[0], -1, -1)
         return self.transfer(
             dense_embedding(self.encoder, dense, layout=self.transfer.layout), rows
         )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import TextEmbedder
+from ovs_core.errors import UserError
 from ovs_core.words.vocabulary import Vocabulary
 
 
@@ -29,6 +30,20 @@ def thing_classes(words: Vocabulary, trained: Vocabulary) -> list[bool]:
         stuff.isdisjoint(entry.synonyms) if entry.is_thing is None else entry.is_thing
         for entry in words
     ]
+
+
+def refuse_synonyms(words: Vocabulary) -> None:
+    """Refuse words that are known by several texts each, where a class takes the best of them.
+
+    Raises:
+        UserError: names the first such class.
+    """
+    for entry in words:
+        if len(entry.synonyms) > 1:
+            raise UserError(
+                f"class '{entry.name}' has {len(entry.synonyms)} texts, of which this method takes "
+                "the best one; a program of any words takes one text per class"
+            )
 
 
 class TextRows(nn.Module):
@@ -57,7 +72,11 @@ class TextRows(nn.Module):
             (S + 1, E) unit rows, void last, and the class of each of the S texts.
         """
         texts, index = self._texts(words, templates, embedder)
-        return torch.cat([texts, F.normalize(self.void.weight, dim=-1)]), index
+        return self.with_void(texts), index
+
+    def with_void(self, texts: Tensor) -> Tensor:
+        """(S, E) unit rows -> (S + 1, E), void last."""
+        return torch.cat([texts, F.normalize(self.void.weight, dim=-1)])
 
     def _texts(
         self, words: Vocabulary, templates: Sequence[str], embedder: TextEmbedder

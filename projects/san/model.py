@@ -24,6 +24,7 @@ from ovs_core.modeling.mask2former import (
     QueryInit,
     QuerySegmenter,
     SetCriterion,
+    open_mask_labels,
 )
 from ovs_core.modeling.picture_batches import encode_by_shape
 from ovs_core.modeling.scores import Size, size_of
@@ -204,6 +205,19 @@ class SAN(QuerySegmenter):
             encoded.canvas,
             encoded.valid,
             size,
+            logits_first=self.logits_first,
+        )
+
+    def open_labels(self, pictures: Tensor, size: Size) -> Tensor:
+        """Find the masks of several pictures and score them; see ``Segmenter.open_labels``."""
+        images = self.open_pad(pictures)
+        masks, vectors = self._masks_and_vectors(images)
+        return open_mask_labels(
+            vectors @ self.class_rows().t(),
+            masks,
+            size,
+            canvas=size_of(images),
+            valid=size_of(pictures),
             logits_first=self.logits_first,
         )
 

@@ -114,7 +114,7 @@ class Recognition(nn.Module):
         """(B, 1, M) class token -> (B, Q, M) tokens of the queries."""
         if self.token_format == "cls_token":
             return cls.expand(-1, self.queries, -1)
-        own = self.sos_token.transpose(0, 1).expand(len(cls), -1, -1)
+        own = self.sos_token.transpose(0, 1).expand(cls.shape[0], -1, -1)
         return own if self.token_format == "learnable_token" else cls + own
 
     def fit(self, bias: Tensor, grid: Size) -> Tensor:

@@ -180,7 +180,7 @@ class SideAdapter(nn.Module):
         decoded = self.supervised if every_block else self.supervised[-1:]
         patches = self.vit_model.patch_embed(images)
         grid = size_of(patches)
-        queries = self.query_embed.expand(len(images), -1, -1)
+        queries = self.query_embed.expand(images.shape[0], -1, -1)
         tokens = torch.cat([queries, patches.flatten(2).transpose(1, 2)], dim=1)
         # Before every block, not once.
         position = torch.cat([self.query_pos_embed, self.vit_model.positions(grid)], dim=1)

@@ -247,7 +247,7 @@ class MaskDecoder(nn.Module):
 def describe(cls: Tensor, text: Tensor) -> Tensor:
     """Relationship descriptor ``[t * g; t]``: (B, D) and (K, D) -> (B, K, 2D)."""
     text = text.to(cls.dtype)
-    return torch.cat([text * cls[:, None], text.expand(len(cls), -1, -1)], dim=-1)
+    return torch.cat([text * cls[:, None], text.expand(cls.shape[0], -1, -1)], dim=-1)
 
 
 def _truncated_normal(module: nn.Module) -> None:

@@ -159,11 +159,19 @@ class SPTSeg(Segmenter):
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Probabilities, with the bias taken off the seen classes."""
+        if self.open_words is not None:  # nobody says which are unseen: all carry one bias
+            return torch.sigmoid(maps)
         return seen_biased(maps, self.seen_mask()[which], self.seen_bias)
 
     def finish_windows(self, windows: WindowScores) -> Scores:
         """Scores that compare one window's masks without all their probabilities."""
         return ProbabilityWindows(windows, self.seen_mask(), self.seen_bias)
+
+    def open_obstacle(self) -> str:
+        """Words that the config names cannot come later."""
+        if self.stated_seen or self.stated_unseen:
+            return "MODEL.SPTSEG.SEEN and UNSEEN name its words; set both to []"
+        return super().open_obstacle()
 
     def seen_mask(self) -> Tensor:
         """(K,) bool, which of the current classes are seen."""

@@ -91,7 +91,7 @@ class VisualPrompts(nn.Module):
 
     def _rows(self, values: Tensor, tokens: Tensor) -> Tensor:
         rows = self.project(values).to(tokens.dtype)
-        return self.dropout(rows.expand(len(tokens), -1, -1))
+        return self.dropout(rows.expand(tokens.shape[0], -1, -1))
 
 
 class PromptedEncoder(nn.Module):

@@ -13,7 +13,7 @@ from ovs_core.data.embedded.vocabulary import SEMANTIC_NAMES
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.export import compare, export, load_program
-from ovs_core.export.run import _build
+from ovs_core.export.run import build_with_words
 from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.modeling.scores import LabelScores
 from ovs_core.words.vocabulary import Vocabulary
@@ -80,7 +80,7 @@ def test_another_program_does_not_pass(tmp_path):
     export(cfg, WORDS, path, size=SIZE, with_scores=True)
     program, _ = load_program(path)
     picture = np.random.default_rng(0).uniform(0, 255, (3, *SIZE)).astype(np.float32)
-    model = _build(cfg, Vocabulary.parse(WORDS))
+    model = build_with_words(cfg, Vocabulary.parse(WORDS))
     assert compare(model, program, [picture]).passed
     wrong = compare(model, lambda x: [(program(x)[0] + 1) % 3, program(x)[1]], [picture])
     assert not wrong.passed and wrong.score_error == 0
@@ -156,7 +156,7 @@ def test_without_words_the_file_knows_the_classes_of_the_test_set(tmp_path):
 
 
 def test_fixed_text_is_that_of_the_current_words():
-    model = _build(config("cliptrase/tiny_scr"), Vocabulary.parse("car, sky"))
+    model = build_with_words(config("cliptrase/tiny_scr"), Vocabulary.parse("car, sky"))
     model.fix_text()
     assert model.text_features() is model.text_features()
     model.set_vocabulary("car, sky, tree")

@@ -133,7 +133,7 @@ class ImageEncoder:
         table = self.positions(tower.positional_embedding, tower.grid_size, grid).to(patches.dtype)
         if tower.class_embedding is None:
             return tower.ln_pre(patches + table[1:]), grid
-        cls = tower.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        cls = tower.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         return tower.ln_pre(torch.cat([cls, patches], dim=1) + table), grid
 
     def run_blocks(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..tensor.resampling import cubic_matrix, known_later
 
 Grid = tuple[int, int]  # rows and columns
 # (1 + N, C) table, its grid, wanted grid (h, w) -> (1 + h * w, C)
@@ -60,6 +61,8 @@ class PositionRule:
             raise UserError(
                 f"position table has {table.shape[0]} rows, expected 1 + {rows} x {columns}"
             )
+        if known_later(grid):
+            return self._later(table, table_grid, grid)
         same_count = self.keep_same_count and grid[0] * grid[1] == rows * columns
         if tuple(grid) == tuple(table_grid) or same_count:
             return table
@@ -67,6 +70,21 @@ class PositionRule:
         image = self._resize(image, table_grid, grid)
         patches = image.flatten(2)[0].T.to(table.dtype)
         return torch.cat([table[:1], patches])
+
+    def _later(self, table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
+        """Fit a table to a grid that a written program knows only when it runs."""
+        if self.mode != "bicubic" or self.antialias or self.align_corners:
+            raise UserError(
+                f"position tables are fitted by {self.mode} interpolation, which a program of any "
+                "size has not"
+            )
+        rows, columns = (
+            cubic_matrix(new, old, offset=self.offset, like=table)
+            for new, old in zip(grid, table_grid, strict=True)
+        )
+        image = table[1:].unflatten(0, table_grid)
+        fitted = torch.einsum("ha,abc,wb->hwc", rows, image, columns)
+        return torch.cat([table[:1], fitted.flatten(0, 1)])
 
     def _resize(self, image: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
         if not self.offset:

@@ -45,9 +45,17 @@ def load_program(path: str | Path) -> tuple[Program, dict[str, Any]]:
     Returns:
         A function from a (3, H, W) float32 array in 0..255 to its outputs, and the record with the
         class names and sizes.
+
+    Raises:
+        UserError: if the file is a program whose words come when it runs.
     """
-    if Path(path).suffix == ".onnx":
-        return _load_onnx(Path(path))
+    run, record = (_load_onnx if Path(path).suffix == ".onnx" else _load_pt2)(Path(path))
+    if "input" not in record:
+        raise UserError(f"{path}: written with --open, so its words and sizes are inputs, too")
+    return run, record
+
+
+def _load_pt2(path: Path) -> tuple[Program, dict[str, Any]]:
     extra = {METADATA: ""}
     module = torch.export.load(str(path), extra_files=extra).module()
 
@@ -82,7 +90,7 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict[str, Any]) ->
         converted = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=[record["input"]["name"]],
+            input_names=[one["name"] for one in record.get("inputs") or [record["input"]]],
             output_names=[output["name"] for output in record["outputs"]],
             verbose=False,
         )
@@ -95,11 +103,20 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict[str, Any]) ->
     converted.save(str(path))
 
 
-def _load_onnx(path: Path) -> tuple[Program, dict[str, Any]]:
+def onnx_session(path: str | Path) -> Any:
+    """Open an ONNX file for the CPU.
+
+    Raises:
+        UserError: if a package is missing.
+    """
     runtime = onnx_packages()
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors; it warns of every tensor that it finds superfluous
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _load_onnx(path: Path) -> tuple[Program, dict[str, Any]]:
+    session = onnx_session(path)
     record = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
 
     def run(picture: np.ndarray) -> list[np.ndarray]:

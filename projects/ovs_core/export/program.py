@@ -56,9 +56,7 @@ def trace(model: Segmenter, picture: Tensor, *, with_scores: bool) -> ExportedPr
     model.fix_text()
     fix_parameters(model)
     program = _export(path, picture)
-    for name in _unused(path, program):  # the text tower, mostly
-        owner, _, attribute = name.rpartition(".")
-        setattr(path.get_submodule(owner), attribute, None)
+    drop_unused(path, program)
     return _export(path, picture)
 
 
@@ -67,6 +65,13 @@ def innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def drop_unused(path: nn.Module, program: ExportedProgram) -> None:
+    """Take parameters that no operation reads, the text tower mostly, out of what was traced."""
+    for name in _unused(path, program):
+        owner, _, attribute = name.rpartition(".")
+        setattr(path.get_submodule(owner), attribute, None)
 
 
 def fix_parameters(model: nn.Module) -> None:
@@ -90,7 +95,7 @@ def _export(path: ImagePath, picture: Tensor) -> ExportedProgram:
         ) from error
 
 
-def _unused(path: ImagePath, program: ExportedProgram) -> list[str]:
+def _unused(path: nn.Module, program: ExportedProgram) -> list[str]:
     """Name the parameters that no operation reads, under any of their names."""
     stored = program.graph_signature.inputs_to_parameters
     parameters = dict(path.named_parameters(remove_duplicate=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,12 @@ def export(
             left behind then.
     """
     path = Path(path)
-    _check_target(path, overwrite)
+    check_target(path, overwrite, FORMATS)
     size = _checked_size(path, size, with_scores)
     vocabulary = None if words is None else Vocabulary.parse(words)
     shown = pictures_to_compare(size, pictures)
-    model = _build(cfg, vocabulary)
-    if model.trains and not cfg.MODEL.WEIGHTS:
-        logger.warning("%s is trained, but no weights were given", cfg.CONFIG_FILE)
+    model = build_with_words(cfg, vocabulary)
+    warn_untrained(cfg, model)
     with atomic_path(path) as part:
         if path.suffix == OWN:
             program = _write_own(model, cfg, part)
@@ -78,16 +77,26 @@ def export(
             example = torch.from_numpy(shown[0])
             write_program(trace(model, example, with_scores=with_scores), part, record)
             program, _ = load_program(part)
-            model = _build(cfg, vocabulary)  # tracing has used the other one up
+            model = build_with_words(cfg, vocabulary)  # tracing has used the other one up
         check = compare(model, program, shown)
         if not check.passed:
             raise UserError(f"the program differs from the model, so it was dropped: {check}")
     return check
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
-    if path.suffix not in FORMATS:
-        *kinds, last = (f"{suffix} ({name})" for suffix, name in FORMATS.items())
+def check_target(path: Path, overwrite: bool, formats: Mapping[str, str]) -> None:
+    """Refuse a file that cannot be written.
+
+    Args:
+        path: of the file.
+        overwrite: whether it may be there already.
+        formats: ending of its name -> what it is.
+
+    Raises:
+        UserError: names the file and the reason.
+    """
+    if path.suffix not in formats:
+        *kinds, last = (f"{suffix} ({name})" for suffix, name in formats.items())
         raise UserError(f"{path}: the output's name must end in {', '.join(kinds)} or {last}")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; give another name, or --overwrite")
@@ -110,7 +119,22 @@ def _checked_size(path: Path, size: Size | None, with_scores: bool) -> Size:
     return height, width
 
 
-def _build(cfg: CfgNode, vocabulary: Vocabulary | None) -> Segmenter:
+def warn_untrained(cfg: CfgNode, model: Segmenter) -> None:
+    """Tell the log of a model that is trained, but has no weights."""
+    if model.trains and not cfg.MODEL.WEIGHTS:
+        logger.warning("%s is trained, but no weights were given", cfg.CONFIG_FILE)
+
+
+def build_with_words(cfg: CfgNode, vocabulary: Vocabulary | None) -> Segmenter:
+    """Build a model, the same each time.
+
+    Args:
+        cfg: finished config.
+        vocabulary: its words; None for the classes of the first of ``DATASETS.TEST``.
+
+    Raises:
+        UserError: if it does not segment, or there are no words.
+    """
     seed_everything(max(cfg.SEED, 0))  # the same weights each time, also where a config draws them
     model = build_segmenter(cfg)
     if not isinstance(model, Segmenter):

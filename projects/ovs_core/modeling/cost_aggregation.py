@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError, check_choice
+from ..tensor.resampling import known_later, smaller
 from .cost_cells import entries, in_chunks
 from .cost_upsampling import UpsampleStage
 from .cost_windows import SpatialAggregation
@@ -131,10 +132,11 @@ class CostAggregation(nn.Module):
         Raises:
             UserError: if there is no word, or the windows do not tile the grid.
         """
-        text = text.expand(len(image), *text.shape[-3:])
+        text = text.expand(image.shape[0], *text.shape[-3:])
         if text.shape[1] < 1:
             raise UserError("there is no class to segment; give at least one word")
-        if torch.is_grad_enabled() or not self.settings.chunk or len(image) == 1:
+        together = torch.is_grad_enabled() or not self.settings.chunk
+        if together or known_later(image.shape) or image.shape[0] == 1:
             return self._forward(image, text, *guidance)
         pictures = zip(image.split(1), text.split(1), *(g.split(1) for g in guidance), strict=True)
         return torch.cat([self._forward(*one) for one in pictures])
@@ -151,7 +153,7 @@ class CostAggregation(nn.Module):
         logits = self._aggregate(cost, text, near, details)
         if kept is None:
             return logits
-        full = logits.new_full((len(image), words, *logits.shape[2:]), DROPPED)
+        full = logits.new_full((image.shape[0], words, *logits.shape[2:]), DROPPED)
         return full.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
 
     def _aggregate(
@@ -184,7 +186,9 @@ class CostAggregation(nn.Module):
     def _best(self, cost: Tensor) -> Tensor | None:
         """Indices (B, max_classes) of each picture's best words, or None if there are few."""
         limit = self.settings.max_classes
-        if not limit or cost.shape[1] <= limit:
+        if limit and known_later(cost.shape):
+            limit = smaller(limit, cost.shape[1])
+        elif not limit or cost.shape[1] <= limit:
             return None
         return cost.amax(dim=(2, 3, 4)).topk(limit, dim=1, sorted=False).indices.sort(dim=1).values
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..tensor.resampling import known_later
+
 ONEDNN_MAPS = 16  # from so many maps on PyTorch gives 1 x 1 convolutions to oneDNN on one thread
 GPU_CHUNKS = 8  # chunks that fit a CPU's cache would leave a GPU idle
 MLP_CELLS = 1024  # cells that go through an MLP at a time on the CPU: what a cache holds
@@ -47,7 +49,8 @@ def cell_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         (..., out).
     """
     cells = x.numel() // x.shape[-1]
-    if x.device.type != "cpu" or cells == 0 or cells % ONEDNN_MAPS:
+    # Of cells that a written program counts when it runs nobody knows whether they divide.
+    if known_later(x.shape) or x.device.type != "cpu" or cells == 0 or cells % ONEDNN_MAPS:
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
         result: Tensor = _MappedLinear.apply(x, weight, bias)
@@ -126,6 +129,8 @@ def in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int) -
     Returns:
         What ``run(x)`` would give.
     """
+    if known_later(x.shape):  # a program cannot spell out as many chunks as there will be
+        return run(x)
     size = size if x.device.type == "cpu" else GPU_CHUNKS * size
     if size >= x.shape[dim]:
         return run(x)

@@ -45,7 +45,7 @@ class WindowAttention(GuidedAttention):
         """
         q, k, v = (part.flatten(0, 2) for part in self.project(x, shared))
         if mask is not None:  # every head of every word sees it
-            mask = mask.to(q.dtype).repeat(len(q) // len(mask), 1, 1)[:, None]
+            mask = mask.to(q.dtype).repeat(q.shape[0] // mask.shape[0], 1, 1)[:, None]
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         result: Tensor = self.proj(attended.transpose(1, 2).reshape(x.shape))
         return result

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
+from ..tensor.resampling import known_later, larger
 from .cost_cells import ONEDNN_MAPS, CellMLP, GuidedAttention, in_chunks
 
 CHUNK_BYTES = 8 * 2**20  # of queries, keys and values in a chunk of cells
@@ -93,8 +95,8 @@ class ClassAttention(GuidedAttention):
         """(B, K, cells, D), with ``share``'s (B, 1, K, 2 D) -> same shape, residuals included."""
         z = z.transpose(1, 2)
         q, k, v = self.project(self.norm1(z), shared)
-        missing = max(self.padded_to - z.shape[2], 0)
-        padding = self._padding() if missing else None
+        missing = self._missing(z.shape[2])
+        padding = None if isinstance(missing, int) and not missing else self._padding()
         attention = self._linear if self.kind == "linear" else self._full
         z = z + attention(q, k, v, padding, missing).transpose(2, 3).flatten(3)
         z = z + self.mlp(self.norm2(z))
@@ -131,6 +133,16 @@ class ClassAttention(GuidedAttention):
             mask[-1] = math.log(missing)
             mask = mask.expand(q.shape[-2], -1)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    def _missing(self, words: int) -> int:
+        """How many copies of the padding token stand beside the words."""
+        if not self.padded_to:
+            return 0
+        if not known_later([words]):
+            return max(self.padded_to - words, 0)
+        if self.kind != "linear":
+            raise UserError("MODEL.CATSEG.ATTENTION full with PAD_LEN pads by a count")
+        return larger(self.padded_to - words, 0)
 
     def _padding(self) -> tuple[Tensor, Tensor]:
         """Key and value of the padding token, (n, 1, d)."""

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..tensor.resampling import known_later
+from .open_words import strip_labels
 from .picture_batches import encode_by_shape
 from .scores import (
     GridScores,
@@ -59,6 +61,9 @@ class InferenceProtocol(Protocol):
     def score(self, model: DenseModel, encoded: Any, size: Size) -> Scores:
         """Result of ``encode`` -> scores at the final size (H, W)."""
 
+    def open_labels(self, model: DenseModel, pictures: Tensor, size: Size) -> Tensor:
+        """(B, 3, H', W') normalised pictures of one size -> (B, H, W) labels, see ``Segmenter``."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -101,6 +106,20 @@ class Whole:
             grid = grid[:, : valid[0], : valid[1]]
             canvas = valid = None
         return GridScores(grid, size, canvas=canvas, valid=valid)
+
+    def open_labels(self, model: DenseModel, pictures: Tensor, size: Size) -> Tensor:
+        """Pad or squash, encode and score all together.
+
+        Raises:
+            UserError: for maps that are cut to as many cells as the picture has pixels.
+        """
+        if not self.cut_padding:
+            raise UserError("MODEL.OVS.PROTOCOL.CUT_PADDING False cannot be exported so")
+        shown, canvas, valid = self._show(pictures)
+        grid = model.activate(model.score(model.encode(shown)), slice(None))
+        if self.divisor == 1:
+            return strip_labels(grid, size)
+        return strip_labels(grid, size, canvas=canvas, valid=valid)
 
 
 @dataclass(frozen=True)
@@ -179,6 +198,42 @@ class Slide:
         )
         return _Cut(scores, original, size) if padded else scores
 
+    def open_labels(self, model: DenseModel, pictures: Tensor, size: Size) -> Tensor:
+        """Merge the windows of all pictures, one window of every picture after the other.
+
+        Raises:
+            UserError: if the windows follow from a size that is not known yet.
+        """
+        whole = resize(pictures, (self.window, self.window)) if self.with_whole else None
+        if self.canvas is not None:
+            pictures = resize(pictures, self.canvas)
+        original = size_of(pictures)
+        if known_later(original):
+            raise UserError("windows follow from the size of the picture")
+        padded = _pad_to(pictures, self.window) if self.pad_small else pictures
+        merged = self._open_merged(model, padded)
+        if whole is not None:
+            maps = resize(model.score(model.encode(whole)).float(), (self.window, self.window))
+            maps = model.activate(maps, slice(None))
+            merged = (merged + resize(maps, size_of(padded))) / 2
+        return strip_labels(merged[..., : original[0], : original[1]], size)
+
+    def _open_merged(self, model: DenseModel, padded: Tensor) -> Tensor:
+        """Mean of the activated windows: (B, K, H', W')."""
+        boxes, cover = self.boxes(size_of(padded)), padded.new_zeros(size_of(padded))
+        total: Tensor | None = None
+        for top, left, height, width in boxes:
+            window = self._framed(padded[..., top : top + height, left : left + width])
+            above, before, shown = margins((height, width), self.pad_multiple)
+            maps = resize(model.score(model.encode(window)).float(), shown)
+            maps = maps[..., above : above + height, before : before + width]
+            below = padded.shape[-2] - top - height, padded.shape[-1] - left - width
+            placed = F.pad(model.activate(maps, slice(None)), (left, below[1], top, below[0]))
+            total = placed if total is None else total + placed
+            cover[top : top + height, left : left + width] += 1
+        assert total is not None
+        return total / cover
+
     def _framed(self, window: Tensor) -> Tensor:
         top, left, (rows, columns) = margins(size_of(window), self.pad_multiple)
         height, width = size_of(window)
@@ -233,6 +288,14 @@ class MultiScaleFlip:
         """Score every view; they are averaged at the final size."""
         scores = [self.base.score(model, view, size) for view, _ in encoded]
         return MeanScores(scores, [mirrored for _, mirrored in encoded])
+
+    def open_labels(self, model: DenseModel, pictures: Tensor, size: Size) -> Tensor:
+        """Refuse.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("several scales and flips of a picture cannot be exported so")
 
 
 @dataclass

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..tensor.resampling import known_later, resize_linear
 from .label_argmax import argmax_upsample
 
 Size = tuple[int, int]
@@ -240,6 +241,8 @@ def resize(maps: Tensor, size: Size) -> Tensor:
     Returns:
         (K, H, W) or (B, K, H, W).
     """
+    if known_later((*size, *size_of(maps))):
+        return resize_linear(maps, size)
     if size_of(maps) == tuple(size):
         return maps
     batch = maps if maps.ndim == 4 else maps[None]

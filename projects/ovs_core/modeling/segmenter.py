@@ -17,6 +17,7 @@ from ..clip import CLIP, ImageEncoder, TextEmbedder, TextEncoder
 from ..errors import UserError, check_choice
 from ..words.vocabulary import Vocabulary
 from .contract import OpenVocabularyModel
+from .open_words import OpenWords
 from .protocols import InferenceProtocol, Whole
 from .scores import Scores, Size, WindowScores, size_of
 
@@ -71,6 +72,7 @@ class Segmenter(OpenVocabularyModel):
         self.text_encoder = TextEncoder(clip)
         self.text_embedder = TextEmbedder(self.text_encoder) if text_cache else None
         self._fixed_text: tuple[Vocabulary, Tensor] | None = None
+        self.open_words: OpenWords | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A method trains if it has losses."""
@@ -84,6 +86,8 @@ class Segmenter(OpenVocabularyModel):
 
     def text_features(self) -> Tensor:
         """Text features of the current words, as ``encode_words`` gives them."""
+        if self.open_words is not None:
+            return self.open_words.text
         if self._fixed_text is not None and self._fixed_text[0] is self.vocabulary:
             return self._fixed_text[1]
         return self.encode_words()
@@ -196,6 +200,41 @@ class Segmenter(OpenVocabularyModel):
         there is one, the setting that can be exported.
         """
         return ""
+
+    def open_obstacle(self) -> str:
+        """Say why this model cannot be a program whose words come when it runs; ``""`` if it can.
+
+        By default a method that encodes pictures in a way of its own cannot, until it says in
+        ``open_labels`` how several of them are labelled.
+        """
+        own_way = type(self).encode_picture is not Segmenter.encode_picture
+        if own_way and type(self).open_labels is Segmenter.open_labels:
+            return "its pictures and words cannot be told apart in one program"
+        return self.export_obstacle()
+
+    def open_embeddings(self) -> Tensor:
+        """Embeddings of the current words as a program of any words takes them: (K, ...).
+
+        Raises:
+            UserError: if the method knows these words by more than one embedding each.
+        """
+        return self.text_features()
+
+    def open_seen(self) -> Tensor | None:
+        """(K,) bool, which of the current words training had; None if labels do not tell."""
+        return None
+
+    def open_labels(self, pictures: Tensor, size: Size) -> Tensor:
+        """Label pictures with ``open_words``; what ``segment`` does, as a program of any words.
+
+        Args:
+            pictures: (B, 3, H', W') RGB in 0..255; the sides may be symbols.
+            size: (H, W) of the result, symbols.
+
+        Returns:
+            (B, H, W) int64.
+        """
+        return self.protocol.open_labels(self, self.normalize(pictures), size)
 
     def export_own(self, path: Path, cfg: CfgNode) -> Callable[[Tensor], Tensor]:
         """Write the method's own file with the current words, and read it back.

@@ -5,6 +5,7 @@ from .criterion import HeadOutput, SetCriterion, build_criterion
 from .deformable_attention import DeformableAttention, deformable_sampling
 from .mask_scores import MaskScores
 from .matcher import Matcher
+from .open_masks import open_mask_labels
 from .pixel_decoder import PixelDecoder, PixelFeatures
 from .point_sampling import sample_points, uncertain_points
 from .position_encoding import sine_positions
@@ -32,6 +33,7 @@ __all__ = [
     "deformable_sampling",
     "fit_masks",
     "mask_pool",
+    "open_mask_labels",
     "read_targets",
     "sample_points",
     "sine_positions",

@@ -50,7 +50,8 @@ def class_scores(
     Args:
         vectors: (B, Q, E), normalised here.
         texts: (S + 1, E) or (B, S + 1, E), used as they are; the last row is void.
-        class_index: class of each of the S texts, every class 0 .. K-1 at least once.
+        class_index: class of each of the S texts, every class 0 .. K-1 at least once; empty if each
+            text is a class.
         logit_scale: scalar; its exponential is capped at 100.
 
     Returns:
@@ -58,6 +59,8 @@ def class_scores(
     """
     scale = logit_scale.exp().clamp(max=100.0)
     scores = scale * F.normalize(vectors, dim=-1) @ texts.transpose(-1, -2)
+    if not class_index:
+        return scores
     classes = max(class_index) + 1
     if classes == len(class_index):
         return scores

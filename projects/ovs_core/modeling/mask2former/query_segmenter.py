@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from ...errors import UserError
@@ -121,6 +122,12 @@ class QuerySegmenter(Segmenter):
             (B, 3, Hp, Wp), the sides rounded up to a multiple of ``divisor``.
         """
         return stack_padded(map(self.normalize, pictures), size, divisor=self.divisor)
+
+    def open_pad(self, pictures: Tensor) -> Tensor:
+        """``pad`` of (B, 3, h, w) pictures of one size, whose sides may be symbols."""
+        height, width = size_of(pictures)
+        padding = (0, -width % self.divisor, 0, -height % self.divisor)
+        return F.pad(self.normalize(pictures), padding)
 
     def batch(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
         """Give the padded pictures of training samples."""

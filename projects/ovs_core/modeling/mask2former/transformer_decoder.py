@@ -200,7 +200,7 @@ class MaskedAttentionDecoder(nn.Module):
             The predictions of all heads in order, or of the last one alone.
         """
         memories, keys, guides = self._prepare(features)
-        batch = len(features.mask_features)
+        batch = features.mask_features.shape[0]
         queries = self.query_feat.weight.expand(batch, -1, -1)
         predictions = []
         for i, layer in enumerate(self.layers):
