@@ -20,7 +20,7 @@ from .check import Check, Program, compare, pictures_to_compare
 from .files import write_program
 from .open_files import WORDS, OpenProgram, load_open_program, save_words, text_tower
 from .open_program import MOST_WORDS, open_inputs, trace_open
-from .run import FORMATS, OWN, build_with_words, check_target, warn_untrained
+from .run import FORMATS, OWN, build_with_words, check_program_target, warn_untrained
 
 TRACED = "car, sky, tree, wall, floor"  # no program may be traced with one word, as if all had one
 ONE = "car"
@@ -60,7 +60,7 @@ def export_open(
     path = Path(path)
     beside = path.with_suffix(WORDS)
     for target in dict.fromkeys((path, beside)):
-        check_target(target, overwrite, OPEN_FORMATS)
+        check_program_target(target, overwrite, OPEN_FORMATS)
     vocabulary = None if words is None else Vocabulary.parse(words)
     model = build_with_words(cfg, vocabulary)
     vocabulary = model.vocabulary

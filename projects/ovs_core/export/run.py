@@ -63,7 +63,7 @@ def export(
             left behind then.
     """
     path = Path(path)
-    check_target(path, overwrite, FORMATS)
+    check_program_target(path, overwrite, FORMATS)
     size = _checked_size(path, size, with_scores)
     vocabulary = None if words is None else Vocabulary.parse(words)
     shown = pictures_to_compare(size, pictures)
@@ -84,7 +84,7 @@ def export(
     return check
 
 
-def check_target(path: Path, overwrite: bool, formats: Mapping[str, str]) -> None:
+def check_program_target(path: Path, overwrite: bool, formats: Mapping[str, str]) -> None:
     """Refuse a file that cannot be written.
 
     Args:
