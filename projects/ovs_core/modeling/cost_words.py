@@ -141,7 +141,7 @@ class ClassAttention(GuidedAttention):
         if not known_later([words]):
             return max(self.padded_to - words, 0)
         if self.kind != "linear":
-            raise UserError("MODEL.CATSEG.ATTENTION full with PAD_LEN pads by a count")
+            raise UserError("full attention over padded words depends on how many there are")
         return larger(self.padded_to - words, 0)
 
     def _padding(self) -> tuple[Tensor, Tensor]:
