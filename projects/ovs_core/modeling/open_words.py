@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..tensor.resampling import linear_taps
+from ..errors import UserError
+from ..tensor.resampling import known_later, linear_taps
 
 # A picture is labelled in so many strips: of K x H x W scores, only a strip's are ever there.
 STRIPS = 4
@@ -33,6 +34,31 @@ class OpenWords:
 
 def _same(maps: Tensor) -> Tensor:
     return maps
+
+
+def padded_labels(
+    maps: Tensor, size: tuple[int, int], canvas: tuple[int, int], valid: tuple[int, int]
+) -> Tensor:
+    """Label pictures that may have been padded, as ``GridScores`` does.
+
+    Args:
+        maps: (B, K, h, w).
+        size: (H, W), numbers or symbols.
+        canvas: padded picture in pixels.
+        valid: (height, width) of the picture inside.
+
+    Returns:
+        (B, H, W) int64.
+
+    Raises:
+        UserError: for sides that are symbols: maps of a padded picture reach its size in two steps,
+            others in one, and a program has to choose.
+    """
+    if known_later((*canvas, *valid)):
+        raise UserError("whether a picture is padded follows from its size")
+    if canvas == valid:
+        return strip_labels(maps, size)
+    return strip_labels(maps, size, canvas=canvas, valid=valid)
 
 
 def strip_labels(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..tensor.resampling import known_later
-from .open_words import strip_labels
+from .open_words import padded_labels, strip_labels
 from .picture_batches import encode_by_shape
 from .scores import (
     GridScores,
@@ -111,7 +111,8 @@ class Whole:
         """Pad or squash, encode and score all together.
 
         Raises:
-            UserError: for maps that are cut to as many cells as the picture has pixels.
+            UserError: for maps that are cut to as many cells as the picture has pixels, and for a
+                padding that follows from a size that is not known yet.
         """
         if not self.cut_padding:
             raise UserError("MODEL.OVS.PROTOCOL.CUT_PADDING False cannot be exported so")
@@ -119,7 +120,7 @@ class Whole:
         grid = model.activate(model.score(model.encode(shown)), slice(None))
         if self.divisor == 1:
             return strip_labels(grid, size)
-        return strip_labels(grid, size, canvas=canvas, valid=valid)
+        return padded_labels(grid, size, canvas, valid)
 
 
 @dataclass(frozen=True)
