@@ -29,12 +29,13 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     options.add_json(parser)
-    parser.add_argument("--gpu", action="store_true", help="run the suite on a GPU; needs one")
-    options.add_device(parser, "cuda")
     parser.add_argument(
-        "--only", type=lambda text: text.split(","), default=[], metavar="A,B",
-        help="of --gpu: parity, agreement, trainings, shapes, throughput",
+        "--gpu", action="store_true",
+        help="run the suite on a GPU; needs one. Rows of --only: parity, agreement, trainings, "
+        "shapes, throughput",
     )  # fmt: skip
+    options.add_device(parser, "cuda")
+    options.add_only(parser)
     parser.add_argument(
         "--minutes", type=float, default=9, metavar="N", help="of --gpu: for all parts together"
     )

@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help="address to listen on; 127.0.0.1 is this machine only")  # fmt: skip
     parser.add_argument("--port", type=int, default=7860,
                         help="port; the next free one if it is taken")  # fmt: skip
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--browser", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
     picture_options.add_max_pixels(parser)
@@ -79,7 +79,7 @@ def run(args: Namespace) -> int:
     settings = Settings(
         args.host, args.port, Limits(args.max_upload, megapixels),
         Bounds(visitor_megabytes=args.max_kept, megabytes=args.max_disk), args.allow_host,
-        password, args.device, args.open, args.opts,
+        password, args.device, args.browser, args.opts,
     )  # fmt: skip
     serve(choices, settings)
     return 0

@@ -40,7 +40,9 @@ class Range:
 
     def holds(self, value: object) -> bool:
         """Whether a value is a number of this interval."""
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or math.isnan(value):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        if isinstance(value, float) and math.isnan(value):  # an int may be too large for isnan
             return False
         if value in self.also:
             return True
