@@ -17,7 +17,7 @@ from . import options, picture_options
 SUMMARY = "open a local web page: drop a picture, type words, compare methods"
 EXAMPLES = (
     "ovsuite web",
-    "ovsuite web --open --port 8000",
+    "ovsuite web --browser --port 8000",
     "ovsuite web --methods cliptrase/vitb16 output/hclip_tiny",
     "ovsuite web --methods hclip/vitb16 --weights hclip_vitb16.pth",
     "ovsuite web --host 0.0.0.0 --password --max-upload 5",

@@ -38,7 +38,7 @@ NEXT = (
     ("Your words on a picture", 'ovsuite segment scene.png --words "house, ball, sea, brick"'),
     ("Two methods side by side", "ovsuite compare scene.png --methods cliptrase/tiny hclip/tiny "
      '--words "house, ball, sea, brick" --output compared'),
-    ("The same in a browser", "ovsuite web --open"),
+    ("The same in a browser", "ovsuite web --browser"),
     ("Train a method from nothing", "ovsuite train --config-file hclip/tiny"),
     ("The tables of the papers", "ovsuite tables"),
 )  # fmt: skip
