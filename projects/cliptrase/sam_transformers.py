@@ -5,6 +5,7 @@ Letters: P points, M masks, H x W picture.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,9 +83,7 @@ class TransformersSam:
         """Encode an (H, W, 3) uint8 RGB picture."""
         inputs = self._processor(image, return_tensors="pt")
         self._inputs = {k: inputs[k] for k in ("original_sizes", "reshaped_input_sizes")}
-        with torch.no_grad():
-            pixels = inputs["pixel_values"].to(self._model.device)
-            self._embedding = self._model.get_image_embeddings(pixels)
+        self._embedding = _encode(self._model, inputs)
 
     def predict(
         self, coords: np.ndarray, labels: np.ndarray, multimask_output: bool
@@ -119,10 +118,7 @@ class TransformersSam2:
     def set_image(self, image: np.ndarray) -> None:
         """Encode an (H, W, 3) uint8 RGB picture."""
         self._size = (image.shape[0], image.shape[1])
-        inputs = self._processor(image, return_tensors="pt")
-        with torch.no_grad():
-            pixels = inputs["pixel_values"].to(self._model.device)
-            self._embedding = self._model.get_image_embeddings(pixels)
+        self._embedding = _encode(self._model, self._processor(image, return_tensors="pt"))
 
     def predict(
         self, coords: np.ndarray, labels: np.ndarray, multimask_output: bool
@@ -133,6 +129,12 @@ class TransformersSam2:
         small = out.pred_masks.cpu()
         masks = self._processor.post_process_masks([small[0]], [self._size], binarize=False)
         return masks[0][0].numpy(), out.iou_scores.cpu().numpy()[0, 0], small.numpy()[0, 0]
+
+
+@torch.no_grad()
+def _encode(model: Any, inputs: Mapping[str, Tensor]) -> Any:
+    """What the mask decoder asks of a picture that its processor has prepared."""
+    return model.get_image_embeddings(inputs["pixel_values"].to(model.device))
 
 
 def _prompt(

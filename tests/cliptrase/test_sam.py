@@ -9,6 +9,9 @@ from cliptrase.sam_backends import SegmentAnything, load_predictor
 from ovs_core.errors import UserError
 from tests.cliptrase.helpers import build_model
 
+# Of the prompt encoder in both tiny networks
+PROMPTS = {"hidden_size": 32, "image_size": 128, "patch_size": 16, "mask_input_channels": 4}
+
 
 class FakeSam:
     """Marks a square around each foreground point."""
@@ -138,12 +141,7 @@ def tiny_sam(transformers):
                 "global_attn_indexes": [0],
                 "num_pos_feats": 16,
             },
-            prompt_encoder_config={
-                "hidden_size": 32,
-                "image_size": 128,
-                "patch_size": 16,
-                "mask_input_channels": 4,
-            },
+            prompt_encoder_config=PROMPTS,
             mask_decoder_config={
                 "hidden_size": 32,
                 "mlp_dim": 32,
@@ -173,12 +171,7 @@ def tiny_sam2(transformers):
                 backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
                 fpn_hidden_size=32,
             ),
-            prompt_encoder_config={
-                "hidden_size": 32,
-                "image_size": 128,
-                "patch_size": 16,
-                "mask_input_channels": 4,
-            },
+            prompt_encoder_config=PROMPTS,
             mask_decoder_config={
                 "hidden_size": 32,
                 "mlp_dim": 32,

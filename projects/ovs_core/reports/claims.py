@@ -6,7 +6,6 @@ A project states its claims in ``claims.py``, as ``CLAIMS``. Nothing here names 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ import torch
 from tabulate import tabulate
 
 from ..errors import check_choice
+from ..files.json_files import parse_json
 from ..files.writing import atomic_write, write_json
 from ..methods.projects import SOURCE_ROOT, project_names
 from .comparison import Outcome, run_table
+from .spread import spread
 from .tables import Row, Table
 
 HOLDS, IN_MEANS, FAILS = "holds", "in means only", "fails"
@@ -187,7 +188,7 @@ def listed_verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> list[dict[str,
 
 def _outcomes(folder: Path) -> dict[str, Outcome]:
     file = folder / "table.json"
-    listed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    listed = parse_json(file.read_text(encoding="utf-8")) if file.is_file() else []
     return {one["title"]: Outcome(**one) for one in listed}
 
 
@@ -229,7 +230,7 @@ def _figures(verdict: Verdict) -> tuple[str, str, str]:
     if verdict.missing:
         return (*names, "–")
     first, second = (
-        f"{name} {_spread(values)}"
+        f"{name} {spread(values)}"
         for name, values in zip(names, (verdict.better, verdict.worse), strict=True)
     )
     return first, second, f"{verdict.difference:+.2f}"
@@ -246,7 +247,3 @@ def _remarks(found: Sequence[Verdict]) -> list[str]:
     lines = [f"- not measured: {reason}" for reason in missing]
     lines += [f"- *{sentence}*: {reason}" for sentence, reason in failing.items()]
     return ["", *lines] if lines else []
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

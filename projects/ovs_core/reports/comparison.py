@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 from detectron2.config import CfgNode
@@ -24,6 +23,7 @@ from ..evaluation.oracle import ORACLE
 from ..files.writing import atomic_write, save_picture, write_json
 from ..methods.configs import find_config, shipped_weights
 from .picture_sheet import picture_sheet
+from .spread import spread
 from .table_facts import Made, facts_table, how_made
 from .tables import METRICS, Row, Table
 
@@ -194,8 +194,7 @@ def _line(outcome: Outcome, metrics: Sequence[str]) -> str:
 def cell(outcome: Outcome, metric: str) -> str:
     """Write a figure: mean, deviation of several runs, the published one; "" without any."""
     values = [run[metric] for run in outcome.runs if metric in run]
-    parts = [f"{mean(values):.2f}"] if values else []
-    parts += [f"± {stdev(values):.2f}"] if len(values) > 1 else []
+    parts = [spread(values)] if values else []
     parts += [f"({outcome.published[metric]:.2f})"] if metric in outcome.published else []
     return " ".join(parts)
 

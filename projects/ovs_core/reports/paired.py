@@ -17,6 +17,7 @@ from ..engine.config_files import read_config
 from ..errors import UserError
 from ..evaluation.oracle import ORACLE
 from ..files.json_files import parse_json
+from .spread import spread
 
 CONFIDENCE = 0.95
 _OWN = (*PLACES, "SEED")  # what the runs of a group may differ in
@@ -165,7 +166,7 @@ def format_differences(found: Sequence[Difference], names: tuple[str, str]) -> s
         names: of the two groups.
     """
     lines = [
-        [one.dataset, _figure(one), _spread(one.first), _spread(one.second),
+        [one.dataset, _figure(one), spread(one.first), spread(one.second),
          _interval(one), "-" if one.p is None else f"{one.p:.3f}", len(one.seeds)]
         for one in found
     ]  # fmt: skip
@@ -221,10 +222,6 @@ def _difference(key: Key, values: Sequence[Sequence[float]], seeds: Sequence[int
 
 def _figure(one: Difference) -> str:
     return f"{one.task}/{one.metric}" + (f" ({ORACLE})" if one.oracle else "")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def _interval(one: Difference) -> str:
