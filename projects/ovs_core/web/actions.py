@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from tempfile import gettempdir
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 from PIL import Image
 
 from ..errors import UserError
+from ..words.vocabulary import Vocabulary
 from .archive import zip_attempts
+from .choices import Choice
 from .examples import Example
-from .inputs import Upload, read_methods, read_upload, read_words
+from .inputs import read_methods, read_upload, read_words
 from .limits import Limits
-from .room import Attempt, ModelRoom
-from .sessions import Visitor, Visitors
+from .room import Asked, Attempt, ModelRoom
+from .runs import Run, Runs
+from .sessions import Stored, Visitor, Visitors
 from .viewer import card, encode_picture, lay_out, notice
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,9 @@ EMPTY = """<div class="ovs-empty"><strong>Nothing segmented yet</strong>
 <span>Pick an example or drop a picture, type words, and press Segment.</span></div>"""
 # A file as gradio's page takes it. Without gradio's own mark, for which it would copy files.
 FileRecord = dict[str, str]
-Outputs = tuple[str, str]
+# What gradio takes for a field that stays as it is.
+UNCHANGED = {"__type__": "update"}
+Outputs = tuple[str, Any]
 
 
 class Actions:
@@ -45,6 +50,7 @@ class Actions:
         self._room = room
         self._limits = limits
         self._visitors = visitors
+        self._runs = Runs()
 
     def segment(
         self, visitor: Visitor, tab: str, ticket: object, text: object, *methods: object
@@ -59,27 +65,80 @@ class Actions:
             methods: lists of names of methods.
 
         Yields:
-            Message and cards, each time a method is done.
+            Message and cards, each time there is something new to show.
         """
         try:
             words = read_words(text, self._limits)
             choices = self._room.pick(read_methods(methods))
-            upload = self._picture(visitor, ticket)
+            stored = self._stored(visitor, ticket)
         except UserError as error:
-            yield notice(str(error)), EMPTY
+            yield notice(str(error)), UNCHANGED
             return
-        self._visitors.keep(visitor, tab, None)
+        asked = Asked(str(ticket), stored.name, str(text))
+        work = partial(self._work, visitor, tab, stored, words, choices)
         finished: list[str] = []
-        attempts: tuple[Attempt, ...] = ()
-        yield "", lay_out(finished, choices)
-        for number, choice in enumerate(choices, 1):
-            attempts += (self._room.segment(choice, upload.picture, words),)
-            self._visitors.keep(visitor, tab, (upload.stem, attempts))
-            try:
-                finished.append(card(attempts[-1], partial(self._layer, visitor)))
-            except UserError as error:  # no room for its layers; the download may still work
-                finished.append(card(Attempt(choice, None, error=str(error))))
-            yield "", lay_out(finished, choices[number:])
+        with self._runs.start(tab, work) as run:
+            yield "", lay_out(asked, finished, choices, run)
+            for _ in run:
+                for attempt in run.attempts[len(finished) :]:
+                    finished.append(self._card(visitor, asked, attempt))
+                if run.error:
+                    yield notice(run.error), EMPTY
+                else:
+                    yield "", lay_out(asked, finished, choices[len(finished) :], run)
+
+    def _work(
+        self,
+        visitor: Visitor,
+        tab: str,
+        stored: Stored,
+        words: Vocabulary,
+        choices: Sequence[Choice],
+        run: Run,
+    ) -> None:
+        """Make what a run promises; what it has made is kept for the download."""
+        self._visitors.keep(visitor, tab, None)
+        try:
+            upload = read_upload(stored, self._limits)
+        except UserError as error:
+            run.error = str(error)
+            return
+        for choice in choices:
+            run.add(self._room.segment(choice, upload.picture, words, run))
+            self._visitors.keep(visitor, tab, (upload.stem, run.attempts))
+
+    def _card(self, visitor: Visitor, asked: Asked, attempt: Attempt) -> str:
+        try:
+            return card(asked, attempt, partial(self._layer, visitor))
+        except UserError as error:  # no room for its layers; the download may still work
+            return card(asked, Attempt(attempt.choice, None, error=str(error)))
+
+    def stop(self, visitor: Visitor, tab: str, token: object) -> str:
+        """End a run of this tab; what it has finished stays.
+
+        Returns:
+            An empty message.
+        """
+        self._runs.stop(tab, token)
+        return ""
+
+    def check(self, visitor: Visitor, tab: str, ticket: object) -> str:
+        """Tell what is wrong with a picture as soon as it has arrived.
+
+        Returns:
+            The message; empty if nothing is.
+        """
+        if not ticket:
+            return ""
+        try:
+            read_upload(self._stored(visitor, ticket), self._limits)
+        except UserError as error:
+            return notice(str(error))
+        return ""
+
+    def close(self) -> None:
+        """End all runs."""
+        self._runs.close()
 
     def download(self, visitor: Visitor, tab: str, strength: object) -> tuple[str, Any]:
         """Write the zip file of what the tab shows.
@@ -121,11 +180,13 @@ class Actions:
             return None, example.words, notice(str(error))
         return _record(ticket, "example.png"), example.words, ""
 
-    def _picture(self, visitor: Visitor, ticket: object) -> Upload:
+    def _stored(self, visitor: Visitor, ticket: object) -> Stored:
         stored = self._visitors.file(visitor, ticket)
-        if ticket and stored is None:  # the same answer to whatever was asked for
+        if not ticket:
+            raise UserError("add a picture first: drop a file, paste one, or pick an example")
+        if stored is None:  # the same answer to whatever was asked for
             raise UserError("this picture is not here any more; add it again")
-        return read_upload(stored, self._limits)
+        return stored
 
     def _layer(self, visitor: Visitor, image: Image.Image, kind: str) -> str:
         name = f"layer.{kind.lower()}"

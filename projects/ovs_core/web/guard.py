@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from urllib.parse import parse_qs, urlencode
 
 from .answers import Answer, App, Receive, Refused, Scope, Send
@@ -48,6 +48,7 @@ class Guard:
         doors: what is answered without gradio: called with scope, receive, send and visitor, by
             method and the address up to ``=``.
         running: how many runs of a tab wait or are under way.
+        always: numbers of gradio's functions that are served however many runs there are.
         password: asked of everybody; empty for none.
     """
 
@@ -61,11 +62,12 @@ class Guard:
         doors: Mapping[tuple[str, str], App],
         *,
         running: Callable[[str], int] = lambda tab: 0,
+        always: Container[int] = (),
         password: str = "",
     ) -> None:
         self._app, self._visitors, self._names, self._limits = app, visitors, names, limits
         self._buttons, self._doors, self._running = buttons, doors, running
-        self._password = password
+        self._always, self._password = always, password
         self._tries = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +140,8 @@ class Guard:
         if self._buttons.get(press.function) != len(press.inputs):
             raise Refused(400)
         self._claim(visitor, press.tab)
-        if sum(map(self._running, list(visitor.tabs))) >= self._visitors.bounds.runs:
+        running = sum(map(self._running, list(visitor.tabs)))
+        if running >= self._visitors.bounds.runs and press.function not in self._always:
             raise Refused(429)
         await self._app(plain_scope(scope), receive_once(press.to_json(), receive), answer)
 

@@ -29,18 +29,16 @@ class Upload:
     stem: str
 
 
-def read_upload(stored: Stored | None, limits: Limits) -> Upload:
+def read_upload(stored: Stored, limits: Limits) -> Upload:
     """Read a picture that a visitor has sent.
 
     Args:
-        stored: the file; None if there is none.
+        stored: the file.
         limits: what is accepted.
 
     Raises:
-        UserError: if there is no picture, or it is too large or cannot be decoded.
+        UserError: if the picture is too large or cannot be decoded.
     """
-    if stored is None:
-        raise UserError("add a picture first: drop a file, paste one, or pick an example")
     path, name = stored.path, stored.name
     if stored.size > limits.bytes:
         raise UserError(

@@ -16,6 +16,7 @@ from .viewer import notice
 
 HERE = Path(__file__).resolve().parent
 STRENGTH = 0.55
+STOP = "stop"
 GONE = notice("this page was left alone for long; reload it")
 HEAD = """<header class="ovs-head">{icon}<div><h1>OVSuite</h1>
 <p>Name what is in your picture; every pixel gets one of your words. Runs on this machine, and
@@ -50,27 +51,41 @@ def build_page(
                 picture, words, thumbnails = _picture_and_words(gr, examples)
                 methods = _methods(gr, room)
                 go = gr.Button("Segment", variant="primary", size="lg", elem_id="ovs-go")
+                stop = gr.Button("Stop", variant="stop", size="lg", elem_id="ovs-stop")
+                token = gr.Textbox(visible="hidden")
             with gr.Column(scale=8, min_width=340, elem_id="ovs-outputs"):
                 strength, zip_button, file = _toolbar(gr)
                 message = gr.HTML(elem_id="ovs-message")
                 shown = gr.HTML(EMPTY, elem_id="ovs-results")
-        for thumbnail, example in zip(thumbnails, examples, strict=True):
+        for number, (thumbnail, example) in enumerate(zip(thumbnails, examples, strict=True), 1):
             thumbnail.click(
                 act(partial(actions.example, example), None, "", GONE), None,
-                [picture, words, message], show_progress="hidden", **EVENT,
+                [picture, words, message], show_progress="hidden", api_name=f"example_{number}",
+                **EVENT,
             )  # fmt: skip
+        picture.input(
+            act(actions.check, GONE), picture, message, show_progress="hidden", api_name="check",
+            trigger_mode="always_last", **EVENT,
+        )  # fmt: skip
+        # Pressed during a run, the page's script stops it first; then it starts anew.
         gr.on(
             [go.click, words.submit], act(actions.segment, GONE, EMPTY),
-            [picture, words, *methods], [message, shown],
-            show_progress="hidden", concurrency_limit=1, trigger_mode="once", **EVENT,
+            [picture, words, *methods], [message, shown], show_progress="hidden",
+            concurrency_limit=QUEUED, trigger_mode="always_last", api_name="segment", **EVENT,
+        )  # fmt: skip
+        stop.click(
+            act(actions.stop, GONE), token, message, js=_SHOWN_RUN, show_progress="hidden",
+            concurrency_limit=QUEUED, trigger_mode="multiple", api_name=STOP, **EVENT,
         )  # fmt: skip
         strength.change(None, strength, js=_SET_STRENGTH, api_visibility="private")
         zip_button.click(
-            act(actions.download, GONE, None), strength, [message, file], **EVENT
-        ).then(None, file, js=_PRESS, api_visibility="private")
+            act(actions.download, GONE, None), strength, [message, file], api_name="download",
+            **EVENT,
+        ).then(None, file, js=_PRESS, api_visibility="private")  # fmt: skip
     return page.queue(max_size=QUEUED)
 
 
+_SHOWN_RUN = "() => document.querySelector('.ovs-cards')?.dataset.run ?? ''"
 _SET_STRENGTH = "(value) => document.body.style.setProperty('--ovs-strength', value)"
 # The file arrives in a hidden button, which is then pressed for the visitor.
 _PRESS = """(file) => { if (file) setTimeout(() => {

@@ -15,8 +15,27 @@ from ..files.pictures import LoadedPicture
 from ..predict.predictor import Predictor, Result
 from ..words.vocabulary import Vocabulary
 from .choices import Choice
+from .runs import Run, Stopped
 
 logger = logging.getLogger(__name__)
+
+
+LOADING, ENCODING = "loading the model", "encoding picture and words"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor asked for, as its cards name it.
+
+    Attributes:
+        ticket: of the picture.
+        picture: name of its file.
+        words: as they were typed.
+    """
+
+    ticket: str = ""
+    picture: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,11 @@ class ModelRoom:
         return [choice for name, choice in self.choices.items() if name in names]
 
     def segment(
-        self, choice: Choice, image: np.ndarray | LoadedPicture, words: Vocabulary
+        self,
+        choice: Choice,
+        image: np.ndarray | LoadedPicture,
+        words: Vocabulary,
+        run: Run | None = None,
     ) -> Attempt:
         """Segment one picture with one method.
 
@@ -77,17 +100,27 @@ class ModelRoom:
             choice: the method.
             image: (H, W, 3) uint8 RGB, or a picture with notes.
             words: the classes.
+            run: is told what is done, and may end it.
 
         Returns:
             The result with its times, or an attempt that carries the error.
+
+        Raises:
+            Stopped: if the run was ended.
         """
-        with self._locks[choice.name]:
+        run = run or Run()
+        with self._locks[choice.name], run.interrupting():
             try:
                 started = time.perf_counter()
                 is_new = choice.name not in self._predictors
+                if is_new:
+                    run.enter(LOADING)
                 predictor = self._predictor(choice)
                 loaded = time.perf_counter()
+                run.enter(ENCODING)
                 result = predictor(image, words)
+            except Stopped:
+                raise
             except UserError as error:
                 return Attempt(choice, None, error=str(error))
             except Exception:  # the trace belongs to the terminal, not to the visitor

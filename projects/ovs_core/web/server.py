@@ -22,7 +22,7 @@ from .examples import draw_examples, thumbnail_style
 from .guard import Guard
 from .limits import CONNECTIONS, UNREAD, Bounds, Limits
 from .names import KnownNames, is_loopback
-from .page import HERE, build_page
+from .page import HERE, STOP, build_page
 from .room import ModelRoom
 from .sessions import Visitors
 from .transfer import Transfer
@@ -35,6 +35,7 @@ QUIET = {
     "GRADIO_SHARE": "False",
     "GRADIO_RUN_HISTORY": "False",
 }
+SCRIPTS = ("fields.js", "viewer.js")
 GRACE = 2  # seconds that open answers have when the page ends
 SWEEP = 60.0  # seconds from one look for visitors who are gone to the next
 
@@ -110,15 +111,19 @@ class Served:
         settings: how.
         port: a free one.
         visitors: who is known.
+        actions: what the buttons do.
 
     Raises:
         UserError: if the server does not start.
     """
 
-    def __init__(self, app: App, settings: Settings, port: int, visitors: Visitors) -> None:
+    def __init__(
+        self, app: App, settings: Settings, port: int, visitors: Visitors, actions: Actions
+    ) -> None:
         import uvicorn
 
         self.visitors = visitors
+        self._actions = actions
         config = uvicorn.Config(
             app, settings.host, port, log_level="error", server_header=False,
             limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE,
@@ -132,7 +137,8 @@ class Served:
                 raise UserError(f"the page cannot be served at {settings.host}, port {port}")
 
     def close(self) -> None:
-        """Stop serving; open answers are cut off."""
+        """Stop serving; runs are ended and open answers cut off."""
+        self._actions.close()
         self._server.should_exit = True
         self._thread.join()
 
@@ -151,6 +157,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
     examples = draw_examples()
     actions = Actions(room, settings.limits, visitors)
     page = build_page(actions, room, visitors, examples)
+    always = {number for number, event in page.fns.items() if event.api_name == STOP}
     buttons = {number: len(event.inputs) for number, event in page.fns.items() if event.fn}
     tabs = Tabs(page)
     visitors.forget_tab = tabs.forget
@@ -158,9 +165,9 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
         _mount(page, settings, port, thumbnail_style(examples)), visitors,
         KnownNames(settings.host, tuple(settings.names)), settings.limits, buttons,
         Transfer(visitors, settings.limits).doors(), running=tabs.running,
-        password=settings.password,
+        always=always, password=settings.password,
     )  # fmt: skip
-    return Served(guard, settings, port, visitors)
+    return Served(guard, settings, port, visitors, actions)
 
 
 class Tabs:
@@ -208,7 +215,7 @@ def _mount(page: Any, settings: Settings, port: int, css: str) -> Any:
         ssr_mode=False, pwa=False, mcp_server=False, show_error=False, enable_monitoring=False,
         max_file_size=settings.limits.bytes, favicon_path=str(HERE / "icon.svg"),
         theme=_theme(gr), css=css, css_paths=[HERE / "style.css"],
-        head=f"<script>{(HERE / 'viewer.js').read_text()}</script>",
+        head="".join(f"<script>{(HERE / name).read_text()}</script>" for name in SCRIPTS),
     )  # fmt: skip
 
 

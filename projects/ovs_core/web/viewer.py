@@ -19,37 +19,36 @@ from PIL import Image
 from ..draw import PaintedRegions, overlay, palette, percent, regions_to_paint
 from ..predict.result import Result
 from .choices import Choice
-from .room import Attempt
+from .room import Asked, Attempt
+from .runs import WAITING, Run
 
 Address = Callable[[Image.Image, str], str]
+SHOWN_CHARACTERS = 300  # of the words, on a card
 LONGEST_SIDE = 1280  # pixels shown; downloads have every pixel
 
 
-def cards(attempts: Sequence[Attempt], waiting: Sequence[Choice] = ()) -> str:
-    """Lay attempts out side by side, with the pictures inside the text.
+def lay_out(
+    asked: Asked, finished: Sequence[str], waiting: Sequence[Choice] = (), run: Run | None = None
+) -> str:
+    """Set cards side by side.
 
     Args:
-        attempts: what is finished.
-        waiting: methods still to come; the first of them is running.
+        asked: what all of them answer. The page's script compares it with the fields.
+        finished: what ``card`` made.
+        waiting: methods still to come; the first of them is under way.
+        run: of these methods.
 
     Returns:
         HTML; names and messages are escaped.
     """
-    return lay_out([card(attempt) for attempt in attempts], waiting)
-
-
-def lay_out(finished: Sequence[str], waiting: Sequence[Choice] = ()) -> str:
-    """Set cards side by side.
-
-    Args:
-        finished: what ``card`` made.
-        waiting: methods still to come; the first of them is running.
-
-    Returns:
-        HTML.
-    """
-    shown = [*finished, *(_waiting(choice, running=n == 0) for n, choice in enumerate(waiting))]
-    return f'<div class="ovs-cards">{"".join(shown)}</div>'
+    shown = list(finished)
+    if waiting and run is not None:
+        shown += [_to_come(asked, choice, run, is_next=not n) for n, choice in enumerate(waiting)]
+    token = run.token if run is not None else ""
+    return (
+        f'<div class="ovs-cards" data-run="{token}" data-picture="{escape(asked.ticket)}" '
+        f'data-words="{escape(asked.words)}">{"".join(shown)}</div>'
+    )
 
 
 def notice(text: str, kind: str = "error") -> str:
@@ -64,10 +63,11 @@ def escape(text: str) -> str:
     return escaped.replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
 
 
-def card(attempt: Attempt, address: Address | None = None) -> str:
+def card(asked: Asked, attempt: Attempt, address: Address | None = None) -> str:
     """Show what one method made of a picture.
 
     Args:
+        asked: the picture and the words.
         attempt: the result, or the error.
         address: gives the address of a picture that is laid into the card; default ``data_uri``.
 
@@ -75,29 +75,46 @@ def card(attempt: Attempt, address: Address | None = None) -> str:
         HTML; names and messages are escaped.
     """
     if attempt.result is None:
-        return _frame(attempt.choice, "", notice(attempt.error))
+        return _frame(asked, attempt.choice, "", notice(attempt.error))
     time = f"{attempt.seconds:.2f} s"
     if attempt.loading >= 0.05:
         time += f" <small>+ {attempt.loading:.1f} s loading</small>"
     notes = "".join(notice(note, "info") for note in attempt.result.notes)
-    body = _result(attempt.result, address or data_uri) + notes
-    return _frame(attempt.choice, f'<span class="ovs-time">{time}</span>', body)
+    body = _result(asked, attempt.result, address or data_uri) + notes
+    return _frame(asked, attempt.choice, f'<span class="ovs-time">{time}</span>', body)
 
 
-def _waiting(choice: Choice, *, running: bool) -> str:
-    state = "running" if running else "waiting"
-    return _frame(choice, f'<span class="ovs-time">{state}</span>', '<div class="ovs-wait"></div>')
+def _to_come(asked: Asked, choice: Choice, run: Run, *, is_next: bool) -> str:
+    """A card without a result: its method waits, is under way, or was stopped."""
+    if run.stopped:
+        return _frame(asked, choice, "", notice("stopped before it had finished", "info"))
+    state = f'<span role="status">{run.state if is_next else WAITING}</span>'
+    if is_next:
+        state += f' <span class="ovs-clock" data-seconds="{run.seconds:.1f}"></span>'
+    state = f'<p class="ovs-state">{state}</p>'
+    return _frame(asked, choice, "", f'{state}<div class="ovs-wait"></div>', kind=" ovs-running")
 
 
-def _frame(choice: Choice, aside: str, body: str) -> str:
+def _frame(asked: Asked, choice: Choice, aside: str, body: str, kind: str = "") -> str:
     about = f'<p class="ovs-about">{escape(choice.about)}</p>' if choice.about else ""
     return (
-        f'<section class="ovs-card" data-method="{escape(choice.name)}">'
-        f"<header><h3>{escape(choice.name)}</h3>{aside}</header>{about}{body}</section>"
+        f'<section class="ovs-card{kind}" data-method="{escape(choice.name)}" '
+        f'aria-label="{escape(choice.name)}">'
+        f"<header><h3>{escape(choice.name)}</h3>{aside}</header>{about}"
+        f'<p class="ovs-asked"><b>{escape(_short(asked.picture))}</b> '
+        f"<span>{escape(_short(asked.words))}</span></p>"
+        f'<p class="ovs-old">The fields have changed since. Segment makes a new one.</p>'
+        f"{body}</section>"
     )
 
 
-def _result(result: Result, address: Address) -> str:
+def _short(text: str) -> str:
+    """A text for one or two lines; all of it stands in the fields and in the download."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + " ..."
+
+
+def _result(asked: Asked, result: Result, address: Address) -> str:
     colors = palette(result.names)
     regions = regions_to_paint(
         result.labels, colors, background=result.background, segment_ids=result.segment_ids,
@@ -108,6 +125,7 @@ def _result(result: Result, address: Address) -> str:
         for index, number, share in regions.by_name()
     ]
     summary = ", ".join(f"{name} {share}" for _, name, share in words)
+    summary = f"{asked.picture}: {summary}"
     return _stage(result, regions, summary, address) + _legend(words, colors)
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,13 @@ from ovs_core.web import room
 from ovs_core.web.choices import Choice
 from ovs_core.web.limits import Bounds, Limits
 
+NAMES_OF_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES_OF_CHROMIUM)), "")
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--force-color-profile=srgb",
+)  # fmt: skip
+PATIENCE = 120_000  # milliseconds; only a hang takes as long
 CHOICES = [Choice("one/tiny", "one/tiny"), Choice("two/tiny", "two/tiny")]
 
 
@@ -53,7 +61,7 @@ class Visit:
         self.tab = secrets.token_hex(5)
         self.http.get("/").raise_for_status()
         self.events = {
-            (len(event["inputs"]), len(event["outputs"])): event["id"]
+            event["api_name"]: event["id"]
             for event in self.http.get("/config").json()["dependencies"]
             if event["backend_fn"]
         }
@@ -83,12 +91,12 @@ class Visit:
         return outputs
 
     def segment(self, picture, words="left, right", methods=("one/tiny",)):
-        answer = self.join(self.events[3, 2], [picture, words, list(methods)])
+        answer = self.join(self.events["segment"], [picture, words, list(methods)])
         answer.raise_for_status()
         return self.listen()
 
     def download(self, strength=0.5):
-        self.join(self.events[1, 2], [strength]).raise_for_status()
+        self.join(self.events["download"], [strength]).raise_for_status()
         return self.listen()
 
 
@@ -184,3 +192,64 @@ def png_fixture():
 @pytest.fixture(scope="session")
 def page_visit():
     return Visit
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Window:
+    """Tabs of one new visitor. All requests must go to the page, and no script may fail.
+
+    Args:
+        chromium: a browser.
+        address: of the page.
+        look: further options of the window, such as ``viewport``.
+    """
+
+    def __init__(self, chromium, address, **look):
+        self.address = address
+        self.requests, self.errors = [], []
+        self._context = chromium.new_context(
+            **{"viewport": {"width": 1400, "height": 1000}, **look}
+        )
+
+    def open(self):
+        page = self._context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(self.address)
+        page.wait_for_selector("#ovs-go")
+        return page
+
+    def cookies(self):
+        return {cookie["name"]: cookie["value"] for cookie in self._context.cookies()}
+
+    def close(self):
+        self._context.close()
+        own = (self.address, "data:", "blob:")
+        foreign = [url for url in self.requests if not url.startswith(own)]
+        assert self.requests and not foreign and not self.errors
+
+
+@pytest.fixture
+def open_window(chromium):
+    """Give windows of new visitors; they are checked at the end."""
+    windows = []
+
+    def open_one(address, **look):
+        windows.append(Window(chromium, address, **look))
+        return windows[-1]
+
+    yield open_one
+    for window in windows:
+        window.close()

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +17,6 @@ from ovs_core import Predictor
 from ovs_core.data.embedded import render_scene
 from ovs_core.draw import palette
 
-NAMES_OF_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES_OF_CHROMIUM)), "")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--force-color-profile=srgb",
-)  # fmt: skip
-PATIENCE = 120_000  # milliseconds; only a hang takes as long
 WORDS = "snow, hat|top hat, stone|cobblestones, sand|beach"
 NAMES = ["snow", "hat", "stone", "sand"]
 
@@ -51,24 +43,8 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def page(address):
-    """An open page; every request must have gone to this machine, and none may have failed."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        requests, errors = [], []
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        page.wait_for_selector("#ovs-go")
-        yield page
-        browser.close()
-    foreign = [url for url in requests if not url.startswith((address, "data:", "blob:"))]
-    assert requests and not foreign and not errors
+def page(address, open_window):
+    return open_window(address).open()
 
 
 def upload(page, image, name="my scene.png"):
@@ -222,9 +198,10 @@ def test_wrong_input_is_answered_on_the_page(page, scene):
     page.get_by_role("button", name="Remove").or_(page.get_by_label("Clear")).first.click()
     record = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.set_input_files("#ovs-picture input[type=file]", record)
-    page.wait_for_selector("#ovs-picture img", state="attached")
-    press_segment(page, "cat, dog")
     page.wait_for_function("document.querySelector('#ovs-message').textContent.includes('broken')")
+    assert "broken.png cannot be read as a picture" in message()
+    press_segment(page, "cat, dog")
+    page.wait_for_function("document.querySelector('#ovs-results .ovs-empty')")
     assert "broken.png cannot be read as a picture" in message()
     assert page.locator(".ovs-card").count() == 0
     assert "Traceback" not in page.content()

@@ -132,7 +132,7 @@ def test_no_visitor_reaches_what_is_anothers(page, visit, ticket, png):
     assert "segment a picture first" in other.download()[0]
     # Nor by the name of the other's tab.
     for answer in (
-        other.join(other.events[1, 2], [0.5], tab=visit.tab),
+        other.join(other.events["download"], [0.5], tab=visit.tab),
         other.http.get("/gradio_api/queue/data", params={"session_hash": visit.tab}),
         other.http.get(f"/gradio_api/heartbeat/{visit.tab}"),
     ):
@@ -179,7 +179,7 @@ def test_what_other_sites_would_have_the_page_do(page, visit, png):
     )]  # fmt: skip
     foreign += [{"sec-fetch-site": site} for site in ("cross-site", "same-site", "x")]
     foreign += [{"origin": own, "sec-fetch-site": "cross-site"}]
-    body = {"data": [0.5], "fn_index": visit.events[1, 2], "session_hash": visit.tab}
+    body = {"data": [0.5], "fn_index": visit.events["download"], "session_hash": visit.tab}
     before = page.files()
     for headers in foreign:
         if "sec-fetch-site" not in headers:
@@ -234,7 +234,7 @@ def test_a_wrong_request_gets_one_neutral_line(visit, body):
     [None, "a\x00b|||", ["one/tiny"]], [["/etc/passwd"], "a", ["one/tiny"]],
 ])  # fmt: skip
 def test_wrong_fields_end_in_a_notice_or_in_nothing(visit, data):
-    answer = visit.join(visit.events[3, 2], data)
+    answer = visit.join(visit.events["segment"], data)
     if answer.status_code != 200:
         assert (answer.status_code, answer.json()) == (400, {"detail": NOT_OURS})
         return
@@ -293,12 +293,12 @@ def test_a_visitor_cannot_start_more_and_more_runs(page, png, monkeypatch):
     data = [{"path": visit.upload(png())}, "a, b", ["one/tiny"]]
     tabs = (visit.tab, visit.tab + "b")
     runs = page.served.visitors.bounds.runs
-    answers = [visit.join(visit.events[3, 2], data, tab=tabs[n % 2]) for n in range(runs + 2)]
+    answers = [visit.join(visit.events["segment"], data, tab=tabs[n % 2]) for n in range(runs + 2)]
     go_on.set()
     assert [answer.status_code for answer in answers] == [200] * runs + [429] * 2
     assert answers[-1].json() == {"detail": "wait until what runs is done"}
     assert visit.listen(tabs[0]) and visit.listen(tabs[1])
-    assert visit.join(visit.events[3, 2], data).status_code == 200
+    assert visit.join(visit.events["segment"], data).status_code == 200
     visit.listen()
 
 

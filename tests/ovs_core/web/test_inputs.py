@@ -30,11 +30,6 @@ def test_a_picture_comes_with_the_stem_of_the_visitors_file(picture):
     assert upload.stem == "my cat"
 
 
-def test_no_picture():
-    with pytest.raises(UserError, match="add a picture first"):
-        read_upload(None, LIMITS)
-
-
 def test_a_large_file_is_refused_by_its_size(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(bytes(200_000))

@@ -16,13 +16,14 @@ from ovs_core.draw import overlay, palette
 from ovs_core.errors import UserError
 from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
-from ovs_core.web.actions import Actions
+from ovs_core.web.actions import EMPTY, UNCHANGED, Actions
 from ovs_core.web.archive import zip_attempts
 from ovs_core.web.choices import Choice
 from ovs_core.web.limits import Limits
-from ovs_core.web.room import Attempt, ModelRoom
+from ovs_core.web.room import ENCODING, LOADING, Asked, Attempt, ModelRoom
+from ovs_core.web.runs import WAITING, Run
 from ovs_core.web.sessions import Visitors
-from ovs_core.web.viewer import cards, escape, notice
+from ovs_core.web.viewer import card, escape, lay_out, notice
 from ovs_core.words.vocabulary import Vocabulary
 
 NAMES = ["sky", "<b>car</b>", "wall"]
@@ -31,6 +32,9 @@ LABELS = np.zeros((20, 30), np.int32)
 LABELS[5:15, 10:20] = 1
 RESULT = Result(LABELS, NAMES, IMAGE, notes=("word cut",))
 CHOICES = [Choice("one/tiny", "one/tiny", about="First."), Choice("two/tiny", "two/tiny")]
+
+
+ASKED = Asked("ticket.png", "my <cat>.png", "sky, <b>car</b>, wall")
 
 
 class FakePredictor:
@@ -122,18 +126,19 @@ def test_methods_come_in_the_order_of_the_offer(room):
 
 
 def test_a_card_holds_picture_paint_and_a_map_that_can_be_read_back():
-    html = cards([Attempt(CHOICES[0], RESULT, 0.25, 1.5)])
+    html = card(ASKED, Attempt(CHOICES[0], RESULT, 0.25, 1.5))
     photo, paint, numbers = images_of(html)
     assert np.abs(photo.astype(int) - IMAGE).mean() < 4  # JPEG
     assert np.array_equal(paint, overlay(IMAGE, LABELS, palette(NAMES), strength=1.0))
     assert np.array_equal(read_back(numbers), LABELS)
     assert "0.25 s" in html and "1.5 s loading" in html and "First." in html
-    assert "word cut" in html and 'aria-label="sky 83 %, ' in html
+    assert "word cut" in html
+    assert 'aria-label="my &lt;cat&gt;.png: sky 83 %, ' in html
 
 
 def test_words_are_shown_as_typed_and_never_as_markup():
-    html = cards([Attempt(CHOICES[0], RESULT, 0.1)])
-    assert "<b>car" not in html and "&lt;b&gt;car" in html
+    html = lay_out(ASKED, [card(ASKED, Attempt(CHOICES[0], RESULT, 0.1))])
+    assert "<b>car" not in html and html.count("&lt;b&gt;car") >= 3 and "<cat>" not in html
     assert escape("{{x}} ${y} \"'") == "&#123;&#123;x&#125;&#125; &#36;&#123;y&#125; &quot;&#x27;"
     assert "<script" not in notice("<script>")
 
@@ -143,7 +148,7 @@ def test_panoptic_results_show_segments_and_count_them():
     ids[0] = 0
     info = [{"id": 1, "category_id": 0, "isthing": True}, {"id": 2, "category_id": 0, "isthing": 1}]
     result = Result(LABELS, NAMES, IMAGE, segment_ids=ids, segments_info=info)
-    html = cards([Attempt(CHOICES[0], result, 0.1)])
+    html = card(ASKED, Attempt(CHOICES[0], result, 0.1))
     _, paint, numbers = images_of(html)
     assert np.array_equal(numbers[..., 0], ids)
     assert np.array_equal(paint[10, 12], palette(NAMES)[0])
@@ -156,21 +161,43 @@ def test_a_large_picture_is_reduced_for_the_screen():
     names = [f"w{n}" for n in range(301)]
     image = np.zeros((100, 3000, 3), np.uint8)
     result = Result(labels, names, image)
-    _, _, numbers = images_of(cards([Attempt(CHOICES[0], result, 0.1)]))
+    _, _, numbers = images_of(card(ASKED, Attempt(CHOICES[0], result, 0.1)))
     assert numbers.shape == (43, 1280, 3)
     assert (read_back(numbers)[:, :640] == 0).all() and (read_back(numbers)[:, 640:] == 300).all()
 
 
-def test_methods_still_to_come_wait_visibly():
-    html = cards([Attempt(CHOICES[0], None, error="no weights")], CHOICES[1:])
-    assert "no weights" in html and "running" in html and "two/tiny" in html
+def test_methods_still_to_come_say_what_is_done_and_for_how_long():
+    run = Run()
+    run.enter(LOADING)
+    failed = card(ASKED, Attempt(CHOICES[0], None, error="no weights"))
+    html = lay_out(ASKED, [failed], [CHOICES[1], CHOICES[0]], run)
+    assert "no weights" in html
+    assert html.index(LOADING) < html.index(WAITING) and html.count("ovs-clock") == 1
+    assert float(re.search(r'data-seconds="([\d.]+)"', html)[1]) < 60
+    run.stop()
+    html = lay_out(ASKED, [failed], CHOICES[1:], run)
+    assert "stopped before it had finished" in html and "ovs-running" not in html
+
+
+def test_a_layout_says_what_it_answers():
+    html = lay_out(ASKED, [card(ASKED, Attempt(CHOICES[0], RESULT, 0.1))], run=Run())
+    assert 'data-picture="ticket.png"' in html
+    assert 'data-words="sky, &lt;b&gt;car&lt;/b&gt;, wall"' in html
+    asked = re.search('<p class="ovs-asked">(.*?)</p>', html)[1]
+    assert "my &lt;cat&gt;.png" in asked and "sky, &lt;b&gt;car" in asked
+    long = card(Asked("t", "n", "word, " * 1000), Attempt(CHOICES[0], None))
+    assert len(long) < 1500 and " ..." in long
 
 
 def test_segmenting_shows_each_method_as_it_finishes(tab):
     shown = tab.segment("a, b", ["one/tiny"], ["two/tiny"])
-    assert [html.count("ovs-stage") for _, html in shown] == [0, 1, 2]
-    assert [html.count("ovs-wait") for _, html in shown] == [2, 1, 0]
+    stages = [html.count("ovs-stage") for _, html in shown]
+    assert stages == sorted(stages) and stages[0] == 0 and stages[-1] == 2
+    assert [html.count("ovs-wait") for _, html in shown] == [2 - count for count in stages]
     assert all(message == "" for message, _ in shown)
+    assert {state for _, html in shown for state in re.findall('role="status">([^<]+)<', html)} <= {
+        WAITING, LOADING, ENCODING,
+    }  # fmt: skip
     stem, attempts = tab.visitors.recall(tab.visitor, "tab")
     assert stem == "cat" and [attempt.choice for attempt in attempts] == CHOICES
 
@@ -188,15 +215,37 @@ def test_the_layers_of_a_card_are_files_of_the_visitor(tab):
     [("", ["one/tiny"], "at least one word"), ("a", [], "at least one method")],
 )
 def test_wrong_input_gives_one_message_and_builds_no_model(tab, words, methods, said):
-    ((message, _),) = tab.segment(words, methods)
-    assert said in message and 'role="alert"' in message
+    ((message, kept),) = tab.segment(words, methods)
+    assert said in message and 'role="alert"' in message and kept == UNCHANGED
     assert FakePredictor.built == 0 and tab.visitors.recall(tab.visitor, "tab") is None
+
+
+def test_without_a_picture(tab):
+    tab.picture = None
+    ((message, _),) = tab.segment("a", ["one/tiny"])
+    assert "add a picture first" in message
 
 
 def test_an_upload_that_is_not_here_any_more(tab):
     tab.file({"path": tab.picture}).unlink()
     ((message, _),) = tab.segment("a", ["one/tiny"])
     assert "not here any more; add it again" in message
+
+
+def test_a_picture_is_checked_when_it_arrives(tab):
+    assert tab.actions.check(tab.visitor, "tab", tab.picture) == ""
+    assert tab.actions.check(tab.visitor, "tab", None) == ""
+    broken = tab.visitors.store(tab.visitor, "broken.png", b"no picture")
+    message = tab.actions.check(tab.visitor, "tab", broken)
+    assert "broken.png cannot be read as a picture" in message and 'role="alert"' in message
+
+
+def test_a_broken_picture_ends_the_run_and_the_old_result_with_it(tab):
+    tab.segment("a, b", ["one/tiny"])
+    tab.picture = tab.visitors.store(tab.visitor, "broken.png", b"no picture")
+    message, html = tab.segment("a, b", ["one/tiny"])[-1]
+    assert "broken.png cannot be read as a picture" in message and html == EMPTY
+    assert "segment a picture first" in tab.download()[0]
 
 
 def test_the_download_holds_every_pixel_of_every_method(tab):
