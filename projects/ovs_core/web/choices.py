@@ -24,8 +24,9 @@ class Choice:
         name: shown on the page; the config's short name, or the file as it was given.
         config: what ``Predictor.from_config`` takes: the name, or the training that was found.
         weights: checkpoint of the method; empty for what the config says.
-        about: one line from the head of the config file; may be empty.
+        about: one line for visitors: whether and where it was trained, and its CLIP.
         trained: False if the method learns and no weights for it are known.
+        sees_photographs: whether its CLIP knows more than drawings.
     """
 
     name: str
@@ -33,26 +34,25 @@ class Choice:
     weights: str = ""
     about: str = ""
     trained: bool = True
+    sees_photographs: bool = False
 
 
 def found_choices() -> list[Choice]:
-    """List what runs without a download, the embedded configs first, ready ones before untrained.
+    """List what runs without a download: a person's own trainings, what sees photographs, the rest.
 
-    A config of another CLIP is listed when that CLIP lies on this disk and, if the method learns,
-    its checkpoint does too. Tables and ablations, which lie in folders of their own, are left out.
+    A config of another CLIP than the embedded ones is listed when that CLIP lies on this disk and,
+    if the method learns, its checkpoint does too. Tables and ablations, which lie in folders of
+    their own, are left out; what has to be trained first comes last.
     """
-    embedded, real = [], []
+    found = []
     for name in list_configs():
         if name.count("/") > 1:
             continue
         cfg, choice = _found(name)
-        if not labels_pixels(cfg):
-            continue
-        if cfg.MODEL.CLIP.ARCHITECTURE in EMBEDDED:
-            embedded.append(choice)
-        elif choice.trained and _has_clip(cfg):
-            real.append(choice)
-    return sorted(embedded, key=lambda choice: not choice.trained) + real
+        is_ready = choice.trained and _has_clip(cfg)
+        if labels_pixels(cfg) and (is_ready or not choice.sees_photographs):
+            found.append(choice)
+    return sorted(found, key=lambda c: (not c.trained, c.config == c.name, not c.sees_photographs))
 
 
 def named_choices(methods: Sequence[str], weights: Sequence[str] = ()) -> list[Choice]:
@@ -86,7 +86,8 @@ def _named(name: str, weights: str) -> Choice:
     if not labels_pixels(cfg):
         raise UserError(f"--methods {name} finds boxes and labels no pixels; the page shows labels")
     ready = weights or own_weights or cfg.MODEL.WEIGHTS or not learns(cfg)
-    return Choice(name, name, weights, _first_comment(path), bool(ready))
+    about = _about(cfg, str(weights or own_weights or cfg.MODEL.WEIGHTS), bool(ready))
+    return Choice(name, name, weights, about, bool(ready), _sees_photographs(cfg))
 
 
 def _found(name: str) -> tuple[CfgNode, Choice]:
@@ -96,18 +97,25 @@ def _found(name: str) -> tuple[CfgNode, Choice]:
     source, ready = name, cfg.MODEL.WEIGHTS or shipped or not learns(cfg)
     if learns(cfg) and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
         source = ready = cfg.OUTPUT_DIR
-    return cfg, Choice(name, source, about=_first_comment(path), trained=bool(ready))
+    own = source if source != name else str(cfg.MODEL.WEIGHTS or shipped)
+    about = _about(cfg, own, bool(ready))
+    return cfg, Choice(name, source, "", about, bool(ready), _sees_photographs(cfg))
 
 
-def _first_comment(path: Path) -> str:
-    """First sentence of the comment at the head of a config file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    head = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        head.append(line.lstrip("# ").strip())
-    return " ".join(head).partition(". ")[0].rstrip(".")
+def _about(cfg: CfgNode, weights: str, ready: bool) -> str:
+    """What a visitor wants to know before picking a method."""
+    if not learns(cfg):
+        kind = "Needs no training"
+    else:
+        kind = f"Trained: {Path(weights).name or 'weights of the suite'}" if ready else "Untrained"
+    clip = cfg.MODEL.CLIP
+    if not _sees_photographs(cfg):
+        return f"{kind}. Small CLIP of the suite: knows drawings, not photographs"
+    return f"{kind}. CLIP {' '.join(filter(None, (clip.ARCHITECTURE, clip.PRETRAINED)))}"
+
+
+def _sees_photographs(cfg: CfgNode) -> bool:
+    return cfg.MODEL.CLIP.ARCHITECTURE not in EMBEDDED
 
 
 def _has_clip(cfg: CfgNode) -> bool:

@@ -154,7 +154,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
     """
     room = ModelRoom(choices, settings.device, settings.options)
     visitors = Visitors(folder, settings.bounds)
-    examples = draw_examples()
+    examples = draw_examples(photographs=any(c.sees_photographs for c in choices))
     actions = Actions(room, settings.limits, visitors)
     page = build_page(actions, room, visitors, examples)
     always = {number for number, event in page.fns.items() if event.api_name == STOP}
@@ -270,4 +270,10 @@ def _theme(gr: Any) -> Any:
     return gr.themes.Default(
         primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", radius_size="lg",
         font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(  # gradio's own greys are too faint to be read by everybody
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+        block_title_text_color="*neutral_700", block_info_text_color="*neutral_600",
+        button_cancel_background_fill="#b3261e", button_cancel_background_fill_hover="#8f1d17",
+        button_cancel_text_color="white",
     )  # fmt: skip

@@ -77,15 +77,23 @@
     });
   }
 
-  // Where the columns stand below each other, the results are out of sight when they come.
-  function showResults(event) {
-    if (!event.target.closest?.("#ovs-go")) return;
+  // Where the columns stand below each other, the results are out of sight when they come. Only
+  // with them is the page long enough to bring them to its top.
+  let shownRun = "";
+
+  function showResults() {
+    const run = document.querySelector(".ovs-cards")?.dataset.run ?? "";
+    if (run === shownRun) return;
+    shownRun = run;
     const outputs = document.querySelector("#ovs-outputs");
-    if (outputs.getBoundingClientRect().top < window.innerHeight - 120) return;
-    outputs.scrollIntoView({ behavior: "smooth" });
+    if (outputs.getBoundingClientRect().top < window.innerHeight / 4) return;
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    outputs.scrollIntoView({ behavior: calm ? "auto" : "smooth" });
   }
 
-  document.addEventListener("click", showResults);
+  new MutationObserver(showResults).observe(document.documentElement, {
+    subtree: true, childList: true,
+  });
   document.addEventListener("pointermove", point);
   document.addEventListener("pointerdown", point);
   document.addEventListener("pointerover", pickOut);

@@ -24,6 +24,7 @@ from .runs import WAITING, Run
 
 Address = Callable[[Image.Image, str], str]
 SHOWN_CHARACTERS = 300  # of the words, on a card
+LEGEND_WORDS = 12  # of a legend that are not folded
 LONGEST_SIDE = 1280  # pixels shown; downloads have every pixel
 
 
@@ -151,6 +152,7 @@ def _stage(result: Result, regions: PaintedRegions, summary: str, address: Addre
 
 
 def _legend(words: Sequence[tuple[int, str, str]], colors: np.ndarray) -> str:
+    """The words that occur, largest first; many of them are folded."""
     items = []
     for index, name, share in words:
         red, green, blue = colors[index]
@@ -159,7 +161,12 @@ def _legend(words: Sequence[tuple[int, str, str]], colors: np.ndarray) -> str:
             f'<i style="background: rgb({red} {green} {blue})"></i>{escape(name)} '
             f"<b>{escape(share)}</b></button></li>"
         )
-    return f'<ul class="ovs-legend" aria-label="Legend">{"".join(items)}</ul>'
+    first, more = "".join(items[:LEGEND_WORDS]), items[LEGEND_WORDS:]
+    folded = (
+        f'<details class="ovs-more"><summary>{len(more)} more words</summary>'
+        f'<ul class="ovs-legend" aria-label="Rest of the legend">{"".join(more)}</ul></details>'
+    )
+    return f'<ul class="ovs-legend" aria-label="Legend">{first}</ul>' + (folded if more else "")
 
 
 def _number_map(regions: np.ndarray) -> Image.Image:

@@ -42,7 +42,10 @@ def test_what_lies_on_this_disk_is_offered_too(offer, tmp_path, monkeypatch):
     assert not learner.trained and found[learner.name].trained
     assert found[learner.name].config == str(folder.relative_to(tmp_path))
     real = [choice for name, choice in found.items() if name not in {c.name for c in offer}]
-    assert real and all(choice.trained for choice in real)
+    assert real and all(choice.trained and choice.sees_photographs for choice in real)
+    # First a person's own training, then what sees photographs.
+    order = list(found.values())
+    assert order[0] == found[learner.name] and order[1 : len(real) + 1] == real
 
 
 def test_named_methods_keep_their_order_and_weights(offer, tmp_path):
@@ -65,3 +68,15 @@ def test_mistakes_are_told_before_the_page_opens(offer):
     ]:
         with pytest.raises(UserError, match=said):
             named_choices(methods, weights)
+
+
+def test_visitors_read_what_a_method_is_and_no_comment_of_its_config(offer, tmp_path):
+    said = {choice.about for choice in offer}
+    assert "Needs no training. Small CLIP of the suite: knows drawings, not photographs" in said
+    assert all(
+        about.startswith(("Needs no training.", "Trained: ", "Untrained.")) for about in said
+    )
+    file = tmp_path / "mine.pth"
+    file.touch()
+    (real,) = named_choices(["hclip/vitb16"], [str(file)])
+    assert real.about.startswith("Trained: mine.pth. CLIP ViT-B") and real.sees_photographs

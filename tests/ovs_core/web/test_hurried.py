@@ -152,7 +152,7 @@ HURRY = """async ([count, seed, words, pictures]) => {
   for (let number = 0; number < count; number++) {
     pick(acts)();
     look();
-    await wait(pick([0, 10, 40, 250]));
+    await wait(pick([0, 0, 30, 200]));
   }
   type("last, words");
   while (!find("#ovs-picture img")) { put("red.png"); await wait(200); }
@@ -185,7 +185,7 @@ def test_200_hurried_clicks_in_two_tabs_and_after_reloads(telling, open_window, 
             tab.evaluate("document.querySelector('#ovs-go').click()")  # and away while it runs
             tab.reload()
             tab.wait_for_selector("#ovs-go")
-    assert not wrong and len(seen) >= 10
+    assert not wrong and len(seen) >= 6
     with httpx.Client(base_url=telling.address, cookies=window.cookies()) as http:
         for card in seen:
             check_card(card, http)

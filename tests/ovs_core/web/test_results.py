@@ -19,6 +19,7 @@ from ovs_core.web import room as room_module
 from ovs_core.web.actions import EMPTY, UNCHANGED, Actions
 from ovs_core.web.archive import zip_attempts
 from ovs_core.web.choices import Choice
+from ovs_core.web.examples import COUNT, draw_examples, find_photographs
 from ovs_core.web.limits import Limits
 from ovs_core.web.room import ENCODING, LOADING, Asked, Attempt, ModelRoom
 from ovs_core.web.runs import WAITING, Run
@@ -166,6 +167,15 @@ def test_a_large_picture_is_reduced_for_the_screen():
     assert (read_back(numbers)[:, :640] == 0).all() and (read_back(numbers)[:, 640:] == 300).all()
 
 
+def test_a_long_legend_is_folded():
+    labels = np.arange(600, dtype=np.int32).reshape(20, 30) % 40
+    result = Result(labels, [f"word {n}" for n in range(40)], IMAGE)
+    html = card(ASKED, Attempt(CHOICES[0], result, 0.1))
+    shown, folded = html.split("<details", 1)
+    assert shown.count("data-index=") == 12 and folded.count("data-index=") == 28
+    assert "28 more words" in folded and html.count("<li>") == 40
+
+
 def test_methods_still_to_come_say_what_is_done_and_for_how_long():
     run = Run()
     run.enter(LOADING)
@@ -311,3 +321,13 @@ def test_the_strength_of_the_download_is_that_of_the_page():
 def test_nothing_to_download_yet(tab):
     message, record = tab.download()
     assert "segment a picture first" in message and record is None
+
+
+def test_photographs_come_first_where_a_method_sees_them():
+    photographs = find_photographs()  # matplotlib, which Detectron2 needs, has one at least
+    assert photographs and all(max(p.image.shape) <= 512 for p in photographs)
+    assert "woman" in photographs[-1].words
+    drawn, mixed = draw_examples(), draw_examples(photographs=True)
+    assert len(drawn) == len(mixed) == COUNT
+    assert [e.words for e in mixed[: len(photographs)]] == [p.words for p in photographs]
+    assert mixed[len(photographs)].words == drawn[0].words
