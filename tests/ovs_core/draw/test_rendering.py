@@ -3,14 +3,6 @@ import pytest
 
 from ovs_core.draw import legend, overlay, palette, render, sheet, with_legend
 from ovs_core.draw.captions import draw_captions
-from ovs_core.draw.colors import word_color
-
-
-def test_colours_are_stable_and_apart():
-    assert word_color("Cat") == word_color("cat")
-    colors = palette([f"word {i}" for i in range(24)]).astype(int)
-    distances = np.abs(colors[:, None] - colors[None]).sum(-1)
-    assert distances[~np.eye(24, dtype=bool)].min() > 20
 
 
 def test_overlay_legend_and_sheet():
