@@ -3,6 +3,7 @@
 from .colors import INK, PANEL, palette
 from .fonts import font_for
 from .legends import legend, percent, remark, with_legend
+from .marks import marks, swatch
 from .overlays import heat_overlay, overlay
 from .regions import PaintedRegions, regions_to_paint
 from .renderer import render
@@ -15,6 +16,7 @@ __all__ = [
     "font_for",
     "heat_overlay",
     "legend",
+    "marks",
     "overlay",
     "palette",
     "percent",
@@ -22,5 +24,6 @@ __all__ = [
     "remark",
     "render",
     "sheet",
+    "swatch",
     "with_legend",
 ]

@@ -37,7 +37,7 @@ def overlay(
     mixed += (table * weight[:, None])[index]
     mixed >>= 8
     mixed = mixed.astype(np.uint8)
-    mixed[_borders(labels, 1 + min(labels.shape) // 700)] = 255
+    mixed[region_borders(labels, 1 + min(labels.shape) // 700)] = 255
     return mixed
 
 
@@ -66,7 +66,8 @@ def _index(labels: np.ndarray, count: int) -> np.ndarray:
     return index
 
 
-def _borders(labels: np.ndarray, thickness: int) -> np.ndarray:
+def region_borders(labels: np.ndarray, thickness: int) -> np.ndarray:
+    """Mark the pixels on the lines between regions: (H, W) bool; ``thickness`` in pixels."""
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]

@@ -54,7 +54,7 @@ def build_page(
                 stop = gr.Button("Stop", variant="stop", size="lg", elem_id="ovs-stop")
                 token = gr.Textbox(visible="hidden")
             with gr.Column(scale=8, min_width=340, elem_id="ovs-outputs"):
-                strength, zip_button, file = _toolbar(gr)
+                strength, hatched, zip_button, file = _toolbar(gr)
                 message = gr.HTML(elem_id="ovs-message")
                 shown = gr.HTML(EMPTY, elem_id="ovs-results")
         for number, (thumbnail, example) in enumerate(zip(thumbnails, examples, strict=True), 1):
@@ -78,6 +78,7 @@ def build_page(
             concurrency_limit=QUEUED, trigger_mode="multiple", api_name=STOP, **EVENT,
         )  # fmt: skip
         strength.change(None, strength, js=_SET_STRENGTH, api_visibility="private")
+        hatched.change(None, hatched, js=_SET_MARKS, api_visibility="private")
         zip_button.click(
             act(actions.download, GONE, None), strength, [message, file], api_name="download",
             **EVENT,
@@ -87,6 +88,7 @@ def build_page(
 
 _SHOWN_RUN = "() => document.querySelector('.ovs-cards')?.dataset.run ?? ''"
 _SET_STRENGTH = "(value) => document.body.style.setProperty('--ovs-strength', value)"
+_SET_MARKS = "(value) => { document.body.classList.toggle('ovs-marked', value); }"
 # The file arrives in a hidden button, which is then pressed for the visitor.
 _PRESS = """(file) => { if (file) setTimeout(() => {
   const button = document.querySelector('#ovs-file'); (button.querySelector('a') ?? button).click();
@@ -139,14 +141,18 @@ def _methods(gr: Any, room: ModelRoom) -> list[Any]:
     return groups
 
 
-def _toolbar(gr: Any) -> tuple[Any, Any, Any]:
+def _toolbar(gr: Any) -> tuple[Any, Any, Any, Any]:
     with gr.Row(equal_height=True, elem_id="ovs-toolbar"):
         strength = gr.Slider(
             0, 1, STRENGTH, step=0.01, label="Strength of the colours", elem_id="ovs-strength",
             scale=3, min_width=180, buttons=[],
         )  # fmt: skip
+        hatched = gr.Checkbox(
+            label="Contours and hatching", value=False, elem_id="ovs-hatched", scale=1,
+            min_width=120,
+        )  # fmt: skip
         zip_button = gr.Button("Download masks", elem_id="ovs-download", scale=1, min_width=140)
-    return strength, zip_button, gr.DownloadButton(visible="hidden", elem_id="ovs-file")
+    return strength, hatched, zip_button, gr.DownloadButton(visible="hidden", elem_id="ovs-file")
 
 
 def _heading(title: str, hint: str) -> str:

@@ -12,11 +12,13 @@ import html
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
-from ..draw import PaintedRegions, overlay, palette, percent, regions_to_paint
+from ..draw import PaintedRegions, marks, overlay, palette, percent, regions_to_paint, swatch
+from ..draw.marks import HATCHINGS
 from ..predict.result import Result
 from .choices import Choice
 from .room import Asked, Attempt
@@ -137,6 +139,7 @@ def _stage(result: Result, regions: PaintedRegions, summary: str, address: Addre
     numbers = Image.fromarray(regions.map.astype(np.int32))
     shown = np.asarray(numbers.resize((width, height), Image.Resampling.NEAREST))
     paint = overlay(np.asarray(photo), shown, regions.colors, strength=1.0, unpainted=regions.plain)
+    drawn = marks(shown, regions.owner)
     # What the script needs: the name of each region, as its index and its text.
     owners = escape(json.dumps(regions.owner.tolist()))
     names = escape(json.dumps(result.names, ensure_ascii=False))
@@ -147,6 +150,7 @@ def _stage(result: Result, regions: PaintedRegions, summary: str, address: Addre
         f'<img class="ovs-photo" alt="" src="{address(photo, "JPEG")}">'
         f'<img class="ovs-paint" alt="" src="{address(Image.fromarray(paint), "PNG")}">'
         f'<img class="ovs-map" alt="" src="{address(_number_map(shown), "PNG")}">'
+        f'<img class="ovs-marks" alt="" src="{address(Image.fromarray(drawn), "PNG")}">'
         '<i class="ovs-dot"></i><span class="ovs-tip" aria-hidden="true"></span></div>'
     )
 
@@ -158,7 +162,8 @@ def _legend(words: Sequence[tuple[int, str, str]], colors: np.ndarray) -> str:
         red, green, blue = colors[index]
         items.append(
             f'<li><button type="button" data-index="{index}">'
-            f'<i style="background: rgb({red} {green} {blue})"></i>{escape(name)} '
+            f'<i style="background: rgb({red} {green} {blue})">{_swatch(index % HATCHINGS)}</i>'
+            f"{escape(name)} "
             f"<b>{escape(share)}</b></button></li>"
         )
     first, more = "".join(items[:LEGEND_WORDS]), items[LEGEND_WORDS:]
@@ -167,6 +172,11 @@ def _legend(words: Sequence[tuple[int, str, str]], colors: np.ndarray) -> str:
         f'<ul class="ovs-legend" aria-label="Rest of the legend">{"".join(more)}</ul></details>'
     )
     return f'<ul class="ovs-legend" aria-label="Legend">{first}</ul>' + (folded if more else "")
+
+
+@lru_cache(maxsize=HATCHINGS)
+def _swatch(kind: int) -> str:
+    return f'<img class="ovs-marks" alt="" src="{data_uri(Image.fromarray(swatch(kind)), "PNG")}">'
 
 
 def _number_map(regions: np.ndarray) -> Image.Image:

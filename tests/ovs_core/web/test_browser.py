@@ -97,6 +97,7 @@ def test_two_methods_side_by_side(page, scene):
         check_names_under_the_pointer(page, number, results)
         check_pixels(page, number, result)
     check_picking_out(page, results[0])
+    check_hatching(page)
     check_download(page, chosen, results)
 
 
@@ -168,6 +169,17 @@ def check_picking_out(page, result):
         assert kept == (result.labels[y, x] == chosen)
     page.mouse.move(2, 2)
     page.wait_for_selector(".ovs-dim", state="detached")
+
+
+def check_hatching(page):
+    stage = page.locator(".ovs-stage").first
+    before = look_at(stage)
+    page.locator("#ovs-hatched input").check()
+    page.wait_for_selector(".ovs-marked .ovs-stage .ovs-marks", state="visible")
+    assert (np.abs(look_at(stage) - before).max(-1) > 40).mean() > 0.05
+    page.locator("#ovs-hatched input").uncheck()
+    page.wait_for_selector(".ovs-stage .ovs-marks", state="hidden")
+    assert np.array_equal(look_at(stage), before)
 
 
 def check_download(page, methods, results):

@@ -51,7 +51,7 @@ def test_the_page_serves_its_own_visitor(page, png):
     message, cards = visit.segment({"path": ticket, "meta": {"_type": "gradio.FileData"}})
     assert message == "" and cards.count("ovs-stage") == 1
     layers = re.findall(r'src="(gradio_api/file=[\w-]+\.(?:png|jpeg))"', cards)
-    assert len(layers) == 3
+    assert len(layers) == 4
     assert all(visit.http.get(f"/{layer}").status_code == 200 for layer in layers)
     message, record = visit.download()
     answer = visit.http.get("/" + record["url"])

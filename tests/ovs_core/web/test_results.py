@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovs_core.draw import overlay, palette
+from ovs_core.draw import marks, overlay, palette
 from ovs_core.errors import UserError
 from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
@@ -128,7 +128,8 @@ def test_methods_come_in_the_order_of_the_offer(room):
 
 def test_a_card_holds_picture_paint_and_a_map_that_can_be_read_back():
     html = card(ASKED, Attempt(CHOICES[0], RESULT, 0.25, 1.5))
-    photo, paint, numbers = images_of(html)
+    photo, paint, numbers, drawn = images_of(html)[:4]
+    assert np.array_equal(drawn, marks(LABELS, np.arange(3)))
     assert np.abs(photo.astype(int) - IMAGE).mean() < 4  # JPEG
     assert np.array_equal(paint, overlay(IMAGE, LABELS, palette(NAMES), strength=1.0))
     assert np.array_equal(read_back(numbers), LABELS)
@@ -150,7 +151,7 @@ def test_panoptic_results_show_segments_and_count_them():
     info = [{"id": 1, "category_id": 0, "isthing": True}, {"id": 2, "category_id": 0, "isthing": 1}]
     result = Result(LABELS, NAMES, IMAGE, segment_ids=ids, segments_info=info)
     html = card(ASKED, Attempt(CHOICES[0], result, 0.1))
-    _, paint, numbers = images_of(html)
+    _, paint, numbers = images_of(html)[:3]
     assert np.array_equal(numbers[..., 0], ids)
     assert np.array_equal(paint[10, 12], palette(NAMES)[0])
     assert 'data-owners="[-1, 0, 0]"' in html and "sky x2" in html
@@ -162,7 +163,7 @@ def test_a_large_picture_is_reduced_for_the_screen():
     names = [f"w{n}" for n in range(301)]
     image = np.zeros((100, 3000, 3), np.uint8)
     result = Result(labels, names, image)
-    _, _, numbers = images_of(card(ASKED, Attempt(CHOICES[0], result, 0.1)))
+    _, _, numbers = images_of(card(ASKED, Attempt(CHOICES[0], result, 0.1)))[:3]
     assert numbers.shape == (43, 1280, 3)
     assert (read_back(numbers)[:, :640] == 0).all() and (read_back(numbers)[:, 640:] == 300).all()
 
@@ -216,7 +217,7 @@ def test_the_layers_of_a_card_are_files_of_the_visitor(tab):
     *_, (_, html) = tab.segment("a, b", ["one/tiny"])
     tickets = re.findall(r'src="gradio_api/file=([^"]+)"', html)
     files = [tab.visitors.file(tab.visitor, ticket).path for ticket in tickets]
-    assert [path.suffix for path in files] == [".jpeg", ".png", ".png"]
+    assert [path.suffix for path in files] == [".jpeg", ".png", ".png", ".png"]
     assert np.array_equal(read_back(np.asarray(Image.open(files[2]))), LABELS)
 
 
