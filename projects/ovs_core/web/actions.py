@@ -13,11 +13,12 @@ from PIL import Image
 from ..errors import UserError
 from ..words.vocabulary import Vocabulary
 from .archive import zip_attempts
+from .attempts import Asked, Attempt
 from .choices import Choice
 from .examples import Example
 from .inputs import read_methods, read_upload, read_words
 from .limits import Limits
-from .room import Asked, Attempt, ModelRoom
+from .room import ModelRoom
 from .runs import Run, Runs
 from .sessions import Stored, Visitor, Visitors
 from .viewer import card, encode_picture, lay_out, notice

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files.writing import write_json
-from .room import Attempt
+from .attempts import Attempt
 
 
 def zip_attempts(attempts: Sequence[Attempt], stem: str, strength: float) -> bytes:

@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import UserError
 from ..files.pictures import LoadedPicture
-from ..predict.predictor import Predictor, Result
+from ..predict.predictor import Predictor
 from ..words.vocabulary import Vocabulary
+from .attempts import Attempt
 from .choices import Choice
 from .runs import Run, Stopped
 
@@ -21,40 +21,6 @@ logger = logging.getLogger(__name__)
 
 
 LOADING, ENCODING = "loading the model", "encoding picture and words"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a visitor asked for, as its cards name it.
-
-    Attributes:
-        ticket: of the picture.
-        picture: name of its file.
-        words: as they were typed.
-    """
-
-    ticket: str = ""
-    picture: str = ""
-    words: str = ""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What one method made of a picture.
-
-    Attributes:
-        choice: the method.
-        result: None if it failed.
-        seconds: wall time of the segmentation.
-        loading: wall time of building the model; 0 when it was there already.
-        error: what went wrong, for the person; empty if nothing did.
-    """
-
-    choice: Choice
-    result: Result | None
-    seconds: float = 0.0
-    loading: float = 0.0
-    error: str = ""
 
 
 class ModelRoom:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-if TYPE_CHECKING:
-    from .room import Attempt
+from .attempts import Attempt
 
 logger = logging.getLogger(__name__)
 

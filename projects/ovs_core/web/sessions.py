@@ -20,8 +20,8 @@ from pathlib import Path, PureWindowsPath
 from ..errors import UserError
 from ..files.pictures import SUFFIXES
 from ..files.writing import atomic_write
+from .attempts import Attempt
 from .limits import MEBI, Bounds
-from .room import Attempt
 
 logger = logging.getLogger(__name__)
 

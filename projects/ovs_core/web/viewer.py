@@ -20,8 +20,8 @@ from PIL import Image
 from ..draw import PaintedRegions, marks, overlay, palette, percent, regions_to_paint, swatch
 from ..draw.marks import HATCHINGS
 from ..predict.result import Result
+from .attempts import Asked, Attempt
 from .choices import Choice
-from .room import Asked, Attempt
 from .runs import WAITING, Run
 
 Address = Callable[[Image.Image, str], str]

@@ -18,10 +18,11 @@ from ovs_core.predict.result import Result
 from ovs_core.web import room as room_module
 from ovs_core.web.actions import EMPTY, UNCHANGED, Actions
 from ovs_core.web.archive import zip_attempts
+from ovs_core.web.attempts import Asked, Attempt
 from ovs_core.web.choices import Choice
 from ovs_core.web.examples import COUNT, draw_examples, find_photographs
 from ovs_core.web.limits import Limits
-from ovs_core.web.room import ENCODING, LOADING, Asked, Attempt, ModelRoom
+from ovs_core.web.room import ENCODING, LOADING, ModelRoom
 from ovs_core.web.runs import WAITING, Run
 from ovs_core.web.sessions import Visitors
 from ovs_core.web.viewer import card, escape, lay_out, notice

@@ -10,9 +10,9 @@ import pytest
 from ovs_core.errors import UserError
 from ovs_core.predict.result import Result
 from ovs_core.web import sessions
+from ovs_core.web.attempts import Attempt
 from ovs_core.web.choices import Choice
 from ovs_core.web.limits import Bounds
-from ovs_core.web.room import Attempt
 from ovs_core.web.sessions import Visitors, plain_name
 
 KIBI = 1024
