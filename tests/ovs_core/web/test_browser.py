@@ -112,7 +112,8 @@ def check_names_under_the_pointer(page, number, results):
     """Pointing at one method's picture names the spot in both."""
     stage = page.locator(".ovs-stage").nth(number)
     box, labels = stage.bounding_box(), results[number].labels
-    both_calm = [s for s in inner_spots(labels, 4) if tuple(s) in spots_of(results)]
+    calm = spots_of(results)
+    both_calm = [s for s in inner_spots(labels, 4) if tuple(s) in calm]
     assert both_calm
     for y, x in both_calm:
         at = {"x": (x + 0.5) / labels.shape[1] * box["width"],
