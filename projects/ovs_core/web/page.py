@@ -88,7 +88,11 @@ def build_page(
 
 _SHOWN_RUN = "() => document.querySelector('.ovs-cards')?.dataset.run ?? ''"
 _SET_STRENGTH = "(value) => document.body.style.setProperty('--ovs-strength', value)"
-_SET_MARKS = "(value) => { document.body.classList.toggle('ovs-marked', value); }"
+# A variable, as gradio puts the page's own rules below a container of its own.
+_SET_MARKS = (
+    "(value) => { document.documentElement.style.setProperty("
+    "'--ovs-marks', value ? 'visible' : 'hidden'); }"
+)
 # The file arrives in a hidden button, which is then pressed for the visitor.
 _PRESS = """(file) => { if (file) setTimeout(() => {
   const button = document.querySelector('#ovs-file'); (button.querySelector('a') ?? button).click();
