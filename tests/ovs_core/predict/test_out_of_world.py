@@ -13,8 +13,8 @@ from ovs_core.commands import main
 from ovs_core.data.embedded import render_scene
 from ovs_core.draw.colors import WARNING
 from ovs_core.reports.catalog import best_config
+from ovs_core.web.attempts import Asked, Attempt
 from ovs_core.web.choices import Choice
-from ovs_core.web.room import Attempt
 from ovs_core.web.viewer import card
 
 PHOTOGRAPH = Path(__file__).parents[2] / "data" / "photographs" / "chelsea.jpg"
@@ -42,7 +42,9 @@ def test_result_overlay_record_and_card_say_so(predictor, tmp_path):
     result.save(tmp_path)
     record = json.loads((tmp_path / "chelsea_segments.json").read_text())
     assert record["out_of_world"] == OUT_OF_WORLD
-    assert "drawn world" in card(Attempt(Choice(METHOD, METHOD), result))
+    assert "drawn world" in card(
+        Asked("", "chelsea.png", WORDS), Attempt(Choice(METHOD, METHOD), result)
+    )
 
 
 def test_of_a_drawn_picture_nothing_is_said(predictor, tmp_path):
