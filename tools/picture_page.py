@@ -6,7 +6,6 @@ Needs ``pip install playwright`` and a Chromium on the path.
 
 import argparse
 import io
-import re
 import shutil
 import subprocess
 import sys
@@ -53,8 +52,9 @@ def main() -> int:
     args = parser.parse_args()
     line = [sys.executable, "-m", "ovs_core", "web"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
         try:
-            address = re.search(r"http://\S+", server.stdout.readline()).group()
+            address = server.stdout.readline().split()[0]  # the first line says where it is
             picture = picture_page(address, *map(int, args.size.split("x")))
         finally:
             server.terminate()
