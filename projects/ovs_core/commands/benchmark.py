@@ -1,15 +1,19 @@
 """Time a method against the bare forward of the network it stands on, in one run.
 
 --of picture: one picture, stage by stage. --of folder: `ovsuite segment` on a folder against the
-model alone. --of training: a training step. Random weights of the real shapes are used, unless a
-CLIP is named by KEY VALUE pairs (MODEL.CLIP.PRETRAINED ViT-B-16.pt) or carried by the suite.
+model alone. --of training: a training step. Rounds go on, up to four times as many as --repeats,
+until the ratio's median is sure to 5 %, and the command says where it is not. Random weights of the
+real shapes are used, unless a CLIP is named by KEY VALUE pairs (MODEL.CLIP.PRETRAINED ViT-B-16.pt)
+or carried by the suite.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from . import options
 
 SUMMARY = "time a method against the network it stands on"
@@ -39,6 +43,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     options.add_output(parser)
     parser.add_argument(
+        "--against", type=Path, metavar="FILE",
+        help="picture: what an earlier run wrote; exit code 1 if the method has become slower, "
+        "beyond the noise of both",
+    )  # fmt: skip
+    parser.add_argument(
         "--labels", type=options.size, metavar="HxW", help="picture: label map; else as --size"
     )
     options.add_samples(parser, 20)
@@ -53,11 +62,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Time, print, and maybe write JSON."""
+    """Time, print, and maybe write JSON.
+
+    Returns:
+        0; 1 if the method is slower than ``--against`` says, beyond the noise.
+
+    Raises:
+        UserError: if ``--against`` cannot be compared with.
+    """
     import torch
 
     from ..files.writing import write_json
+    from ..reports.benchmark_noise import read_result
 
+    if args.against and args.of != "picture":
+        raise UserError(f"--against compares one picture's times, not those of --of {args.of}")
+    old = read_result(args.against) if args.against else None
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -68,7 +88,18 @@ def run(args: Namespace) -> int:
     if args.output:
         write_json(args.output, result)
         print(f"written to {args.output}")
-    return 0
+    return 0 if old is None else _compare(result, old)
+
+
+def _compare(result: dict[str, Any], old: dict[str, Any]) -> int:
+    """Say how a result differs from an earlier one; 1 if it is slower beyond the noise."""
+    from ..reports.benchmark_noise import slowdown
+
+    change, noise = slowdown(result, old)
+    slower = change > noise
+    verdict = "slower" if slower else "no slowdown beyond the noise"
+    print(f"against the earlier run: {100 * change:+.1f} % (noise {100 * noise:.1f} %): {verdict}")
+    return int(slower)
 
 
 def _light(args: Namespace) -> list[str]:
@@ -107,9 +138,22 @@ def _picture(args: Namespace) -> dict[str, Any]:
     low, high = result["ratio_spread"]
     print(f"ratio to bare: {result['ratio_to_bare_clip']:.3f} ({low:.3f} .. {high:.3f}); "
           f"of processor time: {result['ratio_cpu']:.3f}")  # fmt: skip
+    print(_certainty(result))
     print(f"text embeddings, first use: {result['text_seconds']:.2f} s; "
           f"peak memory of a picture: {result['peak_memory_mib']:.0f} MiB")  # fmt: skip
     return result
+
+
+def _certainty(result: dict[str, Any]) -> str:
+    from ..reports.benchmark_noise import SURE
+
+    error, rounds = result["error_cpu"], result["repeats"]
+    if error <= SURE:
+        return f"{rounds} rounds; the ratio of processor time is sure to {100 * error:.1f} %"
+    return (
+        f"this machine is too noisy, or --repeats too few: after {rounds} rounds the ratio of "
+        f"processor time is sure to {100 * error:.0f} % only, not to {100 * SURE:.0f} %"
+    )
 
 
 def _folder(args: Namespace) -> dict[str, Any]:

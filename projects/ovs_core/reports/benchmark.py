@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from ..modeling.segmenter import Segmenter
+from .benchmark_noise import SURE, median_error
 
+MORE = 4  # times as many rounds as asked for, at most
 STAGES = ("bare", "model", "scoring", "labels", "end_to_end")
 
 
@@ -40,7 +42,7 @@ def benchmark(
         model: in eval mode, words set.
         picture: (3, H', W') RGB in 0..255 as the test mapper gives it.
         size: (H, W) of the label map.
-        repeats: counted rounds.
+        repeats: counted rounds; up to ``MORE`` times as many until their median is sure.
         warmup: rounds before them; text embeddings are computed there.
         floor: what ``bare`` runs on each tensor; default the network that the method stands on.
 
@@ -48,17 +50,20 @@ def benchmark(
         ``seconds`` stage -> median; ``spread`` stage -> [min, max]; ``cpu_seconds`` stage -> median
         processor time, which other programs of the machine disturb little; ``ratio_to_bare_clip``
         and ``ratio_cpu`` (end to end over bare, medians of the rounds' ratios of wall and processor
-        time); ``text_seconds`` of the first use of the words; ``peak_memory_mib`` above what was in
-        use before the measured end-to-end call; and what was run.
+        time); ``ratios_cpu`` of all rounds and ``error_cpu``, see ``median_error``;
+        ``text_seconds`` of the first use of the words; ``peak_memory_mib`` above what was in use
+        before the measured end-to-end call; and what was run.
     """
     text_seconds = _time_text(model)
     inputs = model.encoder_inputs(picture)
     rounds = []
     with torch.inference_mode():
-        for index in range(warmup + repeats):
-            seconds = _one_round(model, picture, size, inputs, floor or model.bare_forward)
-            rounds += [seconds] if index >= warmup else []
+        for _ in range(warmup):
+            _one_round(model, picture, size, inputs, floor or model.bare_forward)
+        while len(rounds) < repeats or (len(rounds) < MORE * repeats and not _is_sure(rounds)):
+            rounds.append(_one_round(model, picture, size, inputs, floor or model.bare_forward))
     wall, cpu = [w for w, _ in rounds], [c for _, c in rounds]
+    ratios_cpu = [r["end_to_end"] / r["bare"] for r in cpu]
     ratios = [r["end_to_end"] / r["bare"] for r in wall]
     return {
         "method": type(model).__name__,
@@ -71,13 +76,15 @@ def benchmark(
         "label_map": list(size),
         "encoded": [list(t.shape) for t in inputs],
         "words": len(model.vocabulary),
-        "repeats": repeats,
+        "repeats": len(rounds),
         "seconds": {s: statistics.median(r[s] for r in wall) for s in STAGES},
         "spread": {s: [min(r[s] for r in wall), max(r[s] for r in wall)] for s in STAGES},
         "cpu_seconds": {s: statistics.median(r[s] for r in cpu) for s in STAGES},
         "ratio_to_bare_clip": statistics.median(ratios),
         "ratio_spread": [min(ratios), max(ratios)],
-        "ratio_cpu": statistics.median(r["end_to_end"] / r["bare"] for r in cpu),
+        "ratio_cpu": statistics.median(ratios_cpu),
+        "ratios_cpu": ratios_cpu,
+        "error_cpu": median_error(ratios_cpu),
         "text_seconds": text_seconds,
         "peak_memory_mib": peak_memory(lambda: _run(model, picture, size)) / 2**20,
     }
@@ -98,6 +105,10 @@ def peak_memory(call: Callable[[], Any]) -> float:
     resident = _reset_resident_peak()
     call()
     return max(0.0, _resident("VmHWM") - resident)
+
+
+def _is_sure(rounds: list[tuple[dict[str, float], dict[str, float]]]) -> bool:
+    return median_error([cpu["end_to_end"] / cpu["bare"] for _, cpu in rounds]) <= SURE
 
 
 def _run(model: Segmenter, picture: Tensor, size: tuple[int, int]) -> Any:
