@@ -56,7 +56,7 @@ def benchmark(
     """
     text_seconds = _time_text(model)
     inputs = model.encoder_inputs(picture)
-    rounds = []
+    rounds: list[tuple[dict[str, float], dict[str, float]]] = []
     with torch.inference_mode():
         for _ in range(warmup):
             _one_round(model, picture, size, inputs, floor or model.bare_forward)
