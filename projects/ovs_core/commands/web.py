@@ -22,6 +22,7 @@ EXAMPLES = (
     "ovsuite web --methods hclip/vitb16 --weights hclip_vitb16.pth",
     "ovsuite web --host 0.0.0.0 --password --max-upload 5",
     "ovsuite web --allow-host page.example.org --password",
+    "ovsuite web --api",
 )
 PASSWORD_VARIABLE = "OVSUITE_PASSWORD"
 
@@ -36,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=7860,
                         help="port; the next free one if it is taken")  # fmt: skip
     parser.add_argument("--browser", action="store_true", help="open the page in the browser")
+    parser.add_argument("--api", action="store_true",
+                        help="let programs ask too, through gradio_client")  # fmt: skip
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB",
                         help="largest picture file in megabytes")  # fmt: skip
     picture_options.add_max_pixels(parser)
@@ -79,7 +82,7 @@ def run(args: Namespace) -> int:
     settings = Settings(
         args.host, args.port, Limits(args.max_upload, megapixels),
         Bounds(visitor_megabytes=args.max_kept, megabytes=args.max_disk), args.allow_host,
-        password, args.device, args.browser, args.opts,
+        password, args.device, args.browser, args.opts, args.api,
     )  # fmt: skip
     serve(choices, settings)
     return 0

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..words.vocabulary import Vocabulary
+from .api import answer_of
 from .archive import zip_attempts
 from .attempts import Asked, Attempt
 from .choices import Choice
@@ -87,6 +88,33 @@ class Actions:
                     yield notice(run.error), EMPTY
                 else:
                     yield "", lay_out(asked, finished, choices[len(finished) :], run)
+
+    def answer(
+        self, visitor: Visitor, tab: str, ticket: object, text: object, method: object
+    ) -> dict[str, Any]:
+        """Segment for a program: one method, and figures in place of cards.
+
+        Args:
+            visitor: who asks.
+            tab: the name that the program has given itself.
+            ticket: of the picture.
+            text: the words.
+            method: its name.
+
+        Returns:
+            What ``answer_of`` makes of it; ``error`` alone if nothing could be tried.
+        """
+        try:
+            words = read_words(text, self._limits)
+            choices = self._room.pick(read_methods([[method]]))
+            stored = self._stored(visitor, ticket)
+        except UserError as error:
+            return {"error": str(error)}
+        work = partial(self._work, visitor, tab, stored, words, choices)
+        with self._runs.start(tab, work) as run:
+            for _ in run:
+                pass
+        return answer_of(run.attempts[0]) if run.attempts else {"error": run.error}
 
     def _work(
         self,

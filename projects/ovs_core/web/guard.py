@@ -31,8 +31,9 @@ READING = ("GET", "HEAD")
 SHOWN = re.compile(
     r"/|/(assets|static)(/[\w@-][\w.@-]*)+|/(favicon\.ico|theme\.css|config)", re.ASCII
 )
-HEARTBEAT = re.compile(rf"{API}/heartbeat/(\w+)", re.ASCII)
-TAB = re.compile(r"[0-9a-z]{1,32}")  # the name that an open page gives itself
+INFO = f"{API}/info"  # what programs may ask for
+HEARTBEAT = re.compile(rf"{API}/heartbeat/([\w-]+)", re.ASCII)
+TAB = re.compile(r"[0-9a-z-]{1,36}")  # the name that an open page, or a program, gives itself
 PASSWORD_PAUSE = 1.0  # seconds from one wrong password to the next
 
 
@@ -50,6 +51,7 @@ class Guard:
         running: how many runs of a tab wait or are under way.
         always: numbers of gradio's functions that are served however many runs there are.
         password: asked of everybody; empty for none.
+        api: whether it is told what programs may ask for.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Guard:
         running: Callable[[str], int] = lambda tab: 0,
         always: Container[int] = (),
         password: str = "",
+        api: bool = False,
     ) -> None:
+        self._api = api
         self._app, self._visitors, self._names, self._limits = app, visitors, names, limits
         self._buttons, self._doors, self._running = buttons, doors, running
         self._always, self._password = always, password
@@ -127,6 +131,8 @@ class Guard:
         door = self._doors.get((method, path.partition("=")[0]))
         if door is not None:
             await door(scope, receive, answer, visitor)
+        elif self._api and (method, path) == ("GET", INFO):
+            await self._app(plain_scope(scope), receive, answer)
         elif (method, path) == ("POST", f"{API}/queue/join"):
             await self._press(scope, receive, answer, visitor)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .actions import EMPTY, Actions, for_visitor
+from .api import offer_api
 from .examples import Example
 from .limits import QUEUED
 from .room import ModelRoom
@@ -17,7 +18,8 @@ from .viewer import notice
 HERE = Path(__file__).resolve().parent
 STRENGTH = 0.55
 STOP = "stop"
-GONE = notice("this page was left alone for long; reload it")
+LEFT = "this page was left alone for long; reload it"
+GONE = notice(LEFT)
 HEAD = """<header class="ovs-head">{icon}<div><h1>OVSuite</h1>
 <p>Name what is in your picture; every pixel gets one of your words. Runs on this machine, and
 pictures stay on it.</p></div></header>"""
@@ -26,7 +28,12 @@ EVENT = {"preprocess": False, "postprocess": False, "api_visibility": "private"}
 
 
 def build_page(
-    actions: Actions, room: ModelRoom, visitors: Visitors, examples: Sequence[Example]
+    actions: Actions,
+    room: ModelRoom,
+    visitors: Visitors,
+    examples: Sequence[Example],
+    *,
+    api: bool = False,
 ) -> Any:
     """Lay out the page.
 
@@ -35,6 +42,7 @@ def build_page(
         room: the models on offer.
         visitors: who is known.
         examples: pictures with words.
+        api: whether programs may ask too.
 
     Returns:
         A ``gradio.Blocks``, not launched.
@@ -83,6 +91,8 @@ def build_page(
             act(actions.download, GONE, None), strength, [message, file], api_name="download",
             **EVENT,
         ).then(None, file, js=_PRESS, api_visibility="private")  # fmt: skip
+        if api:
+            offer_api(gr, act(actions.answer, {"error": LEFT}), picture, words)
     return page.queue(max_size=QUEUED)
 
 

@@ -54,6 +54,7 @@ class Settings:
         device: ``auto``, ``cpu`` or ``cuda``.
         open_browser: whether to open the page in the browser.
         options: KEY VALUE overrides of every method.
+        api: whether programs may ask too.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +66,7 @@ class Settings:
     device: str = "auto"
     open_browser: bool = False
     options: Sequence[str] = ()
+    api: bool = False
 
 
 def serve(
@@ -156,7 +158,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
     visitors = Visitors(folder, settings.bounds)
     examples = draw_examples(photographs=any(c.sees_photographs for c in choices))
     actions = Actions(room, settings.limits, visitors)
-    page = build_page(actions, room, visitors, examples)
+    page = build_page(actions, room, visitors, examples, api=settings.api)
     always = {number for number, event in page.fns.items() if event.api_name == STOP}
     buttons = {number: len(event.inputs) for number, event in page.fns.items() if event.fn}
     tabs = Tabs(page)
@@ -165,7 +167,7 @@ def launch(choices: Sequence[Choice], settings: Settings, port: int, folder: Pat
         _mount(page, settings, port, thumbnail_style(examples)), visitors,
         KnownNames(settings.host, tuple(settings.names)), settings.limits, buttons,
         Transfer(visitors, settings.limits).doors(), running=tabs.running,
-        always=always, password=settings.password,
+        always=always, password=settings.password, api=settings.api,
     )  # fmt: skip
     return Served(guard, settings, port, visitors, actions)
 
