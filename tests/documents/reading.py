@@ -19,7 +19,7 @@ DOCUMENTS = sorted(
     if ".venv" not in path.parts
 )
 # Their blocks run from top to bottom, as a reader would; those of the others are checked.
-RUN = ("README.md", "GETTING_STARTED.md", "MODEL_ZOO.md")
+RUN = ("README.md", "GETTING_STARTED.md", "MODEL_ZOO.md", "docs/recipes.md")
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
@@ -84,3 +84,30 @@ def commands(block: Block) -> list[list[str]]:
 
 def _is_tree(line: str) -> bool:
     return any(mark in line for mark in "├└│")
+
+
+def documented_messages() -> list[re.Pattern[str]]:
+    """What the documents say that a reader may see: rows of their tables *what you see*.
+
+    ``...`` stands for anything.
+    """
+    found = []
+    for document in DOCUMENTS:
+        for table in re.findall(r"^\| what you see \|.*\n(?:\|.*\n)*", read(document), flags=re.M):
+            for text in re.findall(r"^\| `([^`]+)`", table, flags=re.M):
+                parts = [re.escape(part) for part in text.split("...")]
+                found.append(re.compile(".*".join(parts)))
+    return found
+
+
+def undocumented(errors: str) -> list[str]:
+    """Lines of a standard error that no document explains; bars of progress are no messages."""
+    known = documented_messages()
+    lines = [line.split("\r")[-1].strip() for line in errors.splitlines()]
+    return [
+        line
+        for line in lines
+        if line
+        and not re.search(r"\d+(%\|| \S*/s|\?\w+/s)|\d+\w* \[\d\d:\d\d", line)
+        and not any(pattern.search(line) for pattern in known)
+    ]

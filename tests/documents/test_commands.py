@@ -64,6 +64,8 @@ def parse(words, monkeypatch):
     """Check one command; give what its parser read, or None for programs without one."""
     if words[0] in LAUNCHERS:
         return parse(words[1 + LAUNCHERS[words[0]] :], monkeypatch)
+    if words[0] == "-m":  # behind torchrun
+        words = ["python", *words]
     if words[0] == "ovsuite":
         if words[1] in OFFERED:  # a training that the reader has made is one of its project
             words = [re.sub(r"^output/([a-z]+)_\w+$", r"\1", word) for word in words]

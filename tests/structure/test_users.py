@@ -55,7 +55,12 @@ def count_uses():
             counts[name] += 1
     for name in uses(tree(ROOT / "train_net.py")):
         counts[name] += 1
-    for path in [*ROOT.glob("*.md"), *PROJECTS.rglob("*.md"), *PROJECTS.rglob("*.yaml")]:
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *PROJECTS.rglob("*.md"),
+        *PROJECTS.rglob("*.yaml"),
+    ]:
         for name in NAME.findall(path.read_text(encoding="utf-8")):
             counts[name] += 1
     return counts

@@ -24,6 +24,7 @@ from .options import HelpFormatter, examples, read_line
 COMMANDS = (
     "segment",
     "video",
+    "geotiff",
     "web",
     "compare",
     "compare-runs",

@@ -1,4 +1,4 @@
-"""A result in the forms that other tools take: supervision, COCO, pandas.
+"""A result in the forms that other tools take: supervision, COCO, pandas, Label Studio.
 
 Packages that are not the suite's own are imported where they are used. Letters: S segments, H x W
 picture.
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..files.extras import needed
 from .annotations import Labelled, instances
+from .parts import MAKER
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,3 +106,35 @@ def detections(one: Labelled, scores: Sequence[float] | None = None) -> Detectio
         },
     )
     return found
+
+
+def label_studio_task(
+    one: Labelled, address: str, *, from_name: str = "label", to_name: str = "image"
+) -> dict[str, Any]:
+    """Write a result as a task of Label Studio, whose prediction a person corrects.
+
+    Args:
+        one: the result.
+        address: of the picture, as Label Studio finds it.
+        from_name: of the ``PolygonLabels`` in the project's labelling interface.
+        to_name: of its ``Image``, whose value is ``$image``.
+
+    Returns:
+        What stands in the list of an import file. Polygons follow the edges of pixels; they are in
+        percent of the picture's sides.
+    """
+    height, width = one.numbers.shape
+    found: list[dict[str, Any]] = []
+    for index, content in instances(one, polygons=True):
+        for polygon in content["segmentation"]:
+            points = 100 * np.array(polygon, float).reshape(-1, 2) / (width, height)
+            value = {"points": points.tolist(), "polygonlabels": [one.names[index]], "closed": True}
+            found.append(
+                {"id": str(len(found)), "type": "polygonlabels", "value": value,
+                 "from_name": from_name, "to_name": to_name, "image_rotation": 0,
+                 "original_width": width, "original_height": height}
+            )  # fmt: skip
+    return {
+        "data": {to_name: address},
+        "predictions": [{"model_version": MAKER, "result": found}],
+    }

@@ -219,6 +219,31 @@ class Predictor:
         """
         return self._segment(words, self._notes_of(words), picture, blend)
 
+    def scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        """Give the scores of all words at all pixels, those of each background word too.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            vocabulary: K words.
+
+        Returns:
+            (K, H, W) float32, in the method's own unit.
+
+        Raises:
+            UserError: if the method decides per region and so has none, or if they don't fit.
+        """
+        logger.info(check_size(len(vocabulary), image.shape[:2]))
+        with self._lock, torch.no_grad():
+            # A background word has scores of its own; only labels are counted together.
+            words = Vocabulary(replace(entry, is_background=False) for entry in vocabulary)
+            parts = self._score(image, words)
+            if any(isinstance(part, LabelScores) for part in parts):
+                raise UserError(
+                    "this method decides per region, so a single pixel has no scores; use labels, "
+                    "or a config of the method that labels each pixel for itself"
+                )
+            return join([_spread(part) for part in parts], 1 + split_axis(image))
+
     def encode_ahead(self, images: Sequence[np.ndarray]) -> None:
         """Encode pictures that are segmented next; those that are shown at one size together.
 
@@ -316,26 +341,13 @@ class Predictor:
             notes=(*notes, *picture.notes, *([foreign] if foreign else [])),
             out_of_world=foreign,
             confidence_scale=self.rules.scale,
-            rescore=partial(self._full_scores, image, vocabulary),
+            rescore=partial(self.scores, image, vocabulary),
             trace=lambda: {**self.made_with(vocabulary), **content},
         )
 
     def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
         self.model.set_vocabulary(vocabulary)
         return [self.model.score_picture(encoded, size) for size, encoded in self._encoded(image)]
-
-    def _full_scores(self, image: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-        logger.info(check_size(len(vocabulary), image.shape[:2]))
-        with self._lock, torch.no_grad():
-            # A background word has scores of its own; only labels are counted together.
-            words = Vocabulary(replace(entry, is_background=False) for entry in vocabulary)
-            parts = self._score(image, words)
-            if any(isinstance(part, LabelScores) for part in parts):
-                raise UserError(
-                    "this method decides per region, so a single pixel has no scores; use labels, "
-                    "or a config of the method that labels each pixel for itself"
-                )
-            return join([_spread(part) for part in parts], 1 + split_axis(image))
 
 
 def _deciding(cfg: CfgNode) -> str:

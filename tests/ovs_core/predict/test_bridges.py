@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovs_core.errors import UserError
+from ovs_core.predict.bridges import label_studio_task
 from ovs_core.predict.result import Result
 from ovs_core.predict.segment import Segment
 
@@ -180,3 +181,31 @@ def test_a_missing_package_is_named(result, monkeypatch, method, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f"needs the package {package}; pip install -e"):
         getattr(result, method)()
+
+
+def test_a_task_of_label_studio(result):
+    """Its polygons, in percent as Label Studio has them, fill the masks again to the pixel."""
+    task = json.loads(json.dumps(label_studio_task(result.labelled, "/data/street.jpg")))
+    assert task["data"] == {"image": "/data/street.jpg"}
+    (prediction,) = task["predictions"]
+    masks = dict.fromkeys(NAMES, np.zeros((4, 6), bool))
+    for region in prediction["result"]:
+        assert (region["type"], region["from_name"], region["to_name"]) == (
+            "polygonlabels", "label", "image"
+        )  # fmt: skip
+        assert (region["original_width"], region["original_height"]) == (6, 4)
+        points = np.array(region["value"]["points"])
+        assert points.min() >= 0 and points.max() <= 100
+        (name,) = region["value"]["polygonlabels"]
+        corners = (points * (6, 4) / 100).ravel().tolist()
+        filled = rle.decode(rle.frPyObjects([corners], 4, 6))[..., 0].astype(bool)
+        masks[name] = masks[name] | filled
+    for segment in result.segments:
+        assert np.array_equal(masks[segment.name], result.mask(segment))
+    assert len({region["id"] for region in prediction["result"]}) == len(prediction["result"])
+
+
+def test_annotators_of_supervision_draw_a_result(result):
+    supervision = pytest.importorskip("supervision")
+    drawn = supervision.MaskAnnotator().annotate(result.image.copy(), result.to_supervision())
+    assert drawn.shape == result.image.shape and (drawn != result.image).any()

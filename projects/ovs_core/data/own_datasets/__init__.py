@@ -13,6 +13,7 @@ Relative paths start at the YAML file's folder. A name can then stand in DATASET
 """
 
 from .dataset import OwnDataset
+from .rows import write_rows
 from .stanza import KEYS, read_yaml_datasets, register_yaml_datasets
 
-__all__ = ["KEYS", "OwnDataset", "read_yaml_datasets", "register_yaml_datasets"]
+__all__ = ["KEYS", "OwnDataset", "read_yaml_datasets", "register_yaml_datasets", "write_rows"]
