@@ -16,7 +16,7 @@ from ovs_core.methods.configs import find_config
 from .reading import DOCUMENTS, ROOT, blocks, commands, prose, read
 
 LAUNCHERS = {"torchrun": 2, "srun": 2}  # words of the launcher before the program
-PLAIN = {"make", "pip", "export", "source", "mkdir"}
+PLAIN = {"make", "pip", "export", "source", "mkdir", "npm", "tar", "cp"}
 EXAMPLE = [  # blocks without a language that show output, not commands
     "val2017 labels:",
     "projects/mymethod/",
