@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from ovs_core.methods.ranges import any_number, at_least, declare_ranges, list_of, one_of
+from ovs_core.methods.ranges import above, any_number, at_least, declare_ranges, list_of, one_of
 
 from .detection.config import add_detection_config
+
+RATES = ("HCLIP", "OFT", "ATTENTION", "FULL", "LORA", "VPT", "ADAPTER", "LST", "SSF")
 
 _PAIR = list_of(at_least(1), least=2, most=2)
 declare_ranges(
@@ -28,6 +30,7 @@ declare_ranges(
     GUIDANCE_PROJ_DIMS=_PAIR,
     CLASS_CHUNK=at_least(0),
 )
+declare_ranges("MODEL.CATSEG.RATES", **dict.fromkeys(RATES, above(0)))
 declare_ranges(
     "MODEL.CATSEG.PEFT",
     LORA_RANK=at_least(1),
@@ -81,6 +84,9 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
 def _add_finetune_keys(cfg: CfgNode) -> None:
     # hclip, oft, attention (CAT-Seg), full, freeze, lora, vpt, adapter, lst, ssf
     cfg.MODEL.CATSEG.FINETUNE = "hclip"
+    # Factor on the rates of CLIP's side, beside PARAM_MULTIPLIERS, for each FINETUNE that trains it
+    # (paper: one rate for all)
+    cfg.MODEL.CATSEG.RATES = CfgNode(dict.fromkeys(RATES, 1.0))
     peft = cfg.MODEL.CATSEG.PEFT = CfgNode()
     peft.LORA_RANK = 64  # gives the paper's count, 7.5 M
     peft.ADAPTER_WIDTH = 128  # gives the paper's count, 7.5 M

@@ -27,7 +27,7 @@ from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
 from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
-from .adaptation import Adaptation
+from .adaptation import Adaptation, towers
 from .build import catseg_arguments, hclip_arguments
 from .last_blocks import LAST_BLOCKS
 from .losses import LOSSES
@@ -67,6 +67,7 @@ class CATSeg(Segmenter):
             pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
         last_block: of ``LAST_BLOCKS``, how the last image block makes dense features.
+        rate: factor on the learning rates of CLIP's side.
         segmenter: arguments of ``Segmenter``.
     """
 
@@ -84,6 +85,7 @@ class CATSeg(Segmenter):
         seen_only: bool = False,
         checkpointing: bool = False,
         last_block: str = "cls",
+        rate: float = 1.0,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
         super().__init__(**segmenter, text_cache=False)
@@ -94,6 +96,7 @@ class CATSeg(Segmenter):
         self.image_size, self.size_divisor = image_size, size_divisor
         self.guidance_layers = tuple(self.image_encoder.block_index(i) for i in guidance_layers)
         self.loss, self.seen_only = loss, seen_only
+        self.rates = {"clip.": rate, "adaptation.": rate}
         self.adaptation, self.upsample, self.decoder = adaptation, upsample, decoder
         if checkpointing:
             self._recompute_blocks()
@@ -106,8 +109,12 @@ class CATSeg(Segmenter):
         return catseg_arguments(cfg)
 
     def train(self, mode: bool = True) -> CATSeg:
-        """Switch between training and evaluation; values of a training step are dropped."""
+        """Switch between training and evaluation; values of a training step are dropped.
+
+        So are the words' features: the versions of gathered weights do not tell that they changed.
+        """
         self.adaptation.clock.stop()
+        self._kept_text = None
         return super().train(mode)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -129,6 +136,19 @@ class CATSeg(Segmenter):
         split = self._trained_split()
         labels = [split.relabel(one["sem_seg"], hidden=IGNORE) for one in batched_inputs]
         return [{"labelled": int((one != IGNORE).sum())} for one in labels]
+
+    @classmethod
+    def sharding_obstacle(cls, cfg: CfgNode) -> str:
+        """Only ``MODEL.CATSEG.FINETUNE full`` trains much of CLIP."""
+        mode = cfg.MODEL.CATSEG.FINETUNE
+        if mode == "full":
+            return ""
+        return f"MODEL.CATSEG.FINETUNE {mode} leaves most of CLIP frozen; take full"
+
+    def shards(self) -> list[nn.Module]:
+        """The blocks of both towers, but the last of the picture's, which is run in other ways."""
+        both = towers(self.clip)
+        return [*both["image"].resblocks[:-1], *both["text"].resblocks]
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""

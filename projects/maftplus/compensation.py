@@ -73,7 +73,7 @@ class Compensation:
                 f"pixels width or more after padding, but the feature map is {width} cells wide; "
                 "enlarge INPUT.MIN_SIZE_TRAIN or INPUT.IMAGE_SIZE"
             )
-        x = PREPARATIONS[self.preparation](features)
+        x = PREPARATIONS[self.preparation](features.float())  # sums of many cells follow
         if height != width:
             side = max(height, width)
             x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)

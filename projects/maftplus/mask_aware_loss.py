@@ -28,7 +28,7 @@ def mask_aware_loss(
     Returns:
         Scalar; zero, with a graph, for a batch without segments.
     """
-    probabilities = logits[..., :-1].softmax(-1)
+    probabilities = logits[..., :-1].float().softmax(-1)
     scores, wanted = [], []
     for probability, mask, target in zip(probabilities, masks, targets, strict=True):
         if len(target.labels):

@@ -119,12 +119,21 @@ class SAN(QuerySegmenter):
         rows = torch.cat([self.text_features(), self.bg_embed])
         return self.clip.parts.logit_scale.exp() * F.normalize(rows, dim=-1)
 
+    @staticmethod
+    def compare(vectors: Tensor, rows: Tensor) -> Tensor:
+        """(..., E) and (K + 1, E) -> (..., K + 1) scores.
+
+        In float32 also under autocast: of scores up to 100 bfloat16 keeps no half.
+        """
+        with torch.autocast(rows.device.type, enabled=False):
+            return vectors.to(rows.dtype) @ rows.t()
+
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Set criterion of every supervised block, each with its own matching."""
         images = self.batch(batched_inputs)
         rows = self.class_rows()
         heads = [
-            HeadOutput(vectors @ rows.t(), output.masks)
+            HeadOutput(self.compare(vectors, rows), output.masks)
             for output, vectors in self.find(images, every_block=True)
         ]
         return self.criterion(heads, self.targets(batched_inputs, images), self.part)
@@ -200,7 +209,7 @@ class SAN(QuerySegmenter):
     def score_picture(self, encoded: FoundMasks, size: Size) -> MaskScores:
         """Compare the masks with the current words."""
         return MaskScores(
-            (encoded.vectors @ self.class_rows().t())[0],
+            self.compare(encoded.vectors, self.class_rows())[0],
             encoded.masks[0],
             encoded.canvas,
             encoded.valid,
@@ -213,7 +222,7 @@ class SAN(QuerySegmenter):
         images = self.open_pad(pictures)
         masks, vectors = self._masks_and_vectors(images)
         return open_mask_labels(
-            vectors @ self.class_rows().t(),
+            self.compare(vectors, self.class_rows()),
             masks,
             size,
             canvas=size_of(images),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from hclip import FinetuneSettings, POPSettings
 from hclip.adaptation import unadapted
+from hclip.config import RATES
 from hclip.finetune import MODES
 from hclip.last_blocks import LAST_BLOCKS
 from hclip.merge import merge
@@ -17,7 +18,11 @@ from hclip.rotation import OFT, POPAdaptation
 from hclip.weights import SSF, AttentionTuning, LoRA
 from ovs_core.clip import ImageEncoder, TextEncoder, read_weight_file
 from ovs_core.clip.attention import cls_residual_value_block
+from ovs_core.engine.config import load_cfg
+from ovs_core.engine.optimizer import build_optimizer
+from ovs_core.engine.run import build_segmenter
 from ovs_core.errors import UserError
+from ovs_core.methods.configs import find_config
 from ovs_core.modeling.checkpoint import trained_state
 from ovs_core.tensor import hyperspherical_energy
 
@@ -212,6 +217,20 @@ def test_counts_of_table_3(make, count):
         adaptation = make(clip)
     trained = {p for m in (clip.model, adaptation) for p in m.parameters() if p.requires_grad}
     assert sum(p.numel() for p in trained) == count
+
+
+def test_each_way_has_a_rate_of_its_own():
+    way = ["MODEL.META_ARCHITECTURE", "CATSeg", "MODEL.CATSEG.FINETUNE", "lora"]
+    factors = ["MODEL.CATSEG.RATES.LORA", "3.0", "MODEL.CATSEG.RATES.VPT", "5.0"]
+    cfg = load_cfg(find_config("hclip/tiny"), ["MODEL.DEVICE", "cpu", *way, *factors])
+    groups = build_optimizer(cfg, build_segmenter(cfg)).param_groups
+    rates = {name.split(".")[0]: group["lr"] for group in groups for name in group["names"]}
+    base = cfg.SOLVER.BASE_LR
+    assert rates == {"clip": pytest.approx(0.3 * base), "upsample": base, "decoder": base}
+
+
+def test_every_way_that_trains_clip_has_a_rate():
+    assert {name.lower() for name in RATES} == {*MODES} - {"freeze"}
 
 
 def test_unknown_mode():

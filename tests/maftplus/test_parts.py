@@ -58,6 +58,20 @@ def test_mask_aware_loss_without_targets_is_zero_with_a_graph():
     assert loss == 0
 
 
+def test_losses_of_half_precision_features_are_computed_in_float32():
+    student, teacher = 20 * torch.rand(2, 3, 8, 64, 64)
+    half = Compensation(distance="l1")(student.half(), teacher.half())  # sums overflow in float16
+    whole = Compensation(distance="l1")(student.half().float(), teacher.half().float())
+    assert half == whole and half.dtype == torch.float32
+    logits, masks = torch.randn(1, 4, 3).bfloat16(), torch.randn(1, 4, 4, 4)
+    truth = torch.zeros(1, 8, 8, dtype=torch.bool)
+    truth[:, :4] = True
+    targets = [MaskTargets(torch.tensor([1]), truth)]
+    assert mask_aware_loss(logits, masks, targets) == mask_aware_loss(
+        logits.float(), masks, targets
+    )
+
+
 def test_segments_of_labels():
     labels = torch.tensor([[3, 3, IGNORE], [1, UNSEEN, 3]])
     found = segments_of_labels(labels)

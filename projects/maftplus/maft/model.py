@@ -162,7 +162,7 @@ class MAFT(ProposalSegmenter):
     def picture_probabilities(self, encoder: ProposalEncoder, shown: Tensor) -> Tensor:
         """Class probabilities (B, K) of whole pictures (B, 3, h, w)."""
         scores = self.own_scores(encoder.embed_pictures(shown)[:, None])
-        return scores[:, 0, :-1].softmax(-1)
+        return scores[:, 0, :-1].float().softmax(-1)
 
     @torch.no_grad()
     def propose(self, pictures: Sequence[Tensor], size: Size) -> tuple[Prediction, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..modeling.checkpoint import trained_state
 from ..modeling.contract import OpenVocabularyModel
+from ..tensor.sharded import copy_into
 
 
 class WeightAverage:
@@ -66,4 +67,4 @@ class WeightAverage:
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         """Give the model other weights, under the names of ``trained``."""
         for name, tensor in tensors.items():
-            self._weights[name].copy_(tensor)
+            copy_into(self._weights[name], tensor)

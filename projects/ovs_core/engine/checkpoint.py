@@ -19,6 +19,7 @@ from ..modeling.checkpoint import (
     load_checkpoint,
     read_checkpoint,
 )
+from ..tensor.sharded import whole
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,15 @@ class OVSCheckpointer(DetectionCheckpointer):
         """Write ``<save_dir>/<name>.pth`` and point ``last_checkpoint`` to it.
 
         Both files appear by a rename, so that a run killed at any moment leaves the previous
-        checkpoint or the new one, never half of one.
+        checkpoint or the new one, never half of one. Where weights are shared out over processes,
+        all must call it; one writes.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self.save_dir:
             return
         states = {key: value.state_dict() for key, value in self.checkpointables.items()}
         path = self._write(f"{name}.pth", {**states, **extra})
+        if path is None:
+            return
         self.tag_last_checkpoint(path.name)
         if self.most:
             self._remove_older(path)
@@ -66,10 +70,14 @@ class OVSCheckpointer(DetectionCheckpointer):
             path.unlink()
             logger.info("removed %s", path)
 
-    def _write(self, name: str, beside: Content) -> Path:
+    def _write(self, name: str, beside: Content) -> Path | None:
+        """Write a file, if this process is the one that does."""
         path = Path(self.save_dir) / name
         with self.shown():
-            save_torch(path, {**checkpoint_content(self.model), **beside})
+            content = {**checkpoint_content(self.model), **whole(beside)}
+            if not self.save_to_disk:
+                return None
+            save_torch(path, content)
         logger.info("saved %s", path)
         return path
 

@@ -135,6 +135,9 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.ACCUMULATE = 1  # batches that make up a step; the same step as one batch of them all
     solver.KEEP_CHECKPOINTS = 0  # most numbered checkpoints that a run leaves; 0: all
     solver.EMA_DECAY = 0.0  # of the mean of the trained weights that is kept and evaluated; 0: none
+    solver.FSDP = False  # share out the weights of towers that train whole over the processes
+    # Backend of torch.compile for the blocks of the towers, such as inductor; "": none
+    solver.COMPILE = ""
     cfg.register_deprecated_key("SOLVER.FIND_UNUSED_PARAMETERS")  # none need be found any more
     solver.AMP.DTYPE = "bfloat16"  # with SOLVER.AMP.ENABLED; float16 adds loss scaling
 

@@ -9,6 +9,8 @@ import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor, nn
 
+from ..tensor.sharded import is_sharded
+
 BUCKET_BYTES = 64 * 2**20
 
 
@@ -28,8 +30,10 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     that the optimiser leaves it alone; one that took part in some gets the sum of theirs.
 
     Args:
-        parameters: trained parameters, in the same order everywhere.
+        parameters: trained parameters, in the same order everywhere. Those whose rows are shared
+            out have their sums already.
     """
+    parameters = [p for p in parameters if not is_sharded(p)]
     if comm.get_world_size() == 1 or not parameters:
         return
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)

@@ -13,6 +13,8 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
 from ..errors import UserError, check_choice
+from ..modeling.contract import OpenVocabularyModel
+from ..tensor.sharded import is_sharded, own_part, shared_as, whole
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,10 @@ Group = dict[str, Any]  # ``params``, ``names``, ``lr``, ``weight_decay``
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser of ``SOLVER`` over the parameters that require a gradient.
 
-    Rates are ``BASE_LR`` times the first matching entry of ``PARAM_MULTIPLIERS``; decay is
-    ``WEIGHT_DECAY``, or ``WEIGHT_DECAY_NORM`` / ``WEIGHT_DECAY_EMBED`` for norms and embeddings
-    where those are set. Gradient clipping follows ``SOLVER.CLIP_GRADIENTS``.
+    Rates are ``BASE_LR`` times the first matching entry of ``PARAM_MULTIPLIERS``, times the factor
+    that the model's ``rates`` state; decay is ``WEIGHT_DECAY``, or ``WEIGHT_DECAY_NORM`` /
+    ``WEIGHT_DECAY_EMBED`` for norms and embeddings where those are set. Gradient clipping follows
+    ``SOLVER.CLIP_GRADIENTS``.
 
     Raises:
         UserError: if nothing is trained, or the optimiser is unknown.
@@ -80,11 +83,14 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[Group]:
         UserError: if an entry of ``PARAM_MULTIPLIERS`` is malformed.
     """
     multipliers = _multipliers(cfg.SOLVER.PARAM_MULTIPLIERS)
-    groups: dict[tuple[float, float], Group] = {}
+    own = model.rates if isinstance(model, OpenVocabularyModel) else {}
+    groups: dict[tuple[float, float, bool], Group] = {}
     for name, parameter, owner in _trained(model):
         rate, decay = _settings(cfg, owner, name, multipliers)
+        rate *= next((factor for part, factor in own.items() if name.startswith(part)), 1.0)
         group = groups.setdefault(
-            (rate, decay), {"params": [], "names": [], "lr": rate, "weight_decay": decay}
+            (rate, decay, is_sharded(parameter)),  # no operation takes both at once
+            {"params": [], "names": [], "lr": rate, "weight_decay": decay},
         )
         group["params"].append(parameter)
         group["names"].append(name)
@@ -118,10 +124,12 @@ def restore_memory(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -
         logger.warning("the optimiser's memory does not fit %s, which begins without one", kind)
         return
     state = optimizer.state_dict()
-    for group in state["param_groups"]:
-        for name, place in zip(group["names"], group["params"], strict=True):
-            if places.get(name) in saved["state"]:
-                state["state"][place] = saved["state"][places[name]]
+    for group, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        named = zip(group["names"], group["params"], own["params"], strict=True)
+        for name, place, parameter in named:
+            memory = saved["state"].get(places.get(name), {})
+            if memory:
+                state["state"][place] = {k: shared_as(v, parameter) for k, v in memory.items()}
     optimizer.load_state_dict(state)
 
 
@@ -135,10 +143,24 @@ def clip_gradients(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.opti
 
     def clip(optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, limit, norm_type=order)
+        if any(map(is_sharded, parameters)):
+            _clip_shares(parameters, limit, order)
+        else:
+            torch.nn.utils.clip_grad_norm_(parameters, limit, norm_type=order)
 
     optimizer.register_step_pre_hook(clip)
     return optimizer
+
+
+def _clip_shares(parameters: Sequence[nn.Parameter], limit: float, order: float) -> None:
+    """Clip by the norm over all gradients, of which this process has a share of some."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    kinds = [[g for g in gradients if is_sharded(g) is sharded] for sharded in (True, False)]
+    norms = [whole(torch.nn.utils.get_total_norm(kind, order)) for kind in kinds if kind]
+    total = torch.linalg.vector_norm(torch.stack(norms), order)
+    factor = (limit / (total + 1e-6)).clamp(max=1.0)  # as clip_grad_norm_ has it
+    for gradient in gradients:
+        own_part(gradient).mul_(factor)
 
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:

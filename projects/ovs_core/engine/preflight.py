@@ -14,8 +14,10 @@ from ..files.checkpoint_files import checkpoint_files
 from ..modeling.checkpoint import check_checkpoint_file
 from ..modeling.contract import OpenVocabularyModel
 from .best import check_best_metric
+from .compiling import check_backend
 from .optimizer import check_optimizer
 from .schedules import check_schedule
+from .sharding import check_sharding
 from .train_loader import Sample, check_batch, fixed_randomness, kept_for_training
 from .writers import check_trackers
 
@@ -66,6 +68,8 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
         check_trackers(cfg.TRACKERS)
         check_optimizer(cfg)
         check_schedule(cfg)
+        check_sharding(cfg, processes)
+        check_backend(cfg.SOLVER.COMPILE)
     check_own_weights(cfg)
     check_weights(cfg.MODEL.CLIP.ARCHITECTURE, cfg.MODEL.CLIP.PRETRAINED)
     if cfg.MODEL.WEIGHTS and not (resume and checkpoint_files(cfg.OUTPUT_DIR)):

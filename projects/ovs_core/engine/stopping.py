@@ -65,10 +65,11 @@ class StopHook(HookBase):
             raise _BrokenOff
 
     def _save(self) -> None:
+        done = self.trainer.iter + 1
+        # In all processes: each may have a share of the weights.
+        self.trainer.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
         if not comm.is_main_process():
             return
-        done = self.trainer.iter + 1
-        self.trainer.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
         name = signal.Signals(self._told).name if self._told else "a signal to another process"
         print(
             f"stopped by {name} after {done} of {self.trainer.max_iter} steps; go on with --resume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,6 +24,7 @@ from .parts import global_batches
 from .train_loader import Sample, seed_everything
 
 _NAMED = 8  # pictures that a message names
+SCALED_LOSS = 2.0**14  # what the losses of a first step in float16 are scaled to, at most
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -61,6 +63,7 @@ class TrainStep(SimpleTrainer):
         decay = cfg.SOLVER.EMA_DECAY
         self.average = WeightAverage(model, decay) if decay else None
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
+        self._scaled = False
 
     def run_step(self) -> None:
         """Run all parts of a step forward and backward, then the optimiser."""
@@ -113,6 +116,7 @@ class TrainStep(SimpleTrainer):
         restore_memory(self.optimizer, state_dict["optimizer"])
         if state_dict["scaler"]:  # empty where none was used
             self.scaler.load_state_dict(state_dict["scaler"])
+            self._scaled = True
         self.model.load_run_state(state_dict["model_run"])
 
     def _backward(self, part: list[Sample], batch: GlobalBatch | None) -> dict[str, torch.Tensor]:
@@ -121,8 +125,21 @@ class TrainStep(SimpleTrainer):
             losses = self.model(part)
         share = 1.0 if batch is None else batch.pictures / len(batch.facts)
         shares = {name: share * loss for name, loss in losses.items()}
-        self.scaler.scale(sum(shares.values())).backward()
+        total: Any = sum(shares.values())
+        if self.scaler.is_enabled() and not self._scaled:
+            self._begin_scaling(float(total.detach()) / share)
+        self.scaler.scale(total).backward()
         return _fetched(shares)
+
+    def _begin_scaling(self, loss: float) -> None:
+        """Begin with a scale that suits the losses, which may be hundreds.
+
+        From PyTorch's own, 2^16 for any, steps would be skipped until it had come down.
+        """
+        largest = max([1.0, *(one for one in comm.all_gather(loss) if math.isfinite(one))])
+        scale = 2.0 ** math.floor(math.log2(SCALED_LOSS / largest))
+        self.scaler = torch.amp.GradScaler(self.device_type, init_scale=scale)
+        self._scaled = True
 
     def _refuse(self, spoilt: list[str]) -> None:
         """End in all processes, before the weights are changed, if a loss is not finite."""

@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer
-from detectron2.engine.hooks import EvalHook, PeriodicWriter
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
@@ -31,6 +32,7 @@ from ..modeling.contract import TASKS, OpenVocabularyModel, bare
 from ..words.dataset_words import dataset_outside, dataset_unseen
 from .best import BestCheckpoint
 from .checkpoint import OVSCheckpointer
+from .compiling import compile_blocks
 from .config import check_device
 from .gradients import share_start
 from .optimizer import build_optimizer
@@ -38,6 +40,7 @@ from .parts import check_split
 from .preflight import check_architecture, check_sets_named
 from .progress import ProgressHook
 from .schedules import build_schedule, set_iteration
+from .sharding import gathered, shard
 from .stopping import StopHook
 from .train_loader import Sample, build_train_loader
 from .train_step import TrainStep
@@ -64,13 +67,17 @@ class Trainer(DefaultTrainer):
         remove_unfinished(Path(cfg.OUTPUT_DIR))
         model = self.build_model(cfg)
         set_training_words(cfg, model)
+        share_start(model)
+        if cfg.SOLVER.FSDP:
+            shard(model)
+        if cfg.SOLVER.COMPILE:
+            compile_blocks(model, cfg.SOLVER.COMPILE)
         optimizer = self.build_optimizer(cfg, model)
         loader, self._sampler = build_train_loader(
             cfg, dataset_dicts(cfg.DATASETS.TRAIN), build_mapper(cfg, is_train=True)
         )
         pictures = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         check_split(model.train(), pictures, cfg.SOLVER.ACCUMULATE)
-        share_start(model)
         self._trainer = TrainStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OVSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -228,6 +235,8 @@ class Trainer(DefaultTrainer):
         writer = kept.pop() if isinstance(kept[-1], PeriodicWriter) else None
         pictures = self.cfg.SOLVER.IMS_PER_BATCH * self.cfg.SOLVER.ACCUMULATE
         kept.insert(1, ProgressHook(pictures))  # behind the timer, in front of the schedule
+        if self.cfg.SOLVER.FSDP and not comm.is_main_process():  # it has a share of the checkpoints
+            kept.append(PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD))
         kept += [self._stop, EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
         return kept + ([writer] if writer is not None else [])
 
@@ -244,7 +253,9 @@ class Trainer(DefaultTrainer):
                 self.storage.put_image(name, shown.transpose(2, 0, 1))
 
     def _evaluate(self) -> Results:
-        with self._stop.breaking_off(), self._trainer.averaged():
+        # Where weights are shared out, one process that breaks off would leave the others waiting.
+        around = nullcontext() if self.cfg.SOLVER.FSDP else self._stop.breaking_off()
+        with around, self._trainer.averaged(), gathered(bare(self.model)):
             self._last_eval_results = self.test(self.cfg, self.model)
             if comm.is_main_process() and self.cfg.TEST.LOG_PICTURES:
                 self._log_pictures()

@@ -25,6 +25,7 @@ from ..clip.weight_files import read_torch_file, read_weight_file
 from ..errors import UserError
 from ..files.weights_folder import find_in_weights_folder
 from ..load_report import LoadReport, find_tensors, is_plain, load_weights
+from ..tensor.sharded import whole
 from .contract import OpenVocabularyModel
 from .shared_file import FORMAT, shared_content
 
@@ -63,8 +64,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_content(model: OpenVocabularyModel) -> dict[str, Any]:
-    """Collect what a checkpoint of a model holds; the states of a run come beside it."""
-    tensors = trained_state(model)
+    """Collect what a checkpoint of a model holds; the states of a run come beside it.
+
+    Tensors are whole; where they are shared out over processes, all must ask at once.
+    """
+    tensors = whole(trained_state(model))
     if model.clip.identity.pretrained == CARRIED:
         tensors |= clip_state(model, model.clip)
     return {

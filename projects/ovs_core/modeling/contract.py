@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar
 
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..clip import CLIP
@@ -36,6 +38,8 @@ class OpenVocabularyModel(nn.Module):
         unseen: indices of the current classes that have no training pixels.
         outside: indices of the current classes that take no part.
         chosen_on: datasets by whose figures its weights were chosen among others.
+        rates: beginning of the names of parameters -> factor on their learning rates, beside those
+            that the config states.
         part: what is known of a training step of which this batch is a part; None if it is all of
             it.
     """
@@ -47,6 +51,7 @@ class OpenVocabularyModel(nn.Module):
     unseen: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    rates: Mapping[str, float] = MappingProxyType({})
     part: GlobalBatch | None = None
     _vocabulary: Vocabulary | None = None
 
@@ -141,6 +146,15 @@ class OpenVocabularyModel(nn.Module):
         Raises:
             UserError: names the key.
         """
+
+    @classmethod
+    def sharding_obstacle(cls, cfg: CfgNode) -> str:
+        """Say why no weights are shared out over processes, of a config; ``""`` if some can be."""
+        return f"{cls.__name__} has no tower that trains whole"
+
+    def shards(self) -> list[nn.Module]:
+        """Parts whose weights can be shared out: each runs by its own ``forward`` alone."""
+        return []
 
     def begin_training(self) -> None:
         """Take what only a training begins from; before weights are loaded, which win.

@@ -24,6 +24,7 @@ from ovs_core.engine.train_loader import Draws, seed_everything
 from ovs_core.engine.trainer import Trainer
 from ovs_core.methods.configs import find_config
 from ovs_core.modeling.contract import bare
+from ovs_core.tensor.sharded import whole
 from ovs_core.words.label_space import IGNORE
 
 BATCH, STEPS = 8, 3
@@ -63,11 +64,16 @@ def run(split, cases, folder, **options):
     """
     if split.processes == 1:
         return _run_cases(split, cases, folder, options)
+    start(split.processes, _run_cases, split, cases, folder, options)
+
+
+def start(processes, run, *arguments):
+    """Run something in processes that can talk to each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = (split, port, cases, folder, options)
-    mp.start_processes(_process, arguments, nprocs=split.processes, start_method="fork")
+    every = (processes, port, run, arguments)
+    mp.start_processes(_process, every, nprocs=processes, start_method="fork")
 
 
 def kept(split, name, folder):
@@ -84,12 +90,12 @@ def _file(split, name, folder):
     return Path(folder) / f"{name}-{split.name}.pt"
 
 
-def _process(rank, split, port, cases, folder, options):
+def _process(rank, processes, port, run, arguments):
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=split.processes)
-    comm.create_local_process_group(split.processes)
-    _run_cases(split, cases, folder, options)
+    dist.init_process_group("gloo", rank=rank, world_size=processes)
+    comm.create_local_process_group(processes)
+    run(*arguments)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -143,7 +149,7 @@ def _kept_gradients(trainer):
 
     def keep(*args, **kwargs):
         named = model.named_parameters()
-        found.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+        found.append({n: whole(p.grad).clone() for n, p in named if p.grad is not None})
         return step(*args, **kwargs)
 
     trainer.optimizer.step = keep

@@ -101,6 +101,14 @@ def test_classes_take_their_best_synonym():
     assert torch.equal(best, torch.stack(expected, dim=-1))
 
 
+def test_scores_are_computed_in_float32_under_autocast():
+    vectors, texts = torch.randn(2, 3, 64), torch.randn(6, 64)
+    expected = class_scores(vectors.bfloat16().float(), texts, (), torch.tensor(4.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = class_scores(vectors.bfloat16(), texts, (), torch.tensor(4.0))
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-4)
+
+
 def mask_scores(logits_first, size=(50, 41), queries=7, classes=30):
     generator = torch.Generator().manual_seed(0)
     return MaskScores(

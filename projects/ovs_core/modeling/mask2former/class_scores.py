@@ -58,7 +58,10 @@ def class_scores(
         (B, Q, K + 1), void last.
     """
     scale = logit_scale.exp().clamp(max=100.0)
-    scores = scale * F.normalize(vectors, dim=-1) @ texts.transpose(-1, -2)
+    # In float32: of scores up to 100 bfloat16 keeps no half.
+    with torch.autocast(vectors.device.type, enabled=False):
+        units = F.normalize(vectors.to(texts.dtype), dim=-1)
+        scores = scale * units @ texts.transpose(-1, -2)
     if not class_index:
         return scores
     classes = max(class_index) + 1
