@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..words.class_lists import load_class_list
@@ -41,7 +42,8 @@ def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0
         unlabelled: share of the squares that have no label.
 
     Returns:
-        ``image`` (3, H, W) uint8 and ``sem_seg`` (H, W), as a training mapper gives them.
+        ``image`` (3, H, W) uint8, ``sem_seg`` (H, W), and ``instances``, a segment with the whole
+        picture for its box for each label, as training mappers give them.
     """
     height, width = size
     few = torch.randperm(classes)[:8]
@@ -49,4 +51,17 @@ def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0
     squares[torch.rand(squares.shape) < unlabelled] = IGNORE
     labels = squares.repeat_interleave(SQUARE, 0).repeat_interleave(SQUARE, 1)[:height, :width]
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-    return {"image": image, "sem_seg": labels.contiguous()}
+    sample = {"image": image, "sem_seg": labels.contiguous(), "height": height, "width": width}
+    return {**sample, "instances": _segments(labels)}
+
+
+def _segments(labels: Tensor) -> Instances:
+    """Each label of a map (H, W) as a segment."""
+    height, width = labels.shape
+    found = labels.unique()
+    segments = Instances((height, width))
+    segments.gt_classes = found[found != IGNORE]
+    segments.gt_masks = labels == segments.gt_classes[:, None, None]
+    box = torch.tensor([[0.0, 0.0, width, height]])
+    segments.gt_boxes = Boxes(box.expand(len(segments.gt_classes), -1))
+    return segments

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from ..data.embedded.scenes import render_scene
@@ -151,7 +150,10 @@ def train_steps(
     model = build_segmenter(cfg).train()
     model.begin_training()
     model.set_vocabulary(numbered_words(words))
-    samples = [{**_sample(side, words), "draw": k, "file_name": "noise"} for k in range(batch)]
+    samples = [
+        {**training_sample((side, side), words), "draw": k, "file_name": "noise"}
+        for k in range(batch)
+    ]
     step = TrainStep(cfg, model, repeat(samples), build_optimizer(cfg, model))
     seconds = []
 
@@ -234,17 +236,6 @@ def _speed_of(name: str, device: str, side: int, batch: int) -> Shown:
             _wait(device)
             seconds.append(time.perf_counter() - start)
     return {"pictures/s": round(batch / min(seconds[1:]), 2)}
-
-
-def _sample(side: int, words: int) -> dict[str, Any]:
-    """A training sample with labels, and its squares as segments with boxes."""
-    sample = training_sample((side, side), words)
-    labels = sample["sem_seg"]
-    instances = Instances((side, side))
-    instances.gt_classes = labels.unique()
-    instances.gt_masks = labels == instances.gt_classes[:, None, None]
-    instances.gt_boxes = Boxes(torch.tensor([[0.0, 0.0, side, side]] * len(instances.gt_classes)))
-    return {**sample, "instances": instances, "height": side, "width": side}
 
 
 def _wait(device: str) -> None:
