@@ -65,23 +65,38 @@ def layer_reports(model: CATSeg) -> Iterator[LayerReport]:
                 yield LayerReport(name, layer, matrix, first, last, float(defect))
 
 
-@torch.no_grad()
 def energy_change(model: CATSeg) -> float:
     """Largest change of an attention weight's hyperspherical energy by adaptation, in percent.
 
     Args:
         model: a model adapted in any way; 0 for a frozen CLIP.
     """
-    changes = [0.0]
+    return max([0.0, *(abs(c) for own in energy_changes(model).values() for c in own)])
+
+
+@torch.no_grad()
+def energy_changes(model: CATSeg) -> dict[str, list[float]]:
+    """Change of every adapted matrix's hyperspherical energy, in percent.
+
+    Args:
+        model: a model adapted in any way.
+
+    Returns:
+        ``text``, ``image`` (``other`` for what is in neither transformer) -> one figure for each
+        of query, key, value and output of each block; none of what is not adapted.
+    """
+    inside = {id(m): name for name, tower in towers(model.clip).items() for m in tower.modules()}
+    changes: dict[str, list[float]] = {}
     for module, name in parametrized(model.clip):
         old, new = unadapted(module, name), getattr(module, name)
         if old.ndim != 2:
             continue
+        own = changes.setdefault(inside.get(id(module), "other"), [])
         count = old.shape[0] // old.shape[1] if name == "in_proj_weight" else 1
         for before, after in zip(old.chunk(count), new.chunk(count), strict=True):
             first, last = (float(hyperspherical_energy(w.double())) for w in (before, after))
-            changes.append(abs(last / first - 1))
-    return 100 * max(changes)
+            own.append(100 * (last / first - 1))
+    return changes
 
 
 def relation_matrices(pop: PartialOrthogonal) -> dict[str, dict[str, Tensor]]:

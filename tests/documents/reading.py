@@ -22,7 +22,8 @@ DOCUMENTS = sorted(
 RUN = ("README.md", "GETTING_STARTED.md", "MODEL_ZOO.md", "docs/recipes.md")
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+    r"(?:^<!-- (?P<note>(?:(?!-->).)*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.M | re.S,
 )
 
 

@@ -56,6 +56,22 @@ def test_both_towers_orthogonal_and_none():
     assert orthogonality_defect(none["text"]).max() > 1e-2
 
 
+@pytest.mark.parametrize(
+    "form", [{}, {"form": "paper"}, {"form": "paper", "nonlinear": True}], ids=str
+)
+def test_relations_alone_move_the_image_side_and_never_the_text_side(form):
+    """Row "DCRC only": what is mixed of identities is symmetric, and Cayley's map of it is I."""
+    pop = build(pop=False, **form)
+    with torch.no_grad():
+        for parameter in pop.relation.parameters():
+            parameter += 0.5 * torch.randn_like(parameter)
+    blocks, eye = pop(), torch.eye(8)
+    torch.testing.assert_close(blocks["text"], eye.expand_as(blocks["text"]), rtol=0, atol=1e-6)
+    assert (blocks["image"] - eye).abs().max() > 0.1
+    counts = count_pop(pop)
+    assert counts.stored == counts.relations == sum(p.numel() for p in pop.relation.parameters())
+
+
 def test_image_slots_do_not_reach_text_without_relations():
     pop = build()
     before = pop()["text"]

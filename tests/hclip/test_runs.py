@@ -1,5 +1,6 @@
 """Whole runs of H-CLIP through the entry point: precision, checkpoints, commands."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -137,6 +138,14 @@ def test_analysis_prints_and_relations_are_drawn(config, trained, capsys, tmp_pa
     for _, _, matrix, _, _, change, defect in text:
         assert float(defect) < 1e-5  # rotations whatever was learned
         assert matrix == "output" or abs(float(change)) < 1e-3  # which keep the rows' energy
+    curve = tmp_path / "e.json"
+    assert main(["analyse", str(trained.parent), "--curve", "--output", str(curve)]) == 0
+    points = json.loads(curve.read_text())
+    assert [p["steps"] for p in points if p["tower"] == "image"] == [1, 2, 3, 4, 5, 6]
+    text = [p for p in points if p["tower"] == "text"]
+    assert len(text) == 6 and all(p["least"] <= p["mean"] <= p["most"] for p in points)
+    assert max(abs(p["mean"]) for p in text) < max(abs(p["mean"]) for p in points)
+    assert min(Image.open(tmp_path / "e.png").size) > 100
     pictures = list((tmp_path / "relations").glob("*.png"))
     assert {path.name for path in pictures} == {"layers.png", "slots.png"}
     assert all(min(Image.open(path).size) > 100 for path in pictures)

@@ -1,5 +1,7 @@
 """The papers' figures as data, and the tables that are run from them."""
 
+import itertools
+import statistics
 from functools import cache
 
 import pytest
@@ -10,7 +12,7 @@ from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.methods.projects import project_names
 from ovs_core.reports import comparison
 from ovs_core.reports.comparison import run_table
-from ovs_core.reports.paper_figures import paper_tables
+from ovs_core.reports.paper_figures import paper_tables, variants
 from ovs_core.reports.tables import Row, Table, list_tables, table_of_paper
 
 KNOWN = set(list_configs())
@@ -62,29 +64,96 @@ def test_every_figure_has_a_command_or_a_reason(project, name, table):
         assert not row.config or row.config in KNOWN or hidden(row.config).is_file()
 
 
-def ablations():
-    for tables in PAPERS.values():
-        seen = {}
+# Figures in the tables of the papers' texts, and their sum, counted there and not in the data
+# files; parameters once for each line.
+PRINTED = {
+    "cliptrase/1": (74, 2352.95), "cliptrase/2": (70, 2044.53), "cliptrase/2-flops": (4, 6.1),
+    "cliptrase/3": (30, 789.65), "cliptrase/4": (35, 1129.39), "cliptrase/5": (10, 380.45),
+    "cliptrase/6": (120, 4208.36), "cliptrase/7": (120, 4246.87), "cliptrase/8": (10, 210.5),
+    "cliptrase/figure-7": (1, 81.01),
+    "hclip/1": (94, 3993.9), "hclip/2": (4, 186.8), "hclip/3": (70, 2805.56),
+    "hclip/4a": (21, 910.46), "hclip/4b": (21, 895.7), "hclip/5": (8, 260.1),
+    "sptseg/1": (75, 4194.8), "sptseg/2": (12, 1050.7), "sptseg/3": (15, 1321.1),
+    "sptseg/4": (9, 795.8),
+    "clipteacher/1": (107, 5626.5), "clipteacher/2": (24, 1846.3), "clipteacher/3": (20, 919.3),
+    "clipteacher/4": (12, 589.3), "clipteacher/5": (12, 634.5),
+    "maftplus/semantic": (10, 446.2), "maftplus/panoptic": (3, 133.5),
+}  # fmt: skip
+
+
+def figures(table):
+    for row in table.rows:
+        for metric, values in row.figures.items():
+            once = metric == "parameters_M"
+            yield from set(values.values()) if once else values.values()
+        yield from row.averages.values()
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_tables_of_the_papers_are_whole(name):
+    project, _, table = name.partition("/")
+    found = list(figures(PAPERS[project][table]))
+    count, total = PRINTED[name]
+    assert (len(found), round(sum(found), 2)) == (count, total)
+
+
+def test_printed_means_are_those_of_their_lines_but_for_one():
+    other = {
+        (table.place, row.name)
+        for _, _, table in TABLES
+        for row in table.rows
+        for metric, mean in row.averages.items()
+        if abs(statistics.mean(row.figures[metric].values()) - mean) > 0.015
+    }
+    assert other == {("Table 3", "CLIP")}
+    assert "11.04" in PAPERS["cliptrase"]["3"].note
+
+
+def differences():
+    """(config, base, options) of all lines that name one; "" for options on the base alone."""
+    for project, tables in PAPERS.items():
         for table in tables.values():
-            for row in table.rows:
-                if row.alias:
-                    seen[row.alias] = (table.config(row, "ade150"), row.options)
+            for row, dataset in itertools.product(table.rows, table.datasets):
+                config = table.config(row, dataset)
                 if row.base:
-                    seen[row.config] = (row.base, row.options)
-        yield from (pytest.param(k, *v, id=k) for k, v in seen.items())
+                    yield config, table.base(row, dataset), row.options
+                elif row.config and row.options and dataset == table.datasets[0]:
+                    yield "", config, row.options
+                if row.alias and dataset == "ade150":
+                    yield row.alias, config, row.options
+        for row in variants(project):
+            yield row.config, row.base, row.options
 
 
-@pytest.mark.parametrize(("config", "base", "options"), list(ablations()))
-def test_an_ablation_differs_from_its_base_in_what_its_row_says(config, base, options):
-    assert settings(config) == settings(base, options)
-    if options:
-        assert settings(config) != settings(base)
+STATED = list(dict.fromkeys(differences()))
 
 
-def test_every_ablation_with_a_published_figure_is_held():
-    held = {param.id for param in ablations()}
-    files = {c for c in KNOWN if "/ablations/table" in c or "/peft/" in c}
-    assert files <= held
+@pytest.mark.parametrize(
+    ("config", "base", "options"), STATED, ids=[f"{c or b} {' '.join(o)}" for c, b, o in STATED]
+)
+def test_a_config_differs_from_its_base_in_what_its_row_says(config, base, options):
+    plain, changed = settings(base), settings(base, options)
+    named = dict(zip(options[::2], options[1::2], strict=True))
+    assert {key for key in changed if changed[key] != plain[key]} <= named.keys()
+    if config:
+        assert settings(config) == changed
+
+
+def test_every_option_of_a_row_changes_its_base_or_names_its_default():
+    """An option that a base has already may stand there only where the row says which it is."""
+    for _, base, options in STATED:
+        plain, changed = settings(base), settings(base, options)
+        same = {key for key in options[::2] if changed[key] == plain[key]}
+        assert not same or same < set(options[::2]) or same == {"MODEL.CLIPTRASE.METHOD"}, base
+
+
+def test_every_config_of_an_ablation_is_held():
+    held = {config for config, _, _ in STATED}
+    kinds = ("/ablations/", "/peft/", "/baselines/clip", "/baselines/sclip", "/unsupervised/")
+    own = ("sclip_own", "maskclip_released")  # by protocols of their own, with figures
+    files = {c for c in KNOWN if any(k in c for k in kinds) and not c.endswith("Base-Ablation")}
+    assert {c for c in files if not any(name in c for name in own)} <= held
+    assert {"hclip/vitb16_paper", "hclip/vitb16_whole", "cliptrase/d2/parity"} <= held
 
 
 def test_figures_of_a_line_are_as_many_as_datasets(tmp_path, monkeypatch):
