@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
@@ -26,6 +22,7 @@ from .picture_sheet import picture_sheet
 from .spread import spread
 from .table_facts import Made, facts_table, how_made
 from .tables import METRICS, Row, Table
+from .workers import Each
 
 Figures = Mapping[str, float]
 
@@ -81,7 +78,7 @@ def run_table(
     options: Sequence[str] = (),
     seeds: Sequence[int] = (),
     samples: int = 6,
-    processes: int = 1,
+    each: Each = map,
 ) -> Comparison:
     """Train and measure the rows of a table; prints a line per training and per row.
 
@@ -97,7 +94,7 @@ def run_table(
         seeds: each trained row is trained once per seed, and the table has the mean and the
             standard deviation; empty for one training with the config's own seed.
         samples: pictures on the sheet, which shows the first seed; 0 draws none.
-        processes: how many rows run at once.
+        each: how the rows are gone through; see ``workers``.
 
     Returns:
         The table, and where it was written.
@@ -113,7 +110,7 @@ def run_table(
     files = {"table": output / "table.md", "json": output / "table.json"}
     outcomes: list[Outcome] = []
     measured: list[Row] = []
-    for outcome, shown in _each(partial(_run_row, output=output, seeds=seeds), rows, processes):
+    for outcome, shown in each(partial(_run_row, output=output, seeds=seeds), rows):
         outcomes.append(outcome)
         print(_line(outcome, table.metrics), flush=True)
         measured += [shown] if shown else []
@@ -218,25 +215,6 @@ def _check(rows: Sequence[Row], output: Path, *, same_dataset: bool) -> None:
             f"the rows test on different datasets ({', '.join(sets)}), which no sheet can show "
             "side by side; choose one by DATASETS.TEST, or ask for no pictures with --samples 0"
         )
-
-
-def _each(
-    work: Callable[[Row], tuple[Outcome, Row | None]], rows: Sequence[Row], processes: int
-) -> Iterator[tuple[Outcome, Row | None]]:
-    """Give what becomes of each row, in their order."""
-    if processes == 1:
-        yield from map(work, rows)
-        return
-    threads = max(1, torch.get_num_threads() // processes)
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), torch.set_num_threads, (threads,)
-    ) as pool:
-        try:
-            yield from pool.map(work, rows)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process that measured rows was killed, most likely for memory; run one at a time"
-            ) from error
 
 
 def _run_row(row: Row, *, output: Path, seeds: Sequence[int]) -> tuple[Outcome, Row | None]:

@@ -16,6 +16,7 @@ from .comparison import Comparison, format_table, row_config, run_table
 from .demo_page import Section, write_page
 from .picture_sheet import picture_sheet
 from .tables import EMBEDDED_WORLD, SPLIT_NOTE, Row, Table, list_tables
+from .workers import Each, workers
 
 SHEET_DATASET = "embedded_panoptic_val"  # its pictures are those of the other sets
 
@@ -80,13 +81,13 @@ def run_demo(
     tables = {section: joined(section) for section in SECTIONS}
     rows = tuple(row for table in tables.values() for row in table.rows)
     metrics = tuple(dict.fromkeys(m for section in SECTIONS for m in section.metrics))
-    whole = run_table(
-        Table("all methods", rows, metrics),
-        output, options=options, samples=0, processes=processes,
-    )  # fmt: skip
+    shown = [replace(row, options=(*row.options, *options)) for row in rows]
+    with workers(processes) as each:
+        whole = run_table(
+            Table("all methods", rows, metrics), output, options=options, samples=0, each=each
+        )
+        sheet = _sheet(shown, output, samples, each) if samples else None
     results = {section: _part(whole, section, table) for section, table in tables.items()}
-    sheet = _sheet([replace(row, options=(*row.options, *options)) for row in rows],
-                   output, samples) if samples else None  # fmt: skip
     return Demo(results, write_page(output / "index.html", results, sheet), sheet)
 
 
@@ -109,9 +110,9 @@ def _part(whole: Comparison, section: Section, table: Table) -> Comparison:
     return Comparison(format_table(outcomes, section.metrics), outcomes, {})
 
 
-def _sheet(rows: Sequence[Row], output: Path, samples: int) -> Path | None:
+def _sheet(rows: Sequence[Row], output: Path, samples: int, each: Each) -> Path | None:
     """Draw what the methods that label pixels make of some pictures, one column each."""
     columns = [(row.title, row_config(row, output)) for row in rows]
     drawing = [(title, cfg) for title, cfg in columns if labels_pixels(cfg)]
-    drawn = picture_sheet(drawing, samples, dataset=SHEET_DATASET)
+    drawn = picture_sheet(drawing, samples, dataset=SHEET_DATASET, each=each)
     return None if drawn is None else save_picture(drawn, output / "sheet.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from ..engine.trainer import set_test_words
 from ..evaluation.semantic import OVSSemSegEvaluator
 from ..files.pictures import read_picture
 from ..words.label_space import label_space
+from .workers import Each
 
 
 def picture_sheet(
-    methods: Sequence[tuple[str, CfgNode]], samples: int, *, dataset: str = ""
+    methods: Sequence[tuple[str, CfgNode]], samples: int, *, dataset: str = "", each: Each = map
 ) -> np.ndarray | None:
     """Draw picture, truth and every method's labels for evenly spaced test pictures.
 
@@ -28,6 +30,7 @@ def picture_sheet(
             no column; one that finds segments shows them, those of one name in different shades.
         samples: pictures.
         dataset: the pictures' dataset; "" for the one that all configs test on.
+        each: how the methods are gone through; see ``workers``.
 
     Returns:
         (H, W, 3) RGB picture; None if no method labels pixels.
@@ -38,8 +41,9 @@ def picture_sheet(
     names = OVSSemSegEvaluator(dataset).class_names
     colors, space = palette(names), label_space(dataset)
     truth = [regions_to_paint(load_labels(d, space), colors) for d in chosen]
-    found = {title: _predict(cfg, dataset, chosen, colors) for title, cfg in methods}
-    columns = {"truth": truth, **{t: regions for t, regions in found.items() if regions}}
+    predict = partial(_predict, dataset=dataset, dicts=chosen, colors=colors)
+    found = zip(methods, each(predict, [cfg for _, cfg in methods]), strict=True)
+    columns = {"truth": truth, **{title: regions for (title, _), regions in found if regions}}
     if len(columns) == 1:
         return None
     images = [read_picture(d["file_name"]) for d in chosen]
