@@ -18,6 +18,17 @@ SWEEPS = {
     "low-frequency heads alone": (f"{KEY}.HILO.ALPHA", "1.0"),
 }
 
+# What is taken off seen classes at test; the configs of the embedded world take 0.02.
+BIASES = ("0.0", "0.02", "0.05", "0.1")
+
+
+def _biases(title: str, config: str) -> tuple[Row, ...]:
+    """Shipped weights with several biases."""
+    return tuple(
+        Row(f"{title}, bias {bias}", config, (f"{KEY}.SEEN_BIAS", bias), shipped=True)
+        for bias in BIASES
+    )
+
 
 def _sweeps(config: str, gate: str) -> tuple[Row, ...]:
     """The config as it is, then each sweep; ``gate`` is the one that the config does not have."""
@@ -41,6 +52,16 @@ TABLES = {
     "tiny-sweeps": Table(
         summary="filter, gate, windows and shares of heads of SPT-SEG, on the embedded world",
         rows=_sweeps("sptseg/tiny", "random"),
+        caption=EMBEDDED_WORLD,
+        note=SPLIT_NOTE,
+        pictures=False,
+    ),
+    "tiny-bias": Table(
+        summary="what SEEN_BIAS takes from ZegCLIP and SPT-SEG, on the embedded world",
+        rows=(
+            *_biases("ZegCLIP", "sptseg/tiny_zegclip"),
+            *_biases("SPT-SEG", "sptseg/tiny"),
+        ),
         caption=EMBEDDED_WORLD,
         note=SPLIT_NOTE,
         pictures=False,
