@@ -200,6 +200,9 @@ def _training(args: Namespace) -> dict[str, Any]:
     result = benchmark_training(model, optimizer, batch, args.repeats, parts=args.parts)
     for name in ("bare", "step", "ratio"):
         print(f"{name:<6} wall {result[f'{name}_wall']:.3f}  cpu {result[f'{name}_cpu']:.3f}")
+    print(f"operations of a step: {result['gflop']:.0f} GFLOP; it takes "
+          f"{result['ratio_operations']:.2f} times as long as they would at the "
+          f"{result['gflop_per_second']:.0f} GFLOP/s of a large product")  # fmt: skip
     for part, share in result["parts"].items():
         print(f"{100 * share:.1f} % of the step's processor time: {part}")
     print(f"peak memory of a step {result['peak_mib']:.0f} MiB, "

@@ -1,7 +1,8 @@
 """Timing a training step against the bare image forward of the network it stands on, in one run.
 
 A step is forward, losses, backward and optimiser step. Floor and step take turns; medians are
-reported, of parts their share of the step's processor time.
+reported, of parts their share of the step's processor time. Beside them stands what the step's
+operations alone would take at the rate of one large matrix product.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from ..errors import UserError
 from ..modeling.segmenter import Segmenter
 from .benchmark import peak_memory
+from .operations import OperationCounter
 
 
 def benchmark_training(
@@ -34,13 +36,15 @@ def benchmark_training(
         model: in training mode, words set.
         optimizer: over its trained parameters.
         batch: what the model trains on.
-        repeats: counted rounds, behind one that warms up.
+        repeats: counted rounds, behind one step that warms up and is counted out.
         parts: methods of the model, such as ``objective.find_objects``.
 
     Returns:
         Median seconds of wall and processor time, their ratios, and the peak in MiB: above what was
         in use before the step, and of the whole process; ``parts`` name -> share of the step's
-        processor time.
+        processor time; ``gflop`` of a step, ``gflop_per_second`` of a large product (see
+        ``product_rate``), and ``ratio_operations``, the step's time over what its operations would
+        take at that rate.
     """
     spent = {part: watch(model, part) for part in parts}
     images = torch.stack([model.normalize(one["image"]) for one in batch])
@@ -54,7 +58,11 @@ def benchmark_training(
         sum(model(batch).values()).backward()
         optimizer.step()
 
-    rounds = [(_timed(bare), _timed(step)) for _ in range(repeats + 1)][1:]
+    with OperationCounter() as counter:  # warms up, too
+        step()
+    bare()
+    rounds = [(_timed(bare), _timed(step)) for _ in range(repeats)]
+    flops, rate = counter.flops, product_rate(images.device)
     shares = {part: median(times[1:]) for part, times in spent.items()}
     floor, whole = ([median(r[i][kind] for r in rounds) for kind in range(2)] for i in range(2))
     peak = peak_memory(step)
@@ -65,11 +73,27 @@ def benchmark_training(
         "step_cpu": whole[1],
         "ratio_wall": whole[0] / floor[0],
         "ratio_cpu": whole[1] / floor[1],
+        "gflop": flops / 1e9,
+        "gflop_per_second": rate / 1e9,
+        "ratio_operations": whole[_clock(images.device)] * rate / flops,
         "parts": {part: seconds / whole[1] for part, seconds in shares.items()},
         "peak_mib": peak / 2**20,
         "peak_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
     }
+
+
+def product_rate(device: torch.device, side: int = 2048, tries: int = 3) -> float:
+    """Floating-point operations per second of a large product of float32 matrices, at best.
+
+    Seconds are those of the processor; of a GPU, of the wall clock.
+    """
+    a = torch.randn(side, side, device=device)
+
+    def multiply() -> None:
+        a @ a
+
+    return 2 * side**3 / min(_timed(multiply)[_clock(device)] for _ in range(tries))
 
 
 def watch(model: Segmenter, path: str) -> list[float]:
@@ -101,6 +125,11 @@ def watch(model: Segmenter, path: str) -> list[float]:
 
     setattr(owner, name, timed)
     return seconds
+
+
+def _clock(device: torch.device) -> int:
+    """Which of ``_timed``'s seconds tell what work costs: other programs disturb them least."""
+    return 1 if device.type == "cpu" else 0
 
 
 def _timed(call: Callable[[], None]) -> tuple[float, float]:
