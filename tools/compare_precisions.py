@@ -2,7 +2,7 @@
 """Train every small config in float32, bfloat16 and float16, and set their losses side by side.
 
     python tools/compare_precisions.py --threads 1                       # all: some hours on a CPU
-    python tools/compare_precisions.py --small --batch 2 --threads 1     # a quarter of an hour
+    python tools/compare_precisions.py --small --batch 2 --threads 1     # half an hour of a quiet core
     python tools/compare_precisions.py --only sptseg/tiny --steps 20
 
 A loss is the mean of the last ten steps; all trainings of a config see the same pictures. On a CPU,
@@ -24,9 +24,6 @@ from typing import Any
 import torch
 from detectron2.utils.events import EventStorage
 from tabulate import tabulate
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ovs_core.commands import options
 from ovs_core.engine.config import load_cfg
@@ -36,6 +33,7 @@ from ovs_core.errors import check_choice
 from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.reports.catalog import learns
+from ovs_core.tensor.half_products import WideProducts
 
 LAST = 10  # steps whose mean is shown
 PRECISIONS = {
@@ -61,31 +59,6 @@ SMALL = {
 }
 # Config -> the one whose float32 training it stands on, and the key that takes it.
 STANDS_ON = {"maftplus/maft_tiny": ("maftplus/maft_proposals_tiny", "MODEL.MAFT.PROPOSALS")}
-HALVES = (torch.bfloat16, torch.float16)
-aten = torch.ops.aten
-PRODUCTS = (
-    aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution, aten.convolution_backward,
-)  # fmt: skip
-
-
-class TensorCores(TorchDispatchMode):
-    """Computes products of half precision numbers in float32, and rounds what comes out."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Run an operator of PyTorch."""
-        kwargs = kwargs or {}
-        half = _half_type(args) if func.overloadpacket in PRODUCTS else None
-        if half is None:
-            return func(*args, **kwargs)
-        wide = tree_map_only(Tensor, lambda t: t.float() if t.dtype is half else t, (args, kwargs))
-        return tree_map_only(Tensor, lambda t: t.to(half), func(*wide[0], **wide[1]))
-
-
-def _half_type(args: tuple[Any, ...]) -> torch.dtype | None:
-    kinds = (one.dtype for one in tree_leaves(args) if isinstance(one, Tensor))
-    return next((kind for kind in kinds if kind in HALVES), None)
 
 
 def train(name: str, keys: Sequence[str], folder: Path, steps: int) -> list[float]:
@@ -118,7 +91,7 @@ def train(name: str, keys: Sequence[str], folder: Path, steps: int) -> list[floa
 
 
 def _cores(device: str) -> AbstractContextManager[Any]:
-    return TensorCores() if torch.device(device).type == "cpu" else nullcontext()
+    return WideProducts() if torch.device(device).type == "cpu" else nullcontext()
 
 
 def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
