@@ -2,7 +2,7 @@
 """Train every small config in float32, bfloat16 and float16, and set their losses side by side.
 
     python tools/compare_precisions.py --threads 1                       # all: some hours on a CPU
-    python tools/compare_precisions.py --small --batch 2 --threads 1     # half an hour of a quiet core
+    python tools/compare_precisions.py --small --batch 2 --threads 1     # half an hour
     python tools/compare_precisions.py --only sptseg/tiny --steps 20
 
 A loss is the mean of the last ten steps; all trainings of a config see the same pictures. On a CPU,
