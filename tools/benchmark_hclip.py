@@ -29,8 +29,6 @@ from hclip_reference import reference_logits
 from tabulate import tabulate
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from hclip import CATSeg
 from hclip.model import ImageFeatures
@@ -44,6 +42,7 @@ from ovs_core.methods.configs import find_config
 from ovs_core.reports.benchmark import peak_memory
 from ovs_core.reports.benchmark_inputs import numbered_words, smooth_picture
 from ovs_core.reports.subjects import build_as
+from ovs_core.tensor.operations import OperationCounter
 
 UNCHUNKED = ("MODEL.CATSEG.CLASS_CHUNK", "0")
 cpu_time = time.process_time
@@ -185,10 +184,9 @@ def time_stages(
 
 def decoder_flops(model: CATSeg, features: ImageFeatures) -> int:
     """Count the decoder's floating point operations, two per multiply-add."""
-    # The counter knows nothing of the CPU's fused attention; two products are what it replaces.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with OperationCounter() as counter:
         model.score(features)
-    return counter.get_total_flops()
+    return counter.flops
 
 
 def best_rate(clock: Callable[[], float]) -> float:

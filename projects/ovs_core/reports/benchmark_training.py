@@ -18,8 +18,8 @@ import torch
 
 from ..errors import UserError
 from ..modeling.segmenter import Segmenter
+from ..tensor.operations import OperationCounter
 from .benchmark import peak_memory
-from .operations import OperationCounter
 
 
 def benchmark_training(

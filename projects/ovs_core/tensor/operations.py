@@ -35,6 +35,7 @@ class OperationCounter(TorchDispatchMode):
     """Counts what runs inside, backward passes and what they compute again too.
 
     torch's ``FlopCounterMode`` also follows modules, which not every model's training step bears.
+    torch's fused layers of transformers, which nothing counts, are taken apart meanwhile.
 
     Attributes:
         flops: products, convolutions and attention so far; the rest is small beside them.
@@ -43,6 +44,18 @@ class OperationCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
+
+    def __enter__(self) -> OperationCounter:
+        """Begin to count."""
+        self._fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Count no more."""
+        super().__exit__(*error)
+        torch.backends.mha.set_fastpath_enabled(self._fused)
 
     def __torch_dispatch__(
         self,
