@@ -9,8 +9,16 @@ FROZEN = Row("frozen CLIP", "cliptrase/tiny_clip")
 ZEGCLIP = Row("ZegCLIP", "sptseg/tiny_zegclip", trained=True)
 SPTSEG = Row("SPT-SEG", "sptseg/tiny", trained=True)
 
-CLAIMS = tuple(
-    Claim(f"SPT-SEG is better than {row.title} {where}", "SPT-SEG, Table 1", SPTSEG, row, metric)
-    for row in (ZEGCLIP, FROZEN)
-    for where, metric in (("on unseen classes", "mIoU_U"), ("in the harmonic mean", "hIoU"))
+SHORT_TRAINING = (
+    "after 300 steps the two lie within two points, and what is taken off seen classes at test "
+    "decides which is ahead; ovsuite tables sptseg/tiny-bias shows it"
 )
+
+CLAIMS = tuple(
+    Claim(
+        f"SPT-SEG is better than {row.title} {where}", "SPT-SEG, Table 1", SPTSEG, row, metric,
+        reason=reason,
+    )
+    for row, reason in ((ZEGCLIP, SHORT_TRAINING), (FROZEN, ""))
+    for where, metric in (("on unseen classes", "mIoU_U"), ("in the harmonic mean", "hIoU"))
+)  # fmt: skip
