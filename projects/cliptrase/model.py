@@ -262,6 +262,12 @@ class CLIPtrase(Segmenter):
         """The view's values, or those of ``MODEL.OVS.PROTOCOL``."""
         return super().protocol_text() if self.view is None else repr(self.view)
 
+    def engine_obstacle(self) -> str:
+        """A tower that is told which patches may attend is another one for each picture."""
+        if self.gt_restricted:
+            return f"{KEY}.SCR.GT_RESTRICTED needs the true labels of the picture"
+        return super().engine_obstacle()
+
     def export_obstacle(self) -> str:
         """Regions are as many as the picture has, which no fixed program can follow."""
         if self.region_rule is not None:

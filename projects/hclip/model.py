@@ -71,6 +71,8 @@ class CATSeg(Segmenter):
         segmenter: arguments of ``Segmenter``.
     """
 
+    engine_parts = ("encode_squares", "decode")
+
     @configurable
     def __init__(
         self,
@@ -127,7 +129,7 @@ class CATSeg(Segmenter):
         # Looked at where they are: a GPU would be waited for.
         targets = self._trained_split().relabel(labels, hidden=IGNORE)
         targets = targets.to(self.device, non_blocking=True)
-        logits = self._decode(self.encode(padded), self._trained_text()).float()
+        logits = self.decode(self.encode(padded), self._trained_text()).float()
         labelled = None if self.part is None else self.part.count("labelled")
         return {"loss_sem_seg": LOSSES[self.loss](logits, targets, labelled)}
 
@@ -152,8 +154,12 @@ class CATSeg(Segmenter):
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, H, W) normalised pictures -> features that do not depend on the words."""
+        return self.encode_squares(self._square(images))
+
+    def encode_squares(self, images: Tensor) -> ImageFeatures:
+        """``encode`` of pictures (B, 3, side, side) as the tower sees them."""
         encoder = self.image_encoder
-        tokens, grid = encoder.embed(self._square(images))
+        tokens, grid = encoder.embed(images)
         tokens, taps = encoder.run_blocks(
             tokens,
             grid,
@@ -176,7 +182,7 @@ class CATSeg(Segmenter):
 
     def score(self, features: ImageFeatures) -> Tensor:
         """Features -> (B, K, 4h, 4w) logits for the current words."""
-        return self._decode(features, self.text_features())
+        return self.decode(features, self.text_features())
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Probabilities of independent classes with the released loss, logits with the other."""
@@ -208,7 +214,8 @@ class CATSeg(Segmenter):
         """Bring a checkpoint of released CAT-Seg or H-CLIP to this model's names."""
         return rename_released(tensors, self)
 
-    def _decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
+    def decode(self, features: ImageFeatures, text: Tensor) -> Tensor:
+        """Aggregate costs with (K, P, E) text features: (B, K, 4h, 4w) logits."""
         return self.decoder(features.dense, text, (features.dense, *features.guidance))
 
     def _trained_split(self) -> ClassSplit:

@@ -88,6 +88,13 @@ def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
         )
 
 
+def innermost(error: BaseException) -> str:
+    """Give the first line of the error that caused the others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def explain(error: BaseException) -> str:
     """Say in one line what went wrong, and how to mend what the machine did.
 

@@ -184,21 +184,20 @@ class SAN(QuerySegmenter):
 
     def encode_picture(self, picture: Tensor) -> FoundMasks:
         """Find the masks of a (3, H', W') picture."""
-        images = self.pad([picture], size_of(picture))
-        ((output, vectors),) = self.find(images)
-        return FoundMasks(output.masks, vectors, canvas=size_of(images), valid=size_of(picture))
+        return self.encode_pictures([picture])[0]
 
     def encode_pictures(self, pictures: Sequence[Tensor]) -> list[FoundMasks]:
         """Find the masks of pictures that are padded to one size together."""
         sizes = [size_of(picture) for picture in pictures]
         padded = [self.pad([p], size)[0] for p, size in zip(pictures, sizes, strict=True)]
-        found: list[tuple[Tensor, Tensor]] = encode_by_shape(self._masks_and_vectors, padded)
+        found: list[tuple[Tensor, Tensor]] = encode_by_shape(self.encode, padded)
         return [
             FoundMasks(masks, vectors, canvas=size_of(images), valid=size)
             for (masks, vectors), images, size in zip(found, padded, sizes, strict=True)
         ]
 
-    def _masks_and_vectors(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, Hp, Wp) padded pictures -> masks (B, Q, h, w) and their vectors (B, Q, E)."""
         ((output, vectors),) = self.find(images)
         return output.masks, vectors
 
@@ -220,7 +219,7 @@ class SAN(QuerySegmenter):
     def open_labels(self, pictures: Tensor, size: Size) -> Tensor:
         """Find the masks of several pictures and score them; see ``Segmenter.open_labels``."""
         images = self.open_pad(pictures)
-        masks, vectors = self._masks_and_vectors(images)
+        masks, vectors = self.encode(images)
         return open_mask_labels(
             self.compare(vectors, self.class_rows()),
             masks,

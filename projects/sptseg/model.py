@@ -77,6 +77,8 @@ class SPTSeg(Segmenter):
         segmenter: arguments of ``Segmenter``.
     """
 
+    engine_parts = ("encode", "masks")
+
     @configurable
     def __init__(
         self,

@@ -2,9 +2,10 @@
 
 --of picture: one picture, stage by stage. --of folder: `ovsuite segment` on a folder against the
 model alone. --of training: a training step. Rounds go on, up to four times as many as --repeats,
-until the ratio's median is sure to 5 %, and the command says where it is not. Random weights of the
-real shapes are used, unless a CLIP is named by KEY VALUE pairs (MODEL.CLIP.PRETRAINED ViT-B-16.pt)
-or carried by the suite.
+until the ratio's median is sure to 5 %, and the command says where it is not. --of runtimes: the
+engines of MODEL.OVS.RUNTIME against eager float32, with the share of labels that stay the same.
+Random weights of the real shapes are used, unless a CLIP is named by KEY VALUE pairs
+(MODEL.CLIP.PRETRAINED ViT-B-16.pt) or carried by the suite.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ EXAMPLES = (
     "ovsuite benchmark cliptrase/tiny --size 96x128 --words-count 20 --repeats 1 --threads 1",
     "ovsuite benchmark sptseg/tiny --of training --size 128x128 --repeats 1 --output step.json",
     "ovsuite benchmark cliptrase/tiny_clip --of folder --size 96x128 --samples 2 --repeats 1",
+    "ovsuite benchmark cliptrase/tiny_clip --of runtimes --runtimes eager:bfloat16 --repeats 1 "
+    "--pictures photo.jpg --words-count 20",
 )
 TEMPLATE = "['a photo of a {}.']"
 
@@ -29,8 +32,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this command."""
     options.add_model(parser)
     parser.add_argument(
-        "--of", choices=("picture", "folder", "training"), default="picture", help="what is timed"
-    )
+        "--of", choices=("picture", "folder", "training", "runtimes"), default="picture",
+        help="what is timed",
+    )  # fmt: skip
     options.add_size(parser, "512x683")
     parser.add_argument(
         "--words-count", type=options.positive, default=150, metavar="N", help="classes"
@@ -51,6 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--labels", type=options.size, metavar="HxW", help="picture: label map; else as --size"
     )
     options.add_samples(parser, 20)
+    options.add_pictures(parser)
+    parser.add_argument(
+        "--runtimes", type=options.comma_list, metavar="A,B", default=["compile:float32"],
+        help="runtimes: which ones, as ENGINE:DTYPE",
+    )  # fmt: skip
     options.add_batch(parser)
     parser.add_argument(
         "--unlabelled", type=float, default=0.0, help="training: share of pixels without a label"
@@ -82,7 +91,8 @@ def run(args: Namespace) -> int:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     args.opts = [*_light(args), *args.opts]
-    result = {"picture": _picture, "folder": _folder, "training": _training}[args.of](args)
+    make = {"picture": _picture, "folder": _folder, "training": _training, "runtimes": _runtimes}
+    result = make[args.of](args)
     result |= {"config": args.method, "words": args.words_count, "size": list(args.size),
                "threads": torch.get_num_threads()}  # fmt: skip
     if args.output:
@@ -179,6 +189,37 @@ def _folder(args: Namespace) -> dict[str, Any]:
     print(tabulate(rows, headers=("clock", "bare model", "ovsuite segment", "ratio")))
     print(f"drawing one result of this size with all words: {1000 * result['drawing']:.0f} ms")
     return result
+
+
+def _runtimes(args: Namespace) -> dict[str, Any]:
+    from tabulate import tabulate
+
+    from ..modeling.runtime_rule import RuntimeRule
+    from ..modeling.segmenter import Segmenter
+    from ..reports.benchmark_inputs import numbered_words, pictures_as_shown
+    from ..reports.benchmark_runtimes import benchmark_runtime
+    from ..reports.subjects import build_as
+
+    cfg = options.load_config_of(args)
+    like = RuntimeRule.from_config(cfg)
+    rules = [RuntimeRule.parse(text, like) for text in args.runtimes]
+    pictures = pictures_as_shown(cfg, args.pictures, args.size)
+    model = build_as(cfg, Segmenter)
+    model.set_vocabulary(numbered_words(args.words_count))
+    found = [benchmark_runtime(model, cfg, rule, pictures, repeats=args.repeats) for rule in rules]
+    rows = [
+        (one["runtime"], f"{one['first_seconds']:.1f}", f"{1000 * one['eager_cpu']:.0f}",
+         f"{1000 * one['cpu']:.0f}", f"{one['faster_cpu']:.2f} x", f"{one['faster_wall']:.2f} x",
+         f"{one['agreement']:.3%}", f"{one['worst_agreement']:.3%}",
+         "yes" if one["taken"] else "no")
+        for one in found
+    ]  # fmt: skip
+    print(f"{args.method}, {len(pictures)} pictures, {args.words_count} words; ms of the processor "
+          "per picture, and how much faster than eager float32")  # fmt: skip
+    headers = ("runtime", "first s", "eager ms", "ms", "processor", "wall", "equal labels",
+               "worst", f">= {like.min_agreement:.1%}")  # fmt: skip
+    print(tabulate(rows, headers=headers))
+    return {"runtimes": found}
 
 
 def _training(args: Namespace) -> dict[str, Any]:

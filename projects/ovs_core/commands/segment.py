@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..files.addresses import Place
     from ..files.shards import Shard
     from ..predict.folder import Tally
+    from ..predict.predictor import Predictor
     from ..predict.reading import Input
     from ..predict.result import Result
     from ..words.vocabulary import Vocabulary
@@ -70,6 +71,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "torchrun or srun numbers the processes",
     )  # fmt: skip
     options.add_batch(parser)
+    parser.add_argument(
+        "--check-agreement", type=options.positive, metavar="N",
+        help="first compare the labels of N pictures with those of eager float32, and stop if "
+        "MODEL.OVS.RUNTIME changes more of them than it may",
+    )  # fmt: skip
     parser.add_argument(
         "--status", action="store_true",
         help="only say how far the run of this line is and who is at work; exit code 0 if all is "
@@ -180,6 +186,8 @@ def run(args: Namespace) -> int:
 def _check_engine(args: Namespace) -> None:
     """Refuse options that the engine does not have."""
     if args.engine == "ray":
+        if args.check_agreement:
+            raise UserError("--check-agreement goes with --engine loop; measure there first")
         if args.shard is not None:
             raise UserError("--engine ray shares the pictures itself; leave --shard out")
         if args.rows and (args.format or args.status):
@@ -204,11 +212,25 @@ def _here(
         args.method, weights=args.weights, device=_device(args), options=args.opts,
         **picture_options.rules_of(args),
     )  # fmt: skip
+    if args.check_agreement:
+        _check_agreement(args, predictor, files)
     inputs = read_inputs(files, args.every)
     return lambda vocabulary, folder, tally: segment_files(
         predictor, vocabulary, inputs, folder, total=total, overwrite=args.overwrite, shard=shard,
         batch=args.batch, report=_report, tally=tally,
     )  # fmt: skip
+
+
+def _check_agreement(args: Namespace, predictor: Predictor, files: list[Place]) -> None:
+    from ..predict.agreement import own_agreement
+    from ..predict.reading import read_inputs
+    from ..words.vocabulary import Vocabulary
+
+    inputs = read_inputs(files, args.every)
+    words = Vocabulary.parse(args.words)
+    agreement = own_agreement(predictor, words, inputs, args.check_agreement)
+    print(agreement)
+    agreement.check()
 
 
 def _on_ray(

@@ -16,6 +16,7 @@ from ..methods.projects import import_projects
 from ..methods.ranges import (
     above,
     at_least,
+    between,
     check_ranges,
     declare_ranges,
     from_up_to,
@@ -27,6 +28,7 @@ from .config_files import read_config
 declare_ranges("", SEED=at_least(-1), TRACKERS=texts())
 declare_ranges("TEST", EVAL_PERIOD=at_least(0), IMS_PER_BATCH=at_least(1), LOG_PICTURES=at_least(0))
 declare_ranges("MODEL.OVS", TEMPLATES=texts(least=1), CONFIDENCE_SCALE=at_least(0))
+declare_ranges("MODEL.OVS.RUNTIME", MIN_AGREEMENT=between(0, 1))
 declare_ranges(
     "MODEL.OVS.PROTOCOL",
     SIZE=list_of(at_least(1), least=2, most=2, or_none=True),
@@ -107,6 +109,12 @@ def _add_model_keys(cfg: CfgNode) -> None:
     ovs.SYNONYM_FIELD = ""  # list of synonyms in the class list, e.g. fcclip_synonyms; "" for none
     # The softmax of the scores times this is how sure a pixel's label is; 0: not calibrated
     ovs.CONFIDENCE_SCALE = 0.0
+    runtime = ovs.RUNTIME = CfgNode()  # what computes the networks at test time
+    runtime.ENGINE = "eager"  # eager, compile (torch.compile), openvino or onnxruntime
+    runtime.DTYPE = "float32"  # float32, bfloat16, float16 or int8, as the engine has them
+    # Least share of labels that must be those of eager float32 where they are compared
+    runtime.MIN_AGREEMENT = 0.995
+    runtime.FORCE = False  # take it although it agrees less
     protocol = ovs.PROTOCOL = CfgNode()
     protocol.NAME = "whole"  # whole or slide
     protocol.SIZE = []  # [height, width] to which the picture is squashed first; [] keeps its size

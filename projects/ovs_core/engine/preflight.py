@@ -13,6 +13,7 @@ from ..evaluation.build import choose_evaluators
 from ..files.checkpoint_files import checkpoint_files
 from ..modeling.checkpoint import check_checkpoint_file
 from ..modeling.contract import OpenVocabularyModel
+from ..modeling.runtime_rule import refuse_runtime
 from .best import check_best_metric
 from .compiling import check_backend
 from .optimizer import check_optimizer
@@ -62,6 +63,7 @@ def check_run(cfg: CfgNode, *, processes: int, resume: bool, eval_only: bool) ->
     check_architecture(cfg)
     check_datasets([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     if not eval_only:
+        refuse_runtime(cfg, "a training")
         check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
         _refuse_scaling(cfg)
         check_best_metric(cfg)

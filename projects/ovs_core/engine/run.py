@@ -15,6 +15,8 @@ from ..files.locks import hold_folder
 from ..files.writing import errors_name
 from ..methods.configs import find_config
 from ..modeling.contract import OpenVocabularyModel
+from ..modeling.runtime import install_runtime
+from ..modeling.runtime_rule import RuntimeRule
 from .changes import check_allowed, settle_changes
 from .checkpoint import OVSCheckpointer
 from .config import load_cfg
@@ -107,9 +109,11 @@ def build_segmenter(cfg: CfgNode, *, resume: bool = False) -> OpenVocabularyMode
         The model in eval mode, on ``MODEL.DEVICE``.
 
     Raises:
-        UserError: if there are weights for a method that trains nothing.
+        UserError: if there are weights for a method that trains nothing, or its engine cannot run.
     """
     check_own_weights(cfg)
+    rule = RuntimeRule.from_config(cfg)
     model = Trainer.build_model(cfg)
     OVSCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    return model.eval()
+    install_runtime(model.eval(), rule, cfg)
+    return model

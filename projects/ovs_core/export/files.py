@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,8 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import UserError
+from ..modeling.onnx_files import onnx_session, write_onnx
 from .check import Program
-from .program import innermost
 
 METADATA = "ovsuite.json"  # name of the record inside the file
 
@@ -31,7 +29,14 @@ def write_program(program: ExportedProgram, path: Path, record: dict[str, Any]) 
         UserError: if ONNX has no form of the program.
     """
     if path.suffix == ".onnx":
-        _write_onnx(program, path, record)
+        write_onnx(
+            program,
+            path,
+            inputs=[one["name"] for one in record.get("inputs") or [record["input"]]],
+            outputs=[output["name"] for output in record["outputs"]],
+            instead="write a .pt2 file instead",
+            metadata={METADATA: json.dumps(record)},
+        )
     else:
         torch.export.save(program, str(path), extra_files={METADATA: json.dumps(record)})
 
@@ -63,56 +68,6 @@ def _load_pt2(path: Path) -> tuple[Program, dict[str, Any]]:
         return [output.cpu().numpy() for output in module(torch.from_numpy(picture))]
 
     return run, json.loads(extra[METADATA])
-
-
-def onnx_packages() -> ModuleType:
-    """Import what ONNX needs, and give its runtime.
-
-    Raises:
-        UserError: if a package is missing; names the extra to install.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"ONNX files need more packages ({error}): pip install -e '.[onnx]'"
-        ) from error
-    return onnxruntime
-
-
-def _write_onnx(program: ExportedProgram, path: Path, record: dict[str, Any]) -> None:
-    onnx_packages()
-    for chatty in ("onnxscript", "onnx_ir"):  # they report every optimisation that does not apply
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    try:
-        converted = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=[one["name"] for one in record.get("inputs") or [record["input"]]],
-            output_names=[output["name"] for output in record["outputs"]],
-            verbose=False,
-        )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise UserError(
-            f"ONNX has no form of this model ({innermost(error)}); write a .pt2 file instead"
-        ) from error
-    assert converted is not None  # None is for models that are not exported by dynamo
-    converted.model.metadata_props[METADATA] = json.dumps(record)
-    converted.save(str(path))
-
-
-def onnx_session(path: str | Path) -> Any:
-    """Open an ONNX file for the CPU.
-
-    Raises:
-        UserError: if a package is missing.
-    """
-    runtime = onnx_packages()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors; it warns of every tensor that it finds superfluous
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _load_onnx(path: Path) -> tuple[Program, dict[str, Any]]:

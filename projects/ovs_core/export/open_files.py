@@ -15,9 +15,10 @@ import torch
 
 from ..errors import UserError
 from ..files.writing import save_safetensors
+from ..modeling.onnx_files import onnx_session
 from ..modeling.segmenter import Segmenter
 from ..words.label_space import fold_background
-from .files import METADATA, onnx_session
+from .files import METADATA
 
 WORDS = ".safetensors"
 # Named inputs of ``OpenPath`` -> labels (B, H, W) int64

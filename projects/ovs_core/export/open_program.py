@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..errors import UserError
+from ..errors import UserError, innermost
 from ..modeling.open_words import OpenWords
 from ..modeling.scores import Size
 from ..modeling.segmenter import Segmenter
-from .program import drop_unused, fix_parameters, innermost
+from .program import drop_unused, fix_parameters
 
 MOST_WORDS, MOST_PICTURES, LONGEST_SIDE = 2048, 1024, 16384
 SHORTEST_SIDE = 32  # of a picture: two patches, or one cell at the coarsest stride

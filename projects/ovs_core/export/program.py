@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
-from ..errors import UserError
+from ..errors import UserError, innermost
 from ..modeling.scores import Scores, Size
 from ..modeling.segmenter import Segmenter
 
@@ -58,13 +58,6 @@ def trace(model: Segmenter, picture: Tensor, *, with_scores: bool) -> ExportedPr
     program = _export(path, picture)
     drop_unused(path, program)
     return _export(path, picture)
-
-
-def innermost(error: BaseException) -> str:
-    """Give the first line of the error that caused the others."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def drop_unused(path: nn.Module, program: ExportedProgram) -> None:

@@ -16,12 +16,14 @@ from ..engine.train_loader import seed_everything
 from ..engine.trainer import set_test_words
 from ..errors import UserError
 from ..files.writing import atomic_path, check_output_dir
+from ..modeling.onnx_files import onnx_packages
+from ..modeling.runtime_rule import refuse_runtime
 from ..modeling.scores import Size
 from ..modeling.segmenter import Segmenter
 from ..predict.tiles import LONGEST
 from ..words.vocabulary import Vocabulary
 from .check import Check, Program, compare, pictures_to_compare
-from .files import load_program, onnx_packages, write_program
+from .files import load_program, write_program
 from .program import trace
 
 OWN = ".pth"
@@ -135,6 +137,7 @@ def build_with_words(cfg: CfgNode, vocabulary: Vocabulary | None) -> Segmenter:
     Raises:
         UserError: if it does not segment, or there are no words.
     """
+    refuse_runtime(cfg, "a written file")
     seed_everything(max(cfg.SEED, 0))  # the same weights each time, also where a config draws them
     model = build_segmenter(cfg)
     if not isinstance(model, Segmenter):

@@ -44,24 +44,37 @@ def picture_of(features: Any, row: int) -> Any:
     """Take one picture out of the features of a batch, B = 1.
 
     Args:
-        features: tensors with the pictures first, in lists, tuples, maps and dataclasses; whole
-            numbers, texts and None belong to every picture.
+        features: tensors with the pictures first, see ``map_tensors``.
         row: number of the picture.
+
+    Raises:
+        TypeError: for what ``map_tensors`` does not know.
+    """
+    return map_tensors(features, lambda tensor: tensor[row : row + 1])
+
+
+def map_tensors(features: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Change every tensor of features, which keep their form.
+
+    Args:
+        features: tensors in lists, tuples, maps and dataclasses; whole numbers, texts and None
+            belong to every picture and stay.
+        change: tensor -> what takes its place.
 
     Raises:
         TypeError: for anything else, of which nobody knows which part is the picture's.
     """
     if isinstance(features, Tensor):
-        return features[row : row + 1]
+        return change(features)
     if isinstance(features, tuple) and hasattr(features, "_fields"):
-        return type(features)(*(picture_of(part, row) for part in features))
+        return type(features)(*(map_tensors(part, change) for part in features))
     if isinstance(features, (list, tuple)):
-        return type(features)(picture_of(part, row) for part in features)
+        return type(features)(map_tensors(part, change) for part in features)
     if isinstance(features, dict):
-        return {name: picture_of(part, row) for name, part in features.items()}
+        return {name: map_tensors(part, change) for name, part in features.items()}
     if dataclasses.is_dataclass(features) and not isinstance(features, type):
         parts = {f.name: getattr(features, f.name) for f in dataclasses.fields(features)}
-        return type(features)(**{name: picture_of(part, row) for name, part in parts.items()})
+        return type(features)(**{name: map_tensors(part, change) for name, part in parts.items()})
     if features is None or isinstance(features, (int, str)):
         return features
     raise TypeError(f"no picture can be taken out of a {type(features).__name__}")

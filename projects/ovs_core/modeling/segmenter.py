@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from detectron2.config import CfgNode
@@ -19,6 +19,7 @@ from ..words.vocabulary import Vocabulary
 from .contract import OpenVocabularyModel
 from .open_words import OpenWords
 from .protocols import InferenceProtocol, Whole
+from .runtime_rule import RuntimeRule
 from .scores import Scores, Size, WindowScores, size_of
 
 OUTPUTS = ("labels", "scores")
@@ -52,7 +53,15 @@ class Segmenter(OpenVocabularyModel):
         output: ``"labels"`` to return label maps only, ``"scores"`` for full (K, H, W) maps.
         text_cache: whether text embeddings may be cached; off for a method that trains the text
             tower.
+
+    Attributes:
+        engine_parts: names of the methods that an engine may run in place of PyTorch: functions of
+            tensors alone, whose first argument and result have the pictures first.
+        runtime: which engine does.
     """
+
+    engine_parts: ClassVar[tuple[str, ...]] = ("encode",)
+    runtime = RuntimeRule()
 
     def __init__(
         self,
@@ -192,6 +201,12 @@ class Segmenter(OpenVocabularyModel):
     def finish_windows(self, windows: WindowScores) -> Scores:
         """Scores of a picture from its windows' logits; by default their activated mean."""
         return windows
+
+    def engine_obstacle(self) -> str:
+        """Say why no engine can run this model's ``engine_parts``; ``""`` if one can."""
+        if type(self).encode is Segmenter.encode:
+            return "no single network encodes its pictures"
+        return ""
 
     def export_obstacle(self) -> str:
         """Say why this model is no fixed function of the picture; ``""`` if it is one.

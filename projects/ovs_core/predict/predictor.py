@@ -17,7 +17,6 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from PIL import Image
 
 from ..clip.identity import fingerprint
@@ -39,7 +38,7 @@ from .notes import word_notes, world_note
 from .picture_memory import PictureMemory, to_tensor
 from .reading import ReadPicture, pictures_to_segment, read_source
 from .result import Result
-from .rules import Rules, check_size
+from .rules import Rules, check_size, deciding
 from .segment import Segment
 from .stream import ResultStream
 from .tidy import absorb_islands, drop_segments
@@ -142,7 +141,7 @@ class Predictor:
         # from the suite's repeats how published figures were made, which is no matter here.
         mapper = build_mapper(cfg, is_train=False)
         prepare = mapper.prepare if isinstance(mapper, SemanticDatasetMapper) else None
-        config_text = _deciding(cfg)
+        config_text = deciding(cfg)
         return cls(model, prepare=prepare, notes=notes, config=config_text, rules=rules)
 
     @overload
@@ -348,16 +347,6 @@ class Predictor:
     def _score(self, image: np.ndarray, vocabulary: Vocabulary) -> list[Scores]:
         self.model.set_vocabulary(vocabulary)
         return [self.model.score_picture(encoded, size) for size, encoded in self._encoded(image)]
-
-
-def _deciding(cfg: CfgNode) -> str:
-    """Write down a config less what says where, not what, is computed; weights are hashed alone."""
-    kept = cfg.clone()
-    kept.defrost()
-    kept.TEST.IMS_PER_BATCH = 1
-    del kept.MODEL.OVS["CONFIDENCE_SCALE"]  # stands in the rules, where it decides something
-    kept.OUTPUT_DIR = kept.CONFIG_FILE = kept.MODEL.WEIGHTS = kept.MODEL.DEVICE = ""
-    return str(kept.dump())
 
 
 def _labels(output: dict[str, Any], scores: Scores) -> np.ndarray:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ..errors import UserError
 from ..modeling.pamr import pamr
+from ..modeling.runtime_rule import RuntimeRule
 from ..modeling.scores import LabelScores, Scores
 from ..words.vocabulary import Vocabulary
 from .tidy import check_min_area
@@ -128,3 +130,17 @@ def check_size(words: int, size: tuple[int, int]) -> str:
     if taken > MAX_SCORE_BYTES:
         raise UserError(f"{what} would take {taken / 2**30:.1f} GiB; ask with fewer words")
     return f"{what} take {taken / 2**20:.0f} MiB"
+
+
+def deciding(cfg: CfgNode) -> str:
+    """Write down a config less what says where, not what, is computed; weights are hashed alone."""
+    kept = cfg.clone()
+    kept.defrost()
+    kept.TEST.IMS_PER_BATCH = 1
+    del kept.MODEL.OVS["CONFIDENCE_SCALE"]  # stands in the rules, where it decides something
+    if RuntimeRule.from_config(cfg).is_plain:
+        del kept.MODEL.OVS["RUNTIME"]
+    else:
+        del kept.MODEL.OVS.RUNTIME["MIN_AGREEMENT"], kept.MODEL.OVS.RUNTIME["FORCE"]
+    kept.OUTPUT_DIR = kept.CONFIG_FILE = kept.MODEL.WEIGHTS = kept.MODEL.DEVICE = ""
+    return str(kept.dump())

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ..data.build import build_mapper
 from ..words.class_lists import load_class_list
 from ..words.label_space import IGNORE
 from ..words.vocabulary import Vocabulary
+from .subjects import records_to_show
 
 SQUARE = 64  # pixels of a region's side
 
@@ -31,6 +36,29 @@ def smooth_picture(height: int, width: int) -> Tensor:
     seeds = torch.rand(1, 3, max(2, height // SQUARE), max(2, width // SQUARE)) * 255
     picture = torch.nn.functional.interpolate(seeds, size=(height, width), mode="nearest")[0]
     return (picture + 8 * torch.randn(3, height, width)).clamp(0, 255)
+
+
+def pictures_as_shown(
+    cfg: CfgNode, named: Sequence[Path], size: tuple[int, int]
+) -> list[tuple[Tensor, tuple[int, int]]]:
+    """Read a person's pictures as the test mapper shows them, or make one up.
+
+    Args:
+        cfg: finished config.
+        named: files and folders; none for a made-up picture.
+        size: (H, W) of that.
+
+    Returns:
+        (3, H', W') RGB in 0..255 and (H, W) of the labels.
+
+    Raises:
+        UserError: for a picture that cannot be read.
+    """
+    if not named:
+        return [(smooth_picture(*size), size)]
+    mapper = build_mapper(cfg, is_train=False)
+    shown = [mapper(record) for record in records_to_show(cfg, named, 0)]
+    return [(one["image"], (one["height"], one["width"])) for one in shown]
 
 
 def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def run_prompt_training(case: ParityCase) -> Outputs:
 
 def _training_step(case: ParityCase, model: CATSeg) -> Outputs:
     out: Outputs = {}
-    encode, decode = model.encode, model._decode
+    encode, decode = model.encode, model.decode
 
     def keep_features(self: CATSeg, images: Tensor):
         features = encode(images)
@@ -248,10 +248,10 @@ def _training_step(case: ParityCase, model: CATSeg) -> Outputs:
         return out["logits"]
 
     model.encode = types.MethodType(keep_features, model)
-    model._decode = types.MethodType(keep_logits, model)
+    model.decode = types.MethodType(keep_logits, model)
     out["loss"] = model.losses(_batch(case))["loss_sem_seg"]
     out["loss"].backward()
-    model.encode, model._decode = encode, decode
+    model.encode, model.decode = encode, decode
     return out | _released_gradients(model) | _facts(case, model)
 
 

@@ -1,0 +1,76 @@
+"""Timing a method's engines against eager float32, in turns, and comparing their labels."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ..modeling.runtime import eager, install_runtime, measure_agreement
+from ..modeling.runtime_rule import RuntimeRule
+from ..modeling.scores import Size
+from ..modeling.segmenter import Segmenter
+
+CLOCKS = (time.process_time, time.perf_counter)
+
+
+@torch.no_grad()
+def benchmark_runtime(
+    model: Segmenter,
+    cfg: CfgNode,
+    rule: RuntimeRule,
+    pictures: Sequence[tuple[Tensor, Size]],
+    *,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """Time one engine end to end; the first round of each way is not counted.
+
+    Args:
+        model: with words; keeps the engine.
+        cfg: that it was built from.
+        rule: the engine.
+        pictures: (3, H', W') RGB in 0..255 as the network is shown it, and (H, W) of its labels.
+        repeats: counted rounds over all pictures.
+
+    Returns:
+        ``first_seconds`` of the engine's first round, which may write its file; medians per
+        picture of ``eager_cpu``, ``cpu``, ``eager_wall`` and ``wall`` in seconds; ``faster_cpu``
+        and ``faster_wall``, the medians of the rounds' ratios eager / engine; ``agreement`` and
+        ``worst_agreement`` of the labels; ``taken``, whether that is enough.
+    """
+    install_runtime(model, rule, cfg)
+    with eager(model):
+        _timed(model, pictures)
+    _, first = _timed(model, pictures)
+    rounds = []
+    for _ in range(repeats):
+        with eager(model):
+            before = _timed(model, pictures)
+        rounds.append((before, _timed(model, pictures)))
+    agreement = measure_agreement(model, pictures)
+    result: dict[str, Any] = {"runtime": str(rule), "first_seconds": first}
+    for place, clock in enumerate(("cpu", "wall")):
+        pairs = [(before[place], after[place]) for before, after in rounds]
+        medians = [statistics.median(times) / len(pictures) for times in zip(*pairs, strict=True)]
+        result[f"eager_{clock}"], result[clock] = medians
+        result[f"faster_{clock}"] = statistics.median(before / after for before, after in pairs)
+    return result | {
+        "agreement": agreement.share,
+        "worst_agreement": agreement.worst,
+        "taken": agreement.is_enough,
+    }
+
+
+def _timed(model: Segmenter, pictures: Sequence[tuple[Tensor, Size]]) -> list[float]:
+    """Processor and wall seconds of labelling all pictures."""
+    start = [clock() for clock in CLOCKS]
+    for picture, size in pictures:
+        model.postprocess(model.segment(picture, size))
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return [clock() - begun for clock, begun in zip(CLOCKS, start, strict=True)]
