@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from draw_results import CONFIGS, FOLDER
 from PIL import Image
 
 from ovs_core.methods.projects import project_names
@@ -62,3 +63,12 @@ def test_figures_have_a_command(document):
         measured = re.search(r"\b[Oo]n the embedded world|What `make demo` prints", section)
         if measured and re.search(r"^\|.*\d+\.\d+", section, flags=re.M):
             assert re.search(r"python |ovsuite |make ", section), f"{document}: {section[:60]}"
+
+
+@pytest.mark.parametrize("project", CONFIGS)
+def test_a_readme_shows_what_its_methods_make_of_a_scene(project):
+    """By a command that draws it anew; the others' pictures are of a training or of masks."""
+    text, picture = read(f"projects/{project}/README.md"), FOLDER / f"result_{project}.jpg"
+    assert f"](../../docs/{picture.name})" in text
+    assert f"`python tools/draw_results.py --only {project}`" in text
+    assert picture.stat().st_size < 60_000
