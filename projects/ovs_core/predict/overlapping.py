@@ -17,6 +17,7 @@ from ..errors import UserError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 MAX_BYTES = 256 * 2**20  # of the scores that are kept
+ROWS = 16  # of which the best words are found at a time
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,23 @@ def label_windows(
                     part = np.s_[..., first - left : last - left]
                     strip[..., first - begin : last - begin] += (found * weights)[part]
             done = following - top
-            yield top, begin, strip[:, :done].argmax(axis=0)
-            strip[:, : height - done] = strip[:, done:]
-            strip[:, height - done :] = 0
+            yield top, begin, _best(strip[:, :done])
+            _move_up(strip, done)
+        del strip  # before the next one is made
+
+
+def _move_up(strip: NDArray[np.float32], rows: int) -> None:
+    """Drop the first rows of (K, h, w) scores; one word at a time, as moving takes a copy."""
+    for scores in strip:
+        scores[: len(scores) - rows] = scores[rows:]
+        scores[len(scores) - rows :] = 0
+
+
+def _best(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(K, h, w) scores -> (h, w) words; in parts, as NumPy copies what it searches."""
+    return np.concatenate(
+        [scores[:, row : row + ROWS].argmax(axis=0) for row in range(0, scores.shape[1], ROWS)]
+    )
 
 
 def _taper(length: int) -> NDArray[np.float32]:
