@@ -204,6 +204,16 @@ def data_files():
                 yield folder.name, path
 
 
+def test_every_reference_file_has_a_runner_and_a_test():
+    import_all_runners()
+    methods = set(parity.methods())
+    files = [p for p in (TESTS / "data").glob("*/*.npz") if p.parent.name in methods]
+    served = {p for p in files if read_header(p).get("kind") in parity.kinds(p.parent.name)}
+    assert served == set(files)
+    tests = " ".join(p.read_text() for p in TESTS.rglob("test_parity.py"))
+    assert [name for name in {p.parent.name for p in served} if f'"{name}"' not in tests] == []
+
+
 def allowed(bound, reference):
     largest = parity.largest_entry(reference)
     return bound.atol + (bound.rtol + bound.of_max) * largest + bound.share
