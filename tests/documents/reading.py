@@ -95,8 +95,8 @@ def documented_messages() -> list[re.Pattern[str]]:
     found = []
     for document in DOCUMENTS:
         for table in re.findall(r"^\| what you see \|.*\n(?:\|.*\n)*", read(document), flags=re.M):
-            for text in re.findall(r"^\| `([^`]+)`", table, flags=re.M):
-                parts = [re.escape(part) for part in text.split("...")]
+            for cell in re.findall(r"^\| (.+?) \|", table, flags=re.M)[2:]:
+                parts = [re.escape(part) for part in cell.replace("`", "").split("...")]
                 found.append(re.compile(".*".join(parts)))
     return found
 

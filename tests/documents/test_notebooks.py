@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from . import notebooks
+from .columns import columns_of_runs, unexplained
 from .reading import ROOT, undocumented
 from .test_commands import parse
 from .test_links import anchors
@@ -67,6 +68,7 @@ def test_notebooks_run(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert undocumented(done.stderr) == []
+    assert unexplained(columns_of_runs(tmp_path)) == []
     for stem, files in MAKES.items():
         for file in files:
             assert (tmp_path / stem / file).is_file()

@@ -14,7 +14,8 @@ import pytest
 
 from ovs_core.commands import main
 
-from .reading import DOCUMENTS, ROOT, RUN, blocks, commands
+from .columns import columns_of_runs, unexplained
+from .reading import DOCUMENTS, ROOT, RUN, blocks, commands, undocumented
 
 PROJECTS = ROOT / "projects"
 
@@ -44,7 +45,8 @@ def run_command(words, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("document", RUN)
-def test_a_document_runs(document, tmp_path, monkeypatch):
+def test_a_document_runs(document, tmp_path, monkeypatch, capfd):
+    """What it says on the way, and the columns that it writes, are explained."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "projects").symlink_to(PROJECTS)
     names = {"__name__": "reader"}
@@ -61,6 +63,8 @@ def test_a_document_runs(document, tmp_path, monkeypatch):
                 run_command(words, monkeypatch)
         ran += 1
     assert ran
+    assert undocumented(capfd.readouterr().err) == []
+    assert unexplained(columns_of_runs(tmp_path)) == []
 
 
 def make_world_smaller(root):
