@@ -183,8 +183,8 @@ def _ground_origin(raster: DatasetReader) -> tuple[int, int]:
     """Row and column where the coordinates are 0, however far away; (0, 0) without any."""
     if raster.transform.is_identity or not raster.transform.is_rectilinear:
         return 0, 0
-    column, row = ~raster.transform @ (0.0, 0.0)
-    return round(row), round(column)
+    inverse = ~raster.transform  # its shift is where it takes (0, 0)
+    return round(inverse.f), round(inverse.c)
 
 
 def _create(
