@@ -104,6 +104,7 @@ def test_the_method_of_contributing_trains_and_segments(tmp_path):
                     command, cwd=tmp_path, env=environment, capture_output=True, text=True
                 )
                 assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+                assert undocumented(done.stderr) == []
                 ran.append(words[1])
     assert ran == ["methods", "train", "evaluate", "segment", "evaluate", "compare"]
     (overlay,) = (tmp_path / "out").glob("*_overlay.png")
