@@ -6,7 +6,7 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 
 from ..errors import UserError
-from . import options
+from . import options, reporting
 
 SUMMARY = "look a dataset over before a long run"
 EXAMPLES = (
@@ -46,5 +46,5 @@ def run(args: Namespace) -> int:
     register_yaml_datasets(*args.yaml)
     reports = [check_dataset(n, decode=args.decode, workers=args.workers) for n in names]
     content = [report.as_dict() for report in reports]
-    options.write_report(args.json, content, "\n\n".join(map(str, reports)))
+    reporting.write_report(args.json, content, "\n\n".join(map(str, reports)))
     return 0 if all(report.passed for report in reports) else 1

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import options
+from . import options, reporting
 
 if TYPE_CHECKING:
     from ..reports.doctor import Condition
@@ -77,7 +77,7 @@ def _examine(args: Namespace) -> int:
     lines = [line for title, findings in parts for line in (title, *_lines(findings))]
     end = "Something that the suite needs is missing." if sick else "The suite can work."
     content = {title: [asdict(finding) for finding in findings] for title, findings in parts}
-    options.write_report(args.json, content, "\n".join([*lines, "", end]))
+    reporting.write_report(args.json, content, "\n".join([*lines, "", end]))
     return int(sick)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from . import options
+from . import options, reporting
 
 SUMMARY = "list the methods, their configs, and which weights are here"
 EXAMPLES = ("ovsuite methods", "ovsuite methods cliptrase", "ovsuite methods --all")
@@ -26,7 +26,7 @@ def run(args: Namespace) -> int:
 
     names = list_configs(args.project)  # a misspelt name shows before anything is loaded
     rows, text = _configs(names) if args.project or args.all else _methods()
-    options.write_report(args.json, rows, text)
+    reporting.write_report(args.json, rows, text)
     return 0
 
 

@@ -145,25 +145,10 @@ def add_overwrite(parser: ArgumentParser) -> None:
 
 
 def add_json(parser: ArgumentParser) -> None:
-    """Add ``--json``, see ``write_report``."""
+    """Add ``--json``, see ``reporting.py``."""
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report as JSON too; - prints it alone"
     )
-
-
-def write_report(file: Path | None, content: object, text: str) -> None:
-    """Print a report, and write it as JSON where ``--json`` says.
-
-    Args:
-        file: of the line; ``-`` prints the JSON in place of the text. None: the text alone.
-        content: the report, as JSON takes it.
-        text: the report for people.
-    """
-    from ..files.writing import json_text, write_json
-
-    print(json_text(content) if str(file) == "-" else text)
-    if file is not None and str(file) != "-":
-        write_json(file, content)
 
 
 def add_dataset(parser: ArgumentParser) -> None:

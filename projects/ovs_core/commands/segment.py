@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from . import options, picture_options
+from . import options, picture_options, reporting
 from .quick_start import paused_collection
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     picture_options.add_rules(parser)
     picture_options.add_max_pixels(parser)
     options.add_overwrite(parser)
+    options.add_json(parser)
     _add_engine(parser)
 
 
@@ -124,6 +125,14 @@ def run(args: Namespace) -> int:
         0 if all pictures were segmented, else 1; 0 also in a process that torchrun or srun started,
         as these end all when one ends with 1.
     """
+    with reporting.json_alone(args.json):
+        code, report = _run(args)
+    reporting.save_report(args.json, report)
+    return code
+
+
+def _run(args: Namespace) -> tuple[int, dict[str, object]]:
+    """Do it all; gives the exit code and what ``--json`` tells."""
     picture_options.settle_max_pixels(args.max_pixels)
     shard = _find_shard(args)
     from ..words.vocabulary import Vocabulary
@@ -169,18 +178,24 @@ def run(args: Namespace) -> int:
                 print(f"error: {failed}", file=sys.stderr)
         if args.format and tally.finished and not tally.stopped:
             _annotate(args, files, folder, tally.finished)
+    seconds = time.perf_counter() - started
     if tally.out_of_world:
         count = len(tally.out_of_world)
         print(f"{count} of {tally.done} pictures: {tally.out_of_world[0]}")
     part = f"shard {shard}: " if shard is not None else ""
-    print(f"{part}{_summary(tally, time.perf_counter() - started)}; results in {folder}")
+    print(f"{part}{_summary(tally, seconds)}; results in {folder}")
     if tally.stopped:
         raise UserError(
             f"{tally.stopped}; stopped here, and what is finished is kept: make room, and give the "
             "same line again"
         )
     # A launcher would end the other shards, which can do their part all the same.
-    return 1 if tally.failed and not _is_launched(args) else 0
+    code = 1 if tally.failed and not _is_launched(args) else 0
+    return code, {
+        "output": str(folder), "method": args.method, "segmented": tally.done,
+        "skipped": tally.skipped, "failed": tally.failed, "finished": sorted(tally.finished),
+        "out_of_world": len(tally.out_of_world), "seconds": round(seconds, 3),
+    }  # fmt: skip
 
 
 def _check_engine(args: Namespace) -> None:
@@ -299,8 +314,8 @@ def _show_progress(
     shard: Shard | None,
     vocabulary: Vocabulary,
     line: dict[str, object],
-) -> int:
-    """Print how far a run is."""
+) -> tuple[int, dict[str, object]]:
+    """Print how far a run is; gives the same as ``_run``."""
     from ..predict.progress import find_progress
     from ..predict.reading import read_inputs
 
@@ -311,7 +326,10 @@ def _show_progress(
     print(f"{found.finished} finished, {found.unfinished} unfinished, {found.to_do} to do")
     for holder in found.at_work:
         print(f"at work: {holder}")
-    return 1 if found.unfinished or found.to_do else 0
+    return int(found.unfinished + found.to_do > 0), {
+        "finished": found.finished, "unfinished": found.unfinished, "to_do": found.to_do,
+        "at_work": [str(holder) for holder in found.at_work],
+    }  # fmt: skip
 
 
 def _annotate(args: Namespace, files: list[Place], folder: Path, stems: list[str]) -> None:

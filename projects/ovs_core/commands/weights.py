@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from . import options
+from . import options, reporting
 
 if TYPE_CHECKING:
     from ..reports.weights import WeightEntry
@@ -63,7 +63,7 @@ def _list(args: Namespace) -> int:
     end = f"{here} of {len(entries)} on this disk. Weights folder: {weights_folder()}"
     text = "\n\n".join([*map(_describe, entries), end])
     content = [_facts(entry) for entry in entries]
-    options.write_report(args.json, content, text)
+    reporting.write_report(args.json, content, text)
     return 0
 
 

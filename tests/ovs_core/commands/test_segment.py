@@ -181,6 +181,20 @@ def test_a_broken_picture_does_not_stop_the_others(user, capsys):
     assert "3 segmented" in captured.out and "1 failed" in captured.out
 
 
+def test_a_program_reads_what_became_of_a_run(user, capsys):
+    (user / "pictures" / "b.jpg").write_bytes(b"no picture")
+    assert segment("pictures", "--output", "out", "--json", "-") == 1
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert told["output"] == "out" and told["method"] == METHOD
+    assert told["finished"] == ["a", "c"] and told["segmented"] == 2 and told["skipped"] == 0
+    (failed,) = told["failed"]
+    assert "b.jpg" in failed and "2 segmented" in shown.err
+    assert segment("pictures", "--output", "out", "--status", "--json", "how_far.json") == 1
+    assert "2 finished" in capsys.readouterr().out
+    assert json.loads((user / "how_far.json").read_text())["to_do"] == 1
+
+
 def test_names_that_repeat_are_told_apart(user, capsys):
     (user / "more").mkdir()
     for name in ("a.png", "b.jpg"):
