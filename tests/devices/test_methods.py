@@ -24,7 +24,8 @@ COLUMNS = ("step", "evaluated", "segmented")
 def stated():
     """Config -> column -> how often something waits, None for what is not run."""
     rows = {}
-    for row in _ROW.finditer(DOCUMENT.read_text(encoding="utf-8")):
+    (waits,) = re.findall(r"^## Waits\n(.*?)^## ", DOCUMENT.read_text("utf-8"), re.M | re.S)
+    for row in _ROW.finditer(waits):
         cells = [cell.strip() for cell in row["cells"].split("|")]
         values = [int(cell) if cell.isdigit() else None for cell in cells]
         rows[row["config"]] = dict(zip(COLUMNS, values, strict=True))

@@ -10,6 +10,7 @@ import yaml
 
 from ovs_core.commands import main
 from ovs_core.files.pictures import load_picture
+from ovs_core.web.attempts import Asked
 from ovs_core.web.choices import Choice
 from ovs_core.web.room import ModelRoom
 from ovs_core.web.viewer import card
@@ -50,4 +51,4 @@ def test_data_metric_export_and_page(user, capsys):
     attempt = room.segment(room.choices[METHOD], picture, Vocabulary.parse(names))
     assert attempt.result.labels.shape == (240, 320)
     assert set(np.unique(attempt.result.labels)) <= set(range(len(NAMES)))
-    assert "drawn world" in card(attempt)
+    assert "drawn world" in card(Asked("", "tote.jpg", names), attempt)

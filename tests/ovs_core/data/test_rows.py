@@ -21,17 +21,17 @@ def make_row(size=(6, 8), top=3):
 def test_rows_become_a_dataset_that_training_reads(tmp_path, capsys):
     rows = [make_row(), make_row((9, 7))]
     rows[1]["label"][0, 0] = 255
-    stanza = write_rows(tmp_path, "street_val", iter(rows), NAMES)
+    stanza = write_rows(tmp_path, "rows_val", iter(rows), NAMES)
     (dataset,) = read_yaml_datasets(stanza)
-    assert dataset.name == "street_val" and list(dataset.classes.names) == NAMES
+    assert dataset.name == "rows_val" and list(dataset.classes.names) == NAMES
     for row, record in zip(rows, dataset.records(), strict=True):
         assert np.array_equal(read_picture(record["file_name"]), np.asarray(row["image"]))
         with Image.open(record["sem_seg_file_name"]) as labels:
             assert np.array_equal(np.asarray(labels), row["label"])
     assert main(["check-dataset", "--yaml", str(stanza)]) == 0
-    assert "street_val: good" in capsys.readouterr().out
-    with pytest.raises(UserError, match="street_val: exists already"):
-        write_rows(tmp_path, "street_val", rows, NAMES)
+    assert "rows_val: good" in capsys.readouterr().out
+    with pytest.raises(UserError, match="rows_val: exists already"):
+        write_rows(tmp_path, "rows_val", rows, NAMES)
 
 
 @pytest.mark.parametrize(
