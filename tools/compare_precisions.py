@@ -13,7 +13,6 @@ computed in float32 and rounded, as a GPU's tensor cores do. A training that is 
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,6 +29,7 @@ from ovs_core.engine.config import load_cfg
 from ovs_core.engine.train_loader import seed_everything
 from ovs_core.engine.trainer import Trainer
 from ovs_core.errors import check_choice
+from ovs_core.files.json_files import parse_json
 from ovs_core.files.writing import write_json
 from ovs_core.methods.configs import find_config, list_configs
 from ovs_core.reports.catalog import learns
@@ -104,7 +104,7 @@ def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
     """
     folder = args.output / name / precision
     file = folder / "losses.json"
-    if file.is_file() and len(kept := json.loads(file.read_text(encoding="utf-8"))) == args.steps:
+    if file.is_file() and len(kept := parse_json(file.read_text(encoding="utf-8"))) == args.steps:
         return list(kept)
     keys = ["MODEL.DEVICE", args.device, *PRECISIONS[precision]]
     if args.batch:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ovs_core.draw.charts import new_chart, save_chart
 from ovs_core.errors import UserError
 from ovs_core.evaluation import OVSSemSegEvaluator, semseg_figures
-from ovs_core.files.writing import atomic_path
 from ovs_core.modeling.segmenter import output_size
 
 from .encoding import Encoded
@@ -89,15 +89,8 @@ def draw_grid(
         values: of ``grid_cells``.
         path: of the picture.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     table = np.reshape(values, (len(eps), len(min_samples)))
-    figure, axis = pyplot.subplots(
-        figsize=(1.5 + 0.8 * len(min_samples), 1.5 + 0.5 * len(eps)), layout="constrained"
-    )
+    figure, axis = new_chart(1.5 + 0.8 * len(min_samples), 1.5 + 0.5 * len(eps))
     axis.imshow(table, cmap="viridis", aspect="auto")
     middle = (np.nanmin(table) + np.nanmax(table)) / 2
     for (row, column), value in np.ndenumerate(table):
@@ -108,6 +101,4 @@ def draw_grid(
     axis.set_xlabel("min_samples")
     axis.set_ylabel("eps")
     axis.set_title("mIoU")
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=120)
-    pyplot.close(figure)
+    save_chart(figure, path)

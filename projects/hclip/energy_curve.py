@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovs_core.draw.charts import new_chart, save_chart
 from ovs_core.errors import UserError
 from ovs_core.files.checkpoint_files import FINAL, checkpoint_files
-from ovs_core.files.writing import atomic_path
 
 from .analysis import energy_changes
 from .model import CATSeg
@@ -80,12 +80,7 @@ def energy_curve(models: Iterable[tuple[int, CATSeg]]) -> list[EnergyPoint]:
 
 def draw_curve(points: Sequence[EnergyPoint], path: Path) -> None:
     """Draw the mean of each tower over the steps, and from the least to the most as a band."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, axis = new_chart(6, 4)
     for tower in dict.fromkeys(point.tower for point in points):
         own = [point for point in points if point.tower == tower]
         steps = [point.steps for point in own]
@@ -96,6 +91,4 @@ def draw_curve(points: Sequence[EnergyPoint], path: Path) -> None:
     axis.set_xlabel("steps")
     axis.set_ylabel("change of hyperspherical energy, %")
     axis.legend()
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=120)
-    pyplot.close(figure)
+    save_chart(figure, path)

@@ -25,9 +25,6 @@ from ovs_core.words.vocabulary import Vocabulary
 ROOT = Path(__file__).parents[2]
 PACKAGE = "onnxruntime-web@1.30.0"
 SERVED = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-NAMES_OF_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES_OF_CHROMIUM)), "")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--force-color-profile=srgb")
 WRITTEN, OTHER = "car, tree, sky", "snow, hat, stone, sand, grass"
 PATIENCE = 120_000  # milliseconds; only a hang takes as long
 
@@ -79,8 +76,6 @@ def test_the_documented_reader_needs_no_suite(folder):
 @pytest.fixture
 def address(folder, tmp_path):
     """The page beside ONNX Runtime's files, served as files and nothing else."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
     if shutil.which("npm") is None:
         pytest.skip("no npm on this machine: apt-get install npm")
     line = ["npm", "pack", "--prefer-offline", "--silent", PACKAGE]
@@ -99,22 +94,21 @@ def address(folder, tmp_path):
         server.shutdown()
 
 
-def test_the_page_labels_in_a_browser(folder, address):
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_the_page_labels_in_a_browser(folder, chromium, address):
+    from playwright.sync_api import expect
+
     folder, expected = folder
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
+    with chromium.new_context() as window:
+        page = window.new_page()
         page.goto(address)
         page.click("#run")
-        api.expect(page.locator("#state")).to_have_text("Choose three files.")
+        expect(page.locator("#state")).to_have_text("Choose three files.")
         files = {"program": "open.onnx", "words": "other.safetensors", "picture": "photo.png"}
         for name, file in files.items():
             page.set_input_files(f"#{name}", folder / file)
         page.click("#run")
         state = page.locator("#state")
-        api.expect(state).to_have_text(re.compile("^(Done|Failed)"), timeout=PATIENCE)
+        expect(state).to_have_text(re.compile("^(Done|Failed)"), timeout=PATIENCE)
         assert state.inner_text() == "Done."
         rows = [row.rsplit(": ", 1) for row in page.locator("#shares li").all_inner_texts()]
-        browser.close()
     assert_near({name: int(count) for name, count in rows}, expected)

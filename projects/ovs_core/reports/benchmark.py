@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..modeling.segmenter import Segmenter
 from .benchmark_noise import SURE, median_error
+from .clocks import timed
 
 MORE = 4  # times as many rounds as asked for, at most
 STAGES = ("bare", "model", "scoring", "labels", "end_to_end")
@@ -124,27 +125,14 @@ def _one_round(
     floor: Callable[[Tensor], Any],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Wall and processor seconds of every stage."""
-    bare, _ = _timed(model, lambda: [floor(t) for t in inputs])
-    end_to_end, _ = _timed(model, lambda: model.postprocess(model.segment(picture, size)))
-    encode, encoded = _timed(model, lambda: model.encode_picture(picture))
-    score, scores = _timed(model, lambda: model.score_picture(encoded, size))
-    labels, _ = _timed(model, lambda: model.postprocess(scores))
+    bare, _ = timed(model.device, lambda: [floor(t) for t in inputs])
+    end_to_end, _ = timed(model.device, lambda: model.postprocess(model.segment(picture, size)))
+    encode, encoded = timed(model.device, lambda: model.encode_picture(picture))
+    score, scores = timed(model.device, lambda: model.score_picture(encoded, size))
+    labels, _ = timed(model.device, lambda: model.postprocess(scores))
     times = (bare, encode, score, labels, end_to_end)
     wall, cpu = zip(*times, strict=True)
     return dict(zip(STAGES, wall, strict=True)), dict(zip(STAGES, cpu, strict=True))
-
-
-def _timed(model: Segmenter, call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
-    _synchronize(model)
-    start, cpu_start = time.perf_counter(), time.process_time()
-    result = call()
-    _synchronize(model)
-    return (time.perf_counter() - start, time.process_time() - cpu_start), result
-
-
-def _synchronize(model: Segmenter) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
 
 
 def _time_text(model: Segmenter) -> float:

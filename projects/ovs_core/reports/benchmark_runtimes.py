@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +15,7 @@ from ..modeling.runtime import eager, install_runtime, measure_agreement
 from ..modeling.runtime_rule import RuntimeRule
 from ..modeling.scores import Size
 from ..modeling.segmenter import Segmenter
-
-CLOCKS = (time.process_time, time.perf_counter)
+from .clocks import Seconds, timed
 
 
 @torch.no_grad()
@@ -44,17 +43,18 @@ def benchmark_runtime(
         ``worst_agreement`` of the labels; ``taken``, whether that is enough.
     """
     install_runtime(model, rule, cfg)
+    label = partial(_label, model, pictures)
     with eager(model):
-        _timed(model, pictures)
-    _, first = _timed(model, pictures)
+        label()
+    first, _ = timed(model.device, label)
     rounds = []
     for _ in range(repeats):
         with eager(model):
-            before = _timed(model, pictures)
-        rounds.append((before, _timed(model, pictures)))
+            before, _ = timed(model.device, label)
+        rounds.append((before, timed(model.device, label)[0]))
     agreement = measure_agreement(model, pictures)
-    result: dict[str, Any] = {"runtime": str(rule), "first_seconds": first}
-    for place, clock in enumerate(("cpu", "wall")):
+    result: dict[str, Any] = {"runtime": str(rule), "first_seconds": first.wall}
+    for place, clock in enumerate(Seconds._fields):
         pairs = [(before[place], after[place]) for before, after in rounds]
         medians = [statistics.median(times) / len(pictures) for times in zip(*pairs, strict=True)]
         result[f"eager_{clock}"], result[clock] = medians
@@ -66,11 +66,6 @@ def benchmark_runtime(
     }
 
 
-def _timed(model: Segmenter, pictures: Sequence[tuple[Tensor, Size]]) -> list[float]:
-    """Processor and wall seconds of labelling all pictures."""
-    start = [clock() for clock in CLOCKS]
+def _label(model: Segmenter, pictures: Sequence[tuple[Tensor, Size]]) -> None:
     for picture, size in pictures:
         model.postprocess(model.segment(picture, size))
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return [clock() - begun for clock, begun in zip(CLOCKS, start, strict=True)]

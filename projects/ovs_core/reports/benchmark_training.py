@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from statistics import median
 from typing import Any
@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..modeling.segmenter import Segmenter
 from ..tensor.operations import OperationCounter
 from .benchmark import peak_memory
+from .clocks import timed
 
 
 def benchmark_training(
@@ -61,8 +62,9 @@ def benchmark_training(
     with OperationCounter() as counter:  # warms up, too
         step()
     bare()
-    rounds = [(_timed(bare), _timed(step)) for _ in range(repeats)]
-    flops, rate = counter.flops, product_rate(images.device)
+    device = images.device
+    rounds = [(timed(device, bare)[0], timed(device, step)[0]) for _ in range(repeats)]
+    flops, rate = counter.flops, product_rate(device)
     shares = {part: median(times[1:]) for part, times in spent.items()}
     floor, whole = ([median(r[i][kind] for r in rounds) for kind in range(2)] for i in range(2))
     peak = peak_memory(step)
@@ -75,7 +77,7 @@ def benchmark_training(
         "ratio_cpu": whole[1] / floor[1],
         "gflop": flops / 1e9,
         "gflop_per_second": rate / 1e9,
-        "ratio_operations": whole[_clock(images.device)] * rate / flops,
+        "ratio_operations": whole[_clock(device)] * rate / flops,
         "parts": {part: seconds / whole[1] for part, seconds in shares.items()},
         "peak_mib": peak / 2**20,
         "peak_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -93,7 +95,7 @@ def product_rate(device: torch.device, side: int = 2048, tries: int = 3) -> floa
     def multiply() -> None:
         a @ a
 
-    return 2 * side**3 / min(_timed(multiply)[_clock(device)] for _ in range(tries))
+    return 2 * side**3 / min(timed(device, multiply)[0][_clock(device)] for _ in range(tries))
 
 
 def watch(model: Segmenter, path: str) -> list[float]:
@@ -128,13 +130,5 @@ def watch(model: Segmenter, path: str) -> list[float]:
 
 
 def _clock(device: torch.device) -> int:
-    """Which of ``_timed``'s seconds tell what work costs: other programs disturb them least."""
+    """Which of ``Seconds`` tell what work costs: other programs disturb them least."""
     return 1 if device.type == "cpu" else 0
-
-
-def _timed(call: Callable[[], None]) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - wall, time.process_time() - cpu

@@ -10,6 +10,7 @@ from statistics import mean
 import numpy as np
 from tabulate import tabulate
 
+from ..draw.charts import new_chart
 from ..evaluation.oracle import ORACLE
 from ..files.writing import atomic_write, save_picture, write_json
 from .boards import Board
@@ -134,11 +135,9 @@ def draw(title: str, lines: Sequence[Line]) -> np.ndarray:
         (H, W, 3) uint8.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), dpi=120, layout="constrained")
+    figure, axes = new_chart(7, 5)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots()
     for line in lines:
         if line.means[0] is None or line.time is None:
             continue

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,12 +18,6 @@ from ovs_core.web import room
 from ovs_core.web.choices import Choice
 from ovs_core.web.limits import Bounds, Limits
 
-NAMES_OF_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES_OF_CHROMIUM)), "")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--force-color-profile=srgb",
-)  # fmt: skip
 PATIENCE = 120_000  # milliseconds; only a hang takes as long
 CHOICES = [Choice("one/tiny", "one/tiny"), Choice("two/tiny", "two/tiny")]
 
@@ -192,18 +185,6 @@ def png_fixture():
 @pytest.fixture(scope="session")
 def page_visit():
     return Visit
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Window:
