@@ -14,7 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .ade20k import write_ade20k_150, write_ade20k_full
-from .coco import write_coco_detection, write_coco_panoptic, write_coco_stuff
+from .coco import (
+    write_coco_captions,
+    write_coco_detection,
+    write_coco_panoptic,
+    write_coco_stuff,
+)
 from .layouts import LAYOUTS, write_layout
 from .pascal import write_context_59, write_context_459, write_sbd, write_voc2012
 from .street import write_cityscapes, write_mapillary
@@ -23,6 +28,7 @@ SOURCES: dict[str, Callable[[Path], None]] = {
     "coco_stuff": write_coco_stuff,
     "coco_panoptic": write_coco_panoptic,
     "coco_detection": write_coco_detection,
+    "coco_captions": write_coco_captions,
     "ade20k_150": write_ade20k_150,
     "ade20k_full": write_ade20k_full,
     "voc2012": write_voc2012,

@@ -108,5 +108,18 @@ def write_coco_detection(root: Path) -> None:
         write_json(root / "coco" / "annotations" / f"instances_{split}.json", content)
 
 
+def write_coco_captions(root: Path) -> None:
+    """Caption JSON: two sentences for the first picture, one for each other."""
+    write_images(root)
+    for split, ids in (("train2017", TRAIN_IDS), ("val2017", VAL_IDS)):
+        told = [(ids[0], "A person beside a cat.\n"), *((i, f"Picture {i}.") for i in ids)]
+        annotations = [
+            {"id": number, "image_id": image, "caption": caption}
+            for number, (image, caption) in enumerate(told)
+        ]
+        content = {"images": _images(ids), "annotations": annotations}
+        write_json(root / "coco" / "annotations" / f"captions_{split}.json", content)
+
+
 def _images(ids: tuple[int, ...]) -> list[dict]:
     return [{"id": i, "file_name": f"{name(i)}.jpg", "height": HEIGHT, "width": WIDTH} for i in ids]

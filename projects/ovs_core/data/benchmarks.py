@@ -56,7 +56,8 @@ class Benchmark:
         classes: name of the class list.
         splits: this benchmark's word for each of its splits.
         layouts: in the order in which they are tried.
-        kind: ``semantic``, ``panoptic`` or ``instances``.
+        kind: ``semantic``, ``panoptic``, ``instances`` or ``captions``; the classes of the last
+            are words to look for, not what its files are labelled with.
         evaluator: Detectron2's ``evaluator_type``.
         counts: published number of pictures per split.
         prepare: what `ovsuite prepare` is given; "" if nothing needs to be prepared.

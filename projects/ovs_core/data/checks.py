@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -129,7 +129,7 @@ def check_dataset(name: str, *, decode: bool = True, workers: int | None = 1) ->
         report.errors.append(str(error))
         return report
     metadata = MetadataCatalog.get(name)
-    report.names = _names(metadata, has_labels)
+    report.names = _names(metadata, has_labels) if _has_classes(records) else []
     report.unit = "pixels" if has_labels else "segments"
     _check_ids(records, report)
     inspect = partial(inspect_record, space=space, decode=decode)
@@ -146,6 +146,12 @@ def check_dataset(name: str, *, decode: bool = True, workers: int | None = 1) ->
         report.facts["background"] = f"{', '.join(marked)}: one class in scores"
     _check_count(report, metadata, len(records))
     return report
+
+
+def _has_classes(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether anything in the pictures has a class; a caption has none."""
+    keys = ("sem_seg_file_name", "segments_info", "annotations")
+    return any(key in record for record in records for key in keys)
 
 
 def _names(metadata: Metadata, has_labels: bool) -> list[str]:
@@ -196,6 +202,8 @@ def _facts(
         }
     if segments := sum(found.classes.total() for found in findings):
         facts["segments"] = str(segments)
+    if captions := sum(found.captions for found in findings):
+        facts["captions"] = str(captions)
     return facts
 
 

@@ -37,6 +37,7 @@ class Finding:
         values: label values that occur, as class indices.
         counts: pixels of each.
         classes: class index -> number of segments or boxes, for panoptic and instance records.
+        captions: number of sentences about the picture.
         errors: what makes the record unusable or wrong.
         warnings: what is odd but known to occur.
     """
@@ -47,6 +48,7 @@ class Finding:
     values: NDArray[np.integer] = field(default_factory=lambda: np.zeros(0, np.int64))
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     classes: Counter[int] = field(default_factory=Counter)
+    captions: int = 0
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -61,7 +63,9 @@ def inspect_record(
         space: what its label values mean; None if it has no semantic labels.
         decode: decode the picture completely instead of reading its header only.
     """
-    found = Finding(warnings=list(record.get("notes", ())))
+    found = Finding(
+        captions=len(record.get("captions", ())), warnings=list(record.get("notes", ()))
+    )
     steps: list[Callable[[], None]] = [partial(_inspect_picture, record, found, decode)]
     if space is not None and "sem_seg_file_name" in record:
         steps.append(partial(_inspect_labels, record, found, space))

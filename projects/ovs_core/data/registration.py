@@ -16,6 +16,7 @@ from detectron2.data.catalog import Metadata
 
 from ..words.class_lists import Split, load_split
 from .benchmarks import Benchmark, load_benchmarks, locate
+from .caption_records import caption_records
 from .instance_records import instance_records
 from .records import CategoryIds, Record, panoptic_records, semantic_records
 from .sources import Source
@@ -26,7 +27,9 @@ _PATH_FIELDS = {
     "semantic": _SEMANTIC_PATHS,
     "panoptic": {**_SEMANTIC_PATHS, "panoptic_json": "annotations", "panoptic_root": "segments"},
     "instances": {"image_root": "images", "json_file": "annotations"},
+    "captions": {"image_root": "images"},
 }
+_OF_THINGS = ("instances", "captions")  # kinds that number the things of a class list alone
 
 
 class BenchmarkMetadata(Metadata):
@@ -79,6 +82,8 @@ def load_records(
 def _read(benchmark: Benchmark, split: str, source: Source, dataset_name: str) -> list[Record]:
     if benchmark.kind == "semantic":
         return semantic_records(source, dataset_name=dataset_name)
+    if benchmark.kind == "captions":
+        return caption_records(source, dataset_name=dataset_name)
     categories = category_ids(benchmark)
     if benchmark.kind == "panoptic":
         return panoptic_records(source, dataset_name=dataset_name, categories=categories)
@@ -90,7 +95,7 @@ def _read(benchmark: Benchmark, split: str, source: Source, dataset_name: str) -
 def category_ids(benchmark: Benchmark) -> CategoryIds:
     """How the category ids of a benchmark's annotation file map to class indices.
 
-    Instance sets count things only; ids outside a base/novel split are dropped.
+    Sets of instances and of captions count things only; ids outside a base/novel split are dropped.
     """
     classes = benchmark.class_list
     if benchmark.category_field == "index":
@@ -98,7 +103,7 @@ def category_ids(benchmark: Benchmark) -> CategoryIds:
     else:
         index = classes.ids(benchmark.category_field)
     things = frozenset(classes.things)
-    if benchmark.kind != "instances":
+    if benchmark.kind not in _OF_THINGS:
         return CategoryIds(index, things)
     index = {id_: i for id_, i in index.items() if i in things}
     drop = _outside(load_split(benchmark.classes), index)
@@ -142,7 +147,7 @@ def build_metadata(
         metadata.set(label_class_list=benchmark.label_classes)
     if zero_shot := load_split(benchmark.classes):
         metadata.set(seen_classes=list(zero_shot.seen), unseen_classes=list(zero_shot.unseen))
-    if benchmark.kind == "instances":
+    if benchmark.kind in _OF_THINGS:
         things = classes.things
         return metadata.set(
             thing_classes=[names[i] for i in things],

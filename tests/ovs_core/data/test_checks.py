@@ -129,6 +129,12 @@ def test_instances(root):
     assert report.passed and report.histogram[[0, 15]].tolist() == [2, 1]
 
 
+def test_captions(root):
+    SOURCES["coco_captions"](root)
+    report = check_dataset("coco_captions_val")
+    assert report.passed and report.facts["captions"] == "4" and not report.histogram.size
+
+
 def test_command_on_a_benchmark(root, capsys):
     assert run_tool("voc_20_val") == 1
     assert "Looked for:" in capsys.readouterr().out

@@ -42,6 +42,7 @@ FROM_ARCHIVES = {
     "coco_stuff_171_train": 3, "coco_stuff_171_val": 3, "coco_object_81_val": 3, "coco_27_val": 3,
     "coco_object_81_cliptrase_val": 3, "coco_133_panoptic_train": 3, "coco_133_panoptic_val": 3,
     "coco_133_hybrid_train": 3, "coco_detection_48_17_train": 3, "coco_detection_48_17_val": 3,
+    "coco_captions_train": 3, "coco_captions_val": 3,
     "ade20k_150_train": 3, "ade20k_150_val": 3, "voc_20_train": 2, "voc_20_trainaug": 5,
     "voc_20_val": 3, "voc_20b_val": 3, "voc_21_val": 3, "voc_21_trainaug": 5,
     "voc_21_cliptrase_val": 3, "cityscapes_27_val": 3, "mapillary_65_panoptic_train": 3,
@@ -77,7 +78,7 @@ def test_metadata_reads_no_disk(name, benchmark, split, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", "/nowhere")
     metadata = MetadataCatalog.get(name)
     classes = load_class_list(metadata.class_list)
-    if benchmark.kind == "instances":
+    if benchmark.kind in ("instances", "captions"):
         assert len(metadata.thing_classes) == len(metadata.thing_colors)
     else:
         assert metadata.stuff_classes == classes.names
@@ -212,6 +213,35 @@ def test_detection_split(archives, monkeypatch):
     metadata = MetadataCatalog.get("coco_detection_48_17_val")
     assert metadata.json_file.endswith("instances_val2017.json")
     assert (len(metadata.seen_classes), len(metadata.unseen_classes)) == (48, 17)
+
+
+def test_captions(root):
+    SOURCES["coco_captions"](root)
+    first, *rest = dataset_dicts(["coco_captions_val"])
+    assert first["captions"] == ["A person beside a cat.", "Picture 139."]
+    assert (first["image_id"], first["height"], len(rest)) == (139, 12, 2)
+    metadata = MetadataCatalog.get("coco_captions_val")
+    boxes = MetadataCatalog.get("coco_detection_48_17_val")
+    assert metadata.thing_classes == boxes.thing_classes
+    assert metadata.unseen_classes == boxes.unseen_classes
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (0, {"caption": " \n"}, r"annotations\[0\].caption: .*at least 1 character"),
+        (2, {"image_id": 139}, r"images\[1\].id: no annotation has a caption of picture 285"),
+        (2, {"image_id": 7}, r"annotations\[2\].image_id: no picture of .* the id 7"),
+    ],
+)
+def test_wrong_captions(root, place, change, message):
+    SOURCES["coco_captions"](root)
+    path = root / "coco" / "annotations" / "captions_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][place] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"captions_val2017.json: {message}"):
+        dataset_dicts(["coco_captions_val"])
 
 
 def test_leftovers_are_listed(root):

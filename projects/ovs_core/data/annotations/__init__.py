@@ -6,6 +6,7 @@ Loaders, evaluators and the dataset check read these files here and nowhere else
 from .reading import read_annotations, refuse_faults
 from .schema import (
     AnnotationSchema,
+    CaptionSchema,
     Category,
     InstanceAnnotation,
     InstanceSchema,
@@ -13,11 +14,14 @@ from .schema import (
     ListedSegment,
     PanopticAnnotation,
     PanopticSchema,
+    PictureSchema,
     canonical_id,
 )
 
 __all__ = [
+    "PictureSchema",
     "AnnotationSchema",
+    "CaptionSchema",
     "Category",
     "InstanceAnnotation",
     "InstanceSchema",

@@ -12,9 +12,9 @@ from pydantic_core import ErrorDetails
 
 from ...errors import UserError
 from ..sources import read_json
-from .schema import FORMS, AnnotationSchema
+from .schema import FORMS, PictureSchema
 
-AnyFile = TypeVar("AnyFile", bound=AnnotationSchema)
+AnyFile = TypeVar("AnyFile", bound=PictureSchema)
 
 SHOWN = 10  # faults that a message quotes; the rest is counted
 

@@ -1,4 +1,4 @@
-"""What COCO instance and panoptic files hold, field by field.
+"""What COCO instance, panoptic and caption files hold, field by field.
 
 Keys that nothing reads are not looked at. An id is a number, or a text; a text that spells a number
 is that number, so that ``"7"`` and ``7`` are one picture.
@@ -17,6 +17,7 @@ from pydantic import (
     FiniteFloat,
     NonNegativeFloat,
     PlainValidator,
+    StringConstraints,
     Tag,
 )
 
@@ -56,6 +57,7 @@ def _form(value: Any) -> str:
 AnyId = Annotated[int | str, PlainValidator(canonical_id)]
 NumberId = Annotated[int, BeforeValidator(canonical_id)]
 Name = Annotated[str, Field(min_length=1)]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Side = Annotated[int, Field(gt=0, le=LONGEST_SIDE)]
 Area = Annotated[NonNegativeFloat, Field(strict=True, allow_inf_nan=False)]
 Coordinate = Annotated[FiniteFloat, Field(strict=True)]
@@ -177,23 +179,48 @@ class InstanceAnnotation(_Entry):
     segmentation: Mask | None = None
 
 
-class AnnotationSchema(_Entry):
-    """What both kinds of files hold.
+class CaptionAnnotation(_Entry):
+    """A sentence about a picture.
+
+    Attributes:
+        id: of the annotation.
+        image_id: id of the picture.
+        caption: the sentence.
+    """
+
+    id: NumberId
+    image_id: AnyId
+    caption: Sentence
+
+
+class PictureSchema(_Entry):
+    """What all kinds of files hold.
+
+    Attributes:
+        images: pictures.
+    """
+
+    images: list[ListedPicture] = []
+
+    def faults(self) -> list[str]:
+        """Ids that stand twice, each with its entry."""
+        return repeated("images", [picture.id for picture in self.images])
+
+
+class AnnotationSchema(PictureSchema):
+    """What files hold whose annotations have classes.
 
     Attributes:
         images: pictures.
         categories: classes.
     """
 
-    images: list[ListedPicture] = []
     categories: list[Category]
 
     def faults(self) -> list[str]:
         """Ids that stand twice, each with its entry."""
-        return [
-            *repeated("images", [picture.id for picture in self.images]),
-            *repeated("categories", [category.id for category in self.categories]),
-        ]
+        ids = [category.id for category in self.categories]
+        return [*super().faults(), *repeated("categories", ids)]
 
 
 class PanopticSchema(AnnotationSchema):
@@ -231,6 +258,32 @@ class InstanceSchema(AnnotationSchema):
             *super().faults(),
             *repeated("annotations", [annotation.id for annotation in self.annotations]),
             *unlisted([annotation.image_id for annotation in self.annotations], self.images),
+        ]
+
+
+class CaptionSchema(PictureSchema):
+    """A COCO caption file.
+
+    Attributes:
+        images: pictures.
+        annotations: at least one per picture.
+    """
+
+    images: Annotated[list[ListedPicture], Field(min_length=1)]
+    annotations: list[CaptionAnnotation]
+
+    def faults(self) -> list[str]:
+        """Ids that stand twice, pictures that are not listed, and such without a caption."""
+        told = {annotation.image_id for annotation in self.annotations}
+        return [
+            *super().faults(),
+            *repeated("annotations", [annotation.id for annotation in self.annotations]),
+            *unlisted([annotation.image_id for annotation in self.annotations], self.images),
+            *(
+                f"images[{place}].id: no annotation has a caption of picture {picture.id!r}"
+                for place, picture in enumerate(self.images)
+                if picture.id not in told
+            ),
         ]
 
 
