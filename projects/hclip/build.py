@@ -44,6 +44,7 @@ def catseg_arguments(cfg: CfgNode) -> dict[str, Any]:
         "seen_only": node.SEEN_ONLY,
         "checkpointing": node.GRADIENT_CHECKPOINTING,
         "last_block": node.LAST_BLOCK,
+        "keep_words": node.KEEP_WORDS,
         "rate": node.RATES.get(node.FINETUNE.upper(), 1.0),  # freeze has none
     }
 

@@ -23,6 +23,7 @@ declare_ranges(
     POOLING_TRAIN=_PAIR,
     POOLING_TEST=_PAIR,
     PAD_LEN=at_least(0),
+    KEEP_WORDS=at_least(0),
     TEXT_GUIDANCE_DIM=at_least(0),
     APPEARANCE_GUIDANCE_DIM=at_least(0),
     DECODER_DIMS=_PAIR,
@@ -73,6 +74,7 @@ def _add_decoder_keys(cfg: CfgNode) -> None:
     node.POOLING_TEST = [1, 1]  # the same at test time (code: published evaluation)
     node.ATTENTION = "linear"  # class attention: linear or full (code)
     node.PAD_LEN = 256  # classes kept per picture, and padded to; 0 for all and none (code)
+    node.KEEP_WORDS = 0  # at test time, only so many words that look best in a picture; 0 for all
     node.TEXT_GUIDANCE_DIM = 128  # (code)
     node.APPEARANCE_GUIDANCE_DIM = 128  # (code)
     node.DECODER_DIMS = [64, 32]  # channels of the upsampling stages, multiples of 16 (code)

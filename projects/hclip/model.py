@@ -7,7 +7,8 @@ width, h x w grid, H x W picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,12 @@ from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
 from ovs_core.errors import UserError, check_choice
-from ovs_core.modeling.cost_aggregation import CostAggregation
+from ovs_core.modeling.cost_aggregation import DROPPED, CostAggregation
 from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.padding import stack_padded
-from ovs_core.modeling.scores import resize
+from ovs_core.modeling.scores import Scores, Size, resize
 from ovs_core.modeling.segmenter import Segmenter, SegmenterArguments
+from ovs_core.modeling.word_rejection import KeptScores, best_words
 from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
@@ -67,6 +69,8 @@ class CATSeg(Segmenter):
             pixels of unseen classes count as unlabelled.
         checkpointing: recompute CLIP's blocks in the backward pass.
         last_block: of ``LAST_BLOCKS``, how the last image block makes dense features.
+        keep_words: at test time, only so many words are aggregated, those with the largest cosine
+            in any cell of the picture, all its windows and views together; 0 for all.
         rate: factor on the learning rates of CLIP's side.
         segmenter: arguments of ``Segmenter``.
     """
@@ -87,6 +91,7 @@ class CATSeg(Segmenter):
         seen_only: bool = False,
         checkpointing: bool = False,
         last_block: str = "cls",
+        keep_words: int = 0,
         rate: float = 1.0,
         **segmenter: Unpack[SegmenterArguments],
     ) -> None:
@@ -98,6 +103,8 @@ class CATSeg(Segmenter):
         self.image_size, self.size_divisor = image_size, size_divisor
         self.guidance_layers = tuple(self.image_encoder.block_index(i) for i in guidance_layers)
         self.loss, self.seen_only = loss, seen_only
+        self.keep_words = keep_words
+        self._kept: Tensor | None = None
         self.rates = {"clip.": rate, "adaptation.": rate}
         self.adaptation, self.upsample, self.decoder = adaptation, upsample, decoder
         if checkpointing:
@@ -182,7 +189,40 @@ class CATSeg(Segmenter):
 
     def score(self, features: ImageFeatures) -> Tensor:
         """Features -> (B, K, 4h, 4w) logits for the current words."""
-        return self.decode(features, self.text_features())
+        text = self.text_features()
+        return self.decode(features, text if self._kept is None else text[self._kept])
+
+    def score_picture(self, encoded: Any, size: Size) -> Scores:
+        """Scores of an encoded picture; of words that are left out, those of a logit of -100."""
+        text = self.text_features()
+        if not 0 < self.keep_words < len(text):
+            return super().score_picture(encoded, size)
+        self._kept = kept = best_words(_dense(encoded), text, self.keep_words)
+        try:
+            few = super().score_picture(encoded, size)
+        finally:
+            self._kept = None
+        floor = self.activate(torch.tensor(DROPPED), slice(0, 1)).item()
+        return KeptScores(few, kept, len(text), floor)
+
+    def shortcut(self) -> str:
+        """Say how many words are aggregated, if not all."""
+        return f"MODEL.CATSEG.KEEP_WORDS {self.keep_words}" if self.keep_words else ""
+
+    @contextmanager
+    def without_shortcut(self) -> Iterator[None]:
+        """Let a block aggregate all words."""
+        kept, self.keep_words = self.keep_words, 0
+        try:
+            yield
+        finally:
+            self.keep_words = kept
+
+    def export_obstacle(self) -> str:
+        """A program has the same words for every picture."""
+        if not self.keep_words:
+            return ""
+        return f"{self.shortcut()} chooses other words for every picture; leave the key at 0"
 
     def activate(self, maps: Tensor, which: slice) -> Tensor:
         """Probabilities of independent classes with the released loss, logits with the other."""
@@ -264,3 +304,12 @@ class HCLIP(CATSeg):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build the parts of a config that asks for H-CLIP's adaptation, see ``build.py``."""
         return hclip_arguments(cfg)
+
+
+def _dense(encoded: Any) -> Iterator[Tensor]:
+    """Find the dense features of all windows and views in what a protocol has encoded."""
+    if isinstance(encoded, ImageFeatures):
+        yield encoded.dense
+    elif isinstance(encoded, (list, tuple)):
+        for part in encoded:
+            yield from _dense(part)

@@ -3,7 +3,8 @@
 --of picture: one picture, stage by stage. --of folder: `ovsuite segment` on a folder against the
 model alone. --of training: a training step. Rounds go on, up to four times as many as --repeats,
 until the ratio's median is sure to 5 %, and the command says where it is not. --of runtimes: the
-engines of MODEL.OVS.RUNTIME against eager float32, with the share of labels that stay the same.
+engines of MODEL.OVS.RUNTIME, and what the config leaves out for speed, against eager float32 that
+leaves out nothing, with the share of labels that stay the same.
 Random weights of the real shapes are used, unless a CLIP is named by KEY VALUE pairs
 (MODEL.CLIP.PRETRAINED ViT-B-16.pt) or carried by the suite.
 """
@@ -12,10 +13,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from . import options
+
+if TYPE_CHECKING:
+    from ..words.vocabulary import Vocabulary
 
 SUMMARY = "time a method against the network it stands on"
 EXAMPLES = (
@@ -37,8 +41,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     options.add_size(parser, "512x683")
     parser.add_argument(
-        "--words-count", type=options.positive, default=150, metavar="N", help="classes"
-    )
+        "--words-count", type=options.positive, default=150, metavar="N",
+        help="classes, of ADE20K-847 and numbered ones, where no --words are given",
+    )  # fmt: skip
     parser.add_argument(
         "--repeats", type=options.positive, default=5, metavar="N", help="counted rounds"
     )
@@ -55,6 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--labels", type=options.size, metavar="HxW", help="picture: label map; else as --size"
     )
     options.add_samples(parser, 20)
+    options.add_words(parser)
     options.add_pictures(parser)
     parser.add_argument(
         "--runtimes", type=options.comma_list, metavar="A,B", default=["compile:float32"],
@@ -93,7 +99,7 @@ def run(args: Namespace) -> int:
     args.opts = [*_light(args), *args.opts]
     make = {"picture": _picture, "folder": _folder, "training": _training, "runtimes": _runtimes}
     result = make[args.of](args)
-    result |= {"config": args.method, "words": args.words_count, "size": list(args.size),
+    result |= {"config": args.method, "words": len(_words(args)), "size": list(args.size),
                "threads": torch.get_num_threads()}  # fmt: skip
     if args.output:
         write_json(args.output, result)
@@ -124,16 +130,23 @@ def _light(args: Namespace) -> list[str]:
     return pairs
 
 
+def _words(args: Namespace) -> Vocabulary:
+    from ..reports.benchmark_inputs import numbered_words
+    from ..words.vocabulary import Vocabulary
+
+    return Vocabulary.parse(args.words) if args.words else numbered_words(args.words_count)
+
+
 def _picture(args: Namespace) -> dict[str, Any]:
     from tabulate import tabulate
 
     from ..modeling.segmenter import Segmenter
     from ..reports.benchmark import STAGES, benchmark
-    from ..reports.benchmark_inputs import numbered_words, smooth_picture
+    from ..reports.benchmark_inputs import smooth_picture
     from ..reports.subjects import build_as
 
     model = build_as(options.load_config_of(args), Segmenter)
-    model.set_vocabulary(numbered_words(args.words_count))
+    model.set_vocabulary(_words(args))
     picture = smooth_picture(*args.size)
     result = benchmark(model, picture, args.labels or args.size, repeats=args.repeats)
     rows = [
@@ -171,12 +184,11 @@ def _folder(args: Namespace) -> dict[str, Any]:
 
     from ..predict.predictor import Predictor
     from ..reports.benchmark_folder import benchmark_folder
-    from ..reports.benchmark_inputs import numbered_words
 
     predictor = Predictor.from_config(
         args.method, weights=args.weights, device=args.device, options=args.opts
     )
-    words = numbered_words(args.words_count)
+    words = _words(args)
     result = benchmark_folder(
         predictor, words, args.size, pictures=args.samples, repeats=args.repeats
     )
@@ -185,7 +197,7 @@ def _folder(args: Namespace) -> dict[str, Any]:
         for clock, seconds in result["seconds"].items()
     ]
     print(f"{args.method}, {args.samples} pictures of {'{} x {}'.format(*args.size)}, "
-          f"{args.words_count} words, ms per picture")  # fmt: skip
+          f"{len(words)} words, ms per picture")  # fmt: skip
     print(tabulate(rows, headers=("clock", "bare model", "ovsuite segment", "ratio")))
     print(f"drawing one result of this size with all words: {1000 * result['drawing']:.0f} ms")
     return result
@@ -196,16 +208,16 @@ def _runtimes(args: Namespace) -> dict[str, Any]:
 
     from ..modeling.runtime_rule import RuntimeRule
     from ..modeling.segmenter import Segmenter
-    from ..reports.benchmark_inputs import numbered_words, pictures_as_shown
+    from ..reports.benchmark_inputs import pictures_as_shown
     from ..reports.benchmark_runtimes import benchmark_runtime
     from ..reports.subjects import build_as
 
     cfg = options.load_config_of(args)
     like = RuntimeRule.from_config(cfg)
     rules = [RuntimeRule.parse(text, like) for text in args.runtimes]
-    pictures = pictures_as_shown(cfg, args.pictures, args.size)
+    pictures = pictures_as_shown(cfg, args.pictures, args.size, args.samples)
     model = build_as(cfg, Segmenter)
-    model.set_vocabulary(numbered_words(args.words_count))
+    model.set_vocabulary(_words(args))
     found = [benchmark_runtime(model, cfg, rule, pictures, repeats=args.repeats) for rule in rules]
     rows = [
         (one["runtime"], f"{one['first_seconds']:.1f}", f"{1000 * one['eager_cpu']:.0f}",
@@ -214,8 +226,8 @@ def _runtimes(args: Namespace) -> dict[str, Any]:
          "yes" if one["taken"] else "no")
         for one in found
     ]  # fmt: skip
-    print(f"{args.method}, {len(pictures)} pictures, {args.words_count} words; ms of the processor "
-          "per picture, and how much faster than eager float32")  # fmt: skip
+    print(f"{args.method}, {len(pictures)} pictures, {len(model.vocabulary)} words; ms of the "
+          "processor per picture, and how much faster than eager float32")  # fmt: skip
     headers = ("runtime", "first s", "eager ms", "ms", "processor", "wall", "equal labels",
                "worst", f">= {like.min_agreement:.1%}")  # fmt: skip
     print(tabulate(rows, headers=headers))
@@ -225,18 +237,17 @@ def _runtimes(args: Namespace) -> dict[str, Any]:
 def _training(args: Namespace) -> dict[str, Any]:
     from ..engine.optimizer import build_optimizer
     from ..modeling.segmenter import Segmenter
-    from ..reports.benchmark_inputs import numbered_words, training_sample
+    from ..reports.benchmark_inputs import training_sample
     from ..reports.benchmark_training import benchmark_training
     from ..reports.subjects import build_as
 
     cfg = options.load_config_of(args)
     model = build_as(cfg, Segmenter)
     model.train()
-    model.set_vocabulary(numbered_words(args.words_count))
+    model.set_vocabulary(_words(args))
     model.text_features()  # computed once per training run
-    batch = [
-        training_sample(args.size, args.words_count, args.unlabelled) for _ in range(args.batch)
-    ]
+    classes = len(model.vocabulary)
+    batch = [training_sample(args.size, classes, args.unlabelled) for _ in range(args.batch)]
     optimizer = build_optimizer(cfg, model)
     result = benchmark_training(model, optimizer, batch, args.repeats, parts=args.parts)
     for name in ("bare", "step", "ratio"):

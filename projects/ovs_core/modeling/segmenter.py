@@ -6,6 +6,7 @@ Letters: B pictures, K classes, D joint width, H x W original picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
@@ -201,6 +202,17 @@ class Segmenter(OpenVocabularyModel):
     def finish_windows(self, windows: WindowScores) -> Scores:
         """Scores of a picture from its windows' logits; by default their activated mean."""
         return windows
+
+    def shortcut(self) -> str:
+        """Say what the config leaves out at test time for speed, as KEY VALUE; ``""`` if nothing.
+
+        ``without_shortcut`` must let it be measured.
+        """
+        return ""
+
+    def without_shortcut(self) -> AbstractContextManager[None]:
+        """Let a block compute what ``shortcut`` leaves out, too."""
+        return nullcontext()
 
     def engine_obstacle(self) -> str:
         """Say why no engine can run this model's ``engine_parts``; ``""`` if one can."""

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..data.build import build_mapper
+from ..data.build import build_mapper, evenly
 from ..words.class_lists import load_class_list
 from ..words.label_space import IGNORE
 from ..words.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ def smooth_picture(height: int, width: int) -> Tensor:
 
 
 def pictures_as_shown(
-    cfg: CfgNode, named: Sequence[Path], size: tuple[int, int]
+    cfg: CfgNode, named: Sequence[Path], size: tuple[int, int], samples: int
 ) -> list[tuple[Tensor, tuple[int, int]]]:
     """Read a person's pictures as the test mapper shows them, or make one up.
 
@@ -47,6 +47,7 @@ def pictures_as_shown(
         cfg: finished config.
         named: files and folders; none for a made-up picture.
         size: (H, W) of that.
+        samples: of a person's pictures, at most so many, evenly spaced.
 
     Returns:
         (3, H', W') RGB in 0..255 and (H, W) of the labels.
@@ -57,7 +58,8 @@ def pictures_as_shown(
     if not named:
         return [(smooth_picture(*size), size)]
     mapper = build_mapper(cfg, is_train=False)
-    shown = [mapper(record) for record in records_to_show(cfg, named, 0)]
+    records = evenly(records_to_show(cfg, named, 0), samples)
+    shown = [mapper(record) for record in records]
     return [(one["image"], (one["height"], one["width"])) for one in shown]
 
 

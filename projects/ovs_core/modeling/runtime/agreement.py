@@ -1,4 +1,4 @@
-"""How many labels an engine leaves as eager float32 has them."""
+"""How many labels an engine or a shortcut leaves as eager float32 without one has them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,31 @@ class Agreement:
         pictures: how many were compared.
         share: of all pixels that have the same label.
         worst: share in the picture that agrees least.
+        shortcut: what the config leaves out for speed, see ``Segmenter``; ``""`` for nothing.
     """
 
     rule: RuntimeRule
     pictures: int
     share: float
     worst: float
+    shortcut: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What was compared."""
+        return f"{self.rule}, {self.shortcut}" if self.shortcut else str(self.rule)
 
     def __str__(self) -> str:
         """Give one line for the screen."""
         return (
-            f"{self.rule}: {self.share:.3%} of the labels of {self.pictures} pictures are those of "
-            f"eager float32 (worst picture {self.worst:.3%})"
+            f"{self.subject}: {self.share:.3%} of the labels of {self.pictures} pictures are those "
+            f"of eager float32{' without it' * bool(self.shortcut)} (worst picture "
+            f"{self.worst:.3%})"
         )
+
+    @property
+    def _mend(self) -> str:
+        return f"value than {self.shortcut}" if self.shortcut else "ENGINE or DTYPE"
 
     @property
     def is_enough(self) -> bool:
@@ -44,7 +56,7 @@ class Agreement:
         return self.rule.force or self.share >= self.rule.min_agreement
 
     def check(self) -> None:
-        """Refuse an engine that agrees too little, unless it is forced.
+        """Refuse what agrees too little, unless it is forced.
 
         Raises:
             UserError: names the share and the keys that decide.
@@ -52,13 +64,13 @@ class Agreement:
         if not self.is_enough:
             raise UserError(
                 f"{KEY}: {self}, fewer than MIN_AGREEMENT {self.rule.min_agreement:.3%}; choose "
-                f"another ENGINE or DTYPE, or take it with --opts {KEY}.FORCE True"
+                f"another {self._mend}, or take it with --opts {KEY}.FORCE True"
             )
 
 
 @torch.no_grad()
 def measure_agreement(model: Segmenter, pictures: Iterable[tuple[Tensor, Size]]) -> Agreement:
-    """Label pictures with a model's engine and with eager float32.
+    """Label pictures with a model's engine and shortcut, and with eager float32 without one.
 
     Args:
         model: with words.
@@ -77,4 +89,4 @@ def measure_agreement(model: Segmenter, pictures: Iterable[tuple[Tensor, Size]])
         worst = min(worst, same / labels.numel())
     if not count:
         raise UserError("there is no picture to compare labels on")
-    return Agreement(model.runtime, count, equal / pixels, worst)
+    return Agreement(model.runtime, count, equal / pixels, worst, model.shortcut())

@@ -25,19 +25,20 @@ def install_runtime(model: OpenVocabularyModel, rule: RuntimeRule, cfg: CfgNode)
 
     Args:
         model: in eval mode; changed in place.
-        rule: which engine; eager float32 changes nothing.
+        rule: which engine; with eager float32 no method is changed.
         cfg: that the model was built from.
 
     Raises:
         UserError: if the model has no such methods, or the engine cannot run them.
     """
+    if isinstance(model, Segmenter):
+        model.runtime = rule
     if rule.is_plain:
         return
     if not isinstance(model, Segmenter):
         raise UserError(f"{KEY}: {type(model).__name__} runs as eager float32 alone")
     if obstacle := model.engine_obstacle():
         raise UserError(f"{KEY}: {type(model).__name__} runs as eager float32 alone: {obstacle}")
-    model.runtime = rule
     with eager(model):
         methods = {name: getattr(model, name) for name in model.engine_parts}
     parts: dict[str, TorchPart | GraphPart]
@@ -53,10 +54,11 @@ def install_runtime(model: OpenVocabularyModel, rule: RuntimeRule, cfg: CfgNode)
 
 @contextmanager
 def eager(model: Segmenter) -> Iterator[None]:
-    """Let the block run the model as eager float32, whatever engine it has."""
+    """Let the block run the model as eager float32 without a shortcut, whatever engine it has."""
     taken = {name: vars(model).pop(name) for name in model.engine_parts if name in vars(model)}
     try:
-        yield
+        with model.without_shortcut():
+            yield
     finally:
         vars(model).update(taken)
 
