@@ -43,12 +43,15 @@ PRECISIONS = {
 }
 # Pictures of a step where the config's own number must follow.
 GROUPS = {"clipteacher/tiny": "MODEL.CLIPTEACHER.PICTURES_PER_GROUP"}
+# Keys without which a config refuses a step of few pictures.
+FEW = {"hclip/detection/mosaic_tiny": ("MODEL.HCLIP_MOSAIC.GRIDS", "[1]")}
 _CROP = ("INPUT.CROP.SIZE", "[64,64]", "INPUT.MIN_SIZE_TRAIN", "(64,)",
          "INPUT.SIZE_DIVISIBILITY", "-1")  # fmt: skip
 _MMSEG = ("INPUT.MMSEG.CROP", "64", "INPUT.MMSEG.SHORT_SIDE", "96")
 # Config, or its project -> keys of --small.
 SMALL = {
     "hclip": ("MODEL.CATSEG.IMAGE_SIZE", "48", *_CROP),
+    "hclip/detection/mosaic_tiny": ("MODEL.HCLIP_MOSAIC.CANVAS", "96"),
     "hclip/detection/tiny": ("INPUT.IMAGE_SIZE", "64"),
     "sptseg": ("MODEL.SPTSEG.CROP", "64", *_MMSEG),
     "clipteacher": _MMSEG,
@@ -110,6 +113,7 @@ def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
     if args.batch:
         keys += ["SOLVER.IMS_PER_BATCH", str(args.batch)]
         keys += [GROUPS[name], str(args.batch)] if name in GROUPS else []
+        keys += FEW.get(name, ())
     if args.small:
         keys += SMALL.get(name, SMALL[name.split("/")[0]])
     if name in STANDS_ON:

@@ -4,6 +4,7 @@ from .config import add_hclip_config
 from .detection import HCLIPDetector
 from .finetune import FinetuneSettings, adapt
 from .model import HCLIP, CATSeg
+from .mosaic import HCLIPMosaic
 from .pop import PartialOrthogonal, POPSettings
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "FinetuneSettings",
     "HCLIP",
     "HCLIPDetector",
+    "HCLIPMosaic",
     "POPSettings",
     "PartialOrthogonal",
     "adapt",

@@ -65,6 +65,24 @@ class Frozen(Adaptation):
     trains_text = False
 
 
+def recompute_blocks(clip: CLIP, adaptation: Adaptation) -> None:
+    """Let blocks of CLIP be computed again in the backward pass instead of kept.
+
+    Args:
+        clip: the adapted CLIP; changed in place.
+        adaptation: its adaptation.
+
+    Raises:
+        UserError: if no gradient goes through CLIP.
+    """
+    if adaptation.image_taps():
+        raise UserError(
+            f"MODEL.CATSEG.GRADIENT_CHECKPOINTING does nothing for MODEL.CATSEG.FINETUNE "
+            f"{adaptation.mode}, which sends no gradient through CLIP; switch it off"
+        )
+    clip.parts.set_grad_checkpointing(True)
+
+
 def fold_into_clip(adaptation: Adaptation, clip: CLIP) -> None:
     """Write adapted weights into the CLIP for good; afterwards it is a plain open_clip model.
 

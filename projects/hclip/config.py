@@ -1,4 +1,4 @@
-"""Config keys of CAT-Seg, H-CLIP and the detector."""
+"""Config keys of CAT-Seg, H-CLIP and both stages of the detector."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from ovs_core.methods.ranges import above, any_number, at_least, declare_ranges, list_of, one_of
 
 from .detection.config import add_detection_config
+from .mosaic.config import add_mosaic_config
 
 RATES = ("HCLIP", "OFT", "ATTENTION", "FULL", "LORA", "VPT", "ADAPTER", "LST", "SSF")
 
@@ -46,13 +47,14 @@ declare_ranges(
 
 
 def add_hclip_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.CATSEG``, ``MODEL.HCLIP`` and ``MODEL.HCLIP_DET``, in place.
+    """Add ``MODEL.CATSEG``, ``HCLIP``, ``HCLIP_DET`` and ``HCLIP_MOSAIC``, in place.
 
     "paper" is H-CLIP's, "code" its release.
     """
     _add_decoder_keys(cfg)
     _add_finetune_keys(cfg)
     add_detection_config(cfg)
+    add_mosaic_config(cfg)
 
 
 def _add_decoder_keys(cfg: CfgNode) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.clip import ImageEncoder
-from ovs_core.errors import UserError, check_choice
+from ovs_core.errors import check_choice
 from ovs_core.modeling.cost_aggregation import DROPPED, CostAggregation
 from ovs_core.modeling.global_batch import Facts, largest_size
 from ovs_core.modeling.padding import stack_padded
@@ -29,7 +29,7 @@ from ovs_core.modeling.word_rejection import KeptScores, best_words
 from ovs_core.tensor.placing import place
 from ovs_core.words.label_space import IGNORE, ClassSplit
 
-from .adaptation import Adaptation, towers
+from .adaptation import Adaptation, recompute_blocks, towers
 from .build import catseg_arguments, hclip_arguments
 from .last_blocks import LAST_BLOCKS
 from .losses import LOSSES
@@ -108,7 +108,7 @@ class CATSeg(Segmenter):
         self.rates = {"clip.": rate, "adaptation.": rate}
         self.adaptation, self.upsample, self.decoder = adaptation, upsample, decoder
         if checkpointing:
-            self._recompute_blocks()
+            recompute_blocks(self.clip, adaptation)
         self._tokens: tuple[tuple[str, ...], Tensor] | None = None
         self._kept_text: tuple[tuple[str, ...], Once[Tensor]] | None = None
 
@@ -286,14 +286,6 @@ class CATSeg(Segmenter):
         named = self.clip.model.named_parameters()
         own = [p for name, p in named if not name.startswith("visual.")]
         return own + list(self.adaptation.parameters())
-
-    def _recompute_blocks(self) -> None:
-        if self.adaptation.image_taps():
-            raise UserError(
-                "MODEL.CATSEG.GRADIENT_CHECKPOINTING does nothing for MODEL.CATSEG.FINETUNE lst, "
-                "which sends no gradient through CLIP; switch it off"
-            )
-        self.clip.parts.set_grad_checkpointing(True)
 
 
 @META_ARCH_REGISTRY.register()

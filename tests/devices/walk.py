@@ -27,13 +27,17 @@ from tests.ovs_core.engine import test_equal_splits as recipes
 # Keys that make the steps of a training small, as for the trainings that are split.
 SMALL = {
     "clipteacher/tiny": recipes.CLIPTEACHER,
+    "hclip/detection/mosaic_tiny": [
+        "SOLVER.IMS_PER_BATCH", "6", "MODEL.HCLIP_MOSAIC.GRIDS", "[2]",
+        "MODEL.HCLIP_MOSAIC.CANVAS", "64", "MODEL.HCLIP_MOSAIC.PICTURE_SIZE", "32",
+    ],
     "hclip/detection/tiny": recipes.DETECTION,
     "hclip/tiny": recipes.SMALL_HCLIP,
     "maftplus/maft_tiny": [*recipes.MASKS, "INPUT.MIN_SIZE_TRAIN", "(96,)"],
     "maftplus/tiny_panoptic": recipes.PANOPTIC,
     "san/tiny": recipes.SAN,
     "sptseg/tiny": recipes.SPTSEG,
-}
+}  # fmt: skip
 KINDS = sorted([*SMALL, "cliptrase/tiny"])  # of models; other small configs are of these
 BATCH = 2
 GPU = ["MODEL.DEVICE", "cuda:0"]

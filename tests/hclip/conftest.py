@@ -5,6 +5,7 @@ import torch
 
 from hclip import CATSeg, FinetuneSettings, POPSettings
 from hclip.build import build_parts
+from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
 from ovs_core.modeling.cost_aggregation import AggregationSettings
 from ovs_core.words.label_space import IGNORE
 from tests.miniatures.clips import random_clip
@@ -67,6 +68,18 @@ def batch(count=2, classes=5, seed=0):
     labels = torch.randint(0, classes, (count, 24, 24), generator=generator)
     labels[:, :3] = IGNORE
     return [{"image": i, "sem_seg": t} for i, t in zip(images, labels, strict=True)]
+
+
+@pytest.fixture
+def small_world(tmp_path, monkeypatch):
+    """A smaller embedded world in a cache of its own."""
+
+    def make(train, val):
+        monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
+        for split, count, seed in (("train", train, 0), ("val", val, 1_000_000)):
+            monkeypatch.setitem(SPLITS, split, SplitSpec(count, seed, ((96, 128), (112, 96))))
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from hclip.build import finetune_settings
 from hclip.commands.visualize import write_detections
 from ovs_core import Predictor
 from ovs_core.data.build import build_mapper, dataset_dicts
-from ovs_core.data.embedded.dataset import SPLITS, SplitSpec
 from ovs_core.data.embedded.vocabulary import THINGS
 from ovs_core.engine.config import load_cfg
 from ovs_core.engine.run import run
@@ -25,19 +24,6 @@ from ovs_core.modeling.checkpoint import read_checkpoint
 
 FOLDER = config_dir("hclip") / "detection"
 TINY = FOLDER / "tiny.yaml"
-SIZES = ((96, 128), (112, 96))
-
-
-@pytest.fixture
-def small_world(tmp_path, monkeypatch):
-    """A smaller embedded world in a cache of its own."""
-
-    def make(train, val):
-        monkeypatch.setenv("OVSUITE_CACHE", str(tmp_path / "cache"))
-        for split, count, seed in (("train", train, 0), ("val", val, 1_000_000)):
-            monkeypatch.setitem(SPLITS, split, SplitSpec(count, seed, SIZES))
-
-    return make
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Taking an adapted CLIP out of the checkpoint of a segmentation run."""
+"""Taking an adapted CLIP out of the checkpoint of a run on mosaics, or of a segmentation run."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def check_source(mode: str, path: str) -> None:
     if mode != "freeze" and not path:
         raise UserError(
             f"MODEL.HCLIP_DET.ADAPTED is empty, and without it FINETUNE {mode} is the unchanged "
-            "CLIP; give the checkpoint of a segmentation run with the same FINETUNE (for example "
-            "of hclip/vitb16 or hclip/peft/vitb16_lora), or set FINETUNE to freeze"
+            "CLIP; give the checkpoint of a run with the same FINETUNE (for example of "
+            "hclip/detection/mosaic_vitb16_hclip or hclip/vitb16), or set FINETUNE to freeze"
         )
 
 

@@ -28,7 +28,7 @@ def add_detection_config(cfg: CfgNode) -> None:
     MODEL.CATSEG.FINETUNE, MODEL.CATSEG.PEFT and MODEL.HCLIP.
     """
     node = cfg.MODEL.HCLIP_DET = CfgNode()
-    # Checkpoint of an H-CLIP or CAT-Seg run with the same FINETUNE; "" with FINETUNE freeze.
+    # Checkpoint of an HCLIPMosaic, H-CLIP or CAT-Seg run with the same FINETUNE; "" with freeze.
     node.ADAPTED = ""
     node.TAPS = [3, 5, 7, 11]  # image blocks whose outputs get strides of 1/4, 1/2, 1, 2 patches
     # The last block: cls (CAT-Seg, H-CLIP), token (MaskCLIP, CLIM) or self; see MODEL.CATSEG.

@@ -16,6 +16,7 @@ from ovs_core.errors import check_choice
 
 from ..adaptation import Adaptation
 from ..last_blocks import LAST_BLOCKS
+from ..tokens import encode_tokens
 
 DENSE = "dense"  # name of the joint-space features among the backbone's outputs
 
@@ -66,16 +67,11 @@ class AdaptedEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> EncodedPictures:
         """Encode (B, 3, H, W) normalised pictures."""
-        encoder, last = self.image_encoder, self.image_encoder.num_blocks - 1
-        tokens, grid = encoder.embed(images)
-        tokens, kept = encoder.run_blocks(
-            tokens,
-            grid,
-            taps={*self.taps, *self.adaptation.image_taps()},
-            blocks={last: self.last_block},
-            before=self.adaptation.edit_tokens,
+        encoder = self.image_encoder
+        tokens = encode_tokens(
+            encoder, self.adaptation, images, taps=self.taps, last_block=self.last_block
         )
-        tokens = self.adaptation.finish_image(tokens, kept)
-        kept[last] = tokens
-        dense = encoder.split(encoder.project(tokens), grid).patches
-        return EncodedPictures([encoder.split(kept[i], grid).patches for i in self.taps], dense)
+        dense = tokens.patches
+        grid = dense.shape[-2], dense.shape[-1]
+        taps = [encoder.split(tokens.taps[i], grid).patches for i in self.taps]
+        return EncodedPictures(taps, dense)

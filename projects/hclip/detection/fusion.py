@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovs_core.errors import UserError
+
+from ..regions import region_pooler
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class ScoreFusion(nn.Module):
     def __init__(self, stride: int, settings: FusionSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.pooler = ROIPooler(1, (1 / stride,), sampling_ratio=0, pooler_type="ROIAlignV2")
+        self.pooler = region_pooler(stride)
 
     def region_scores(
         self, dense: Tensor, boxes: Sequence[Boxes], text: Tensor, takes_part: Tensor

@@ -64,7 +64,7 @@ def pictures_as_shown(
 
 
 def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0) -> dict[str, Any]:
-    """Make a picture with labels of at most eight classes in squares.
+    """Make a picture with a caption, and labels of at most eight classes in squares.
 
     Args:
         size: (H, W).
@@ -72,8 +72,8 @@ def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0
         unlabelled: share of the squares that have no label.
 
     Returns:
-        ``image`` (3, H, W) uint8, ``sem_seg`` (H, W), and ``instances``, a segment with the whole
-        picture for its box for each label, as training mappers give them.
+        ``image`` (3, H, W) uint8, ``sem_seg`` (H, W), ``instances``, a segment with the whole
+        picture for its box for each label, and ``caption``, as training mappers give them.
     """
     height, width = size
     few = torch.randperm(classes)[:8]
@@ -82,7 +82,7 @@ def training_sample(size: tuple[int, int], classes: int, unlabelled: float = 0.0
     labels = squares.repeat_interleave(SQUARE, 0).repeat_interleave(SQUARE, 1)[:height, :width]
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
     sample = {"image": image, "sem_seg": labels.contiguous(), "height": height, "width": width}
-    return {**sample, "instances": _segments(labels)}
+    return {**sample, "instances": _segments(labels), "caption": "squares of noise"}
 
 
 def _segments(labels: Tensor) -> Instances:
