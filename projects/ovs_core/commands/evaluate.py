@@ -1,7 +1,7 @@
 """Evaluate a method on the test sets of its config, as `ovsuite train --eval-only` does.
 
---resume takes the newest checkpoint of the config's OUTPUT_DIR. KEY VALUE pairs at the end override
-the config.
+--resume takes the newest checkpoint of OUTPUT_DIR. --engine ray has pictures labelled and counted
+by workers, with the same figures. KEY VALUE pairs at the end override the config.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from . import options, picture_options, reporting
+from . import options, picture_options, ray_options, reporting
 from .quick_start import paused_collection
 
 if TYPE_CHECKING:
@@ -85,32 +85,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     picture_options.add_max_pixels(parser)
     options.add_overwrite(parser)
     options.add_json(parser)
-    _add_engine(parser)
-
-
-def _add_engine(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("many pictures on Ray")
-    group.add_argument(
-        "--engine", choices=("loop", "ray"), default="loop",
-        help="loop: this process makes all pictures; ray: workers do, block by block",
-    )  # fmt: skip
-    group.add_argument(
-        "--ray-address", default="", metavar="ADDRESS",
-        help="of a cluster, or auto for that of this machine; else Ray is started here, and ended",
-    )  # fmt: skip
-    options.add_workers(parser)
-    group.add_argument(
-        "--cpus-per-worker", type=options.positive, default=1, metavar="N",
-        help="cores, and threads, of each",
-    )  # fmt: skip
-    group.add_argument(
-        "--gpus-per-worker", type=options.amount, metavar="X",
-        help="such as 0.5 for two workers to a GPU; else 1 where there are GPUs",
-    )  # fmt: skip
-    group.add_argument(
-        "--block", type=options.positive, default=64, metavar="N",
-        help="how many pictures a worker takes at a time",
-    )  # fmt: skip
+    group = ray_options.add_engine(parser)
     group.add_argument(
         "--rows", action="store_true",
         help="write a Parquet file per block, with a row per picture and masks as RLE, in place of "
@@ -208,11 +183,7 @@ def _check_engine(args: Namespace) -> None:
         if args.rows and (args.format or args.status):
             raise UserError("--rows goes with neither --format nor --status; leave one out")
         return
-    of_ray = {"--rows": args.rows, "--ray-address": args.ray_address, "--workers": args.workers,
-              "--gpus-per-worker": args.gpus_per_worker is not None}  # fmt: skip
-    for option, is_given in of_ray.items():
-        if is_given:
-            raise UserError(f"{option} needs --engine ray")
+    ray_options.refuse_without_ray(args, {"--rows": args.rows})
 
 
 def _here(
@@ -252,13 +223,12 @@ def _on_ray(
     args: Namespace, files: list[Place], total: int | None
 ) -> Callable[[Vocabulary, Path, Tally], object]:
     """Give what has the pictures made by Ray's actors."""
-    from ..predict.ray_engine import Resources, Work, check_ray, segment_on_ray
+    from ..predict.ray_cluster import check_ray
+    from ..predict.ray_engine import Work, segment_on_ray
     from ..predict.reading import name_files
 
     check_ray()
-    resources = Resources(
-        args.ray_address, args.workers, args.cpus_per_worker, args.gpus_per_worker
-    )
+    resources = ray_options.resources_of(args)
 
     def make(vocabulary: Vocabulary, folder: Path, tally: Tally) -> None:
         work = Work(

@@ -7,14 +7,19 @@ same command, for torchrun and srun.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from . import options
+from . import options, ray_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from detectron2.config import CfgNode
+
+    from ..engine.trainer import Results
 
 SUMMARY = "train a method on one or many GPUs, or resume"
 EXAMPLES = (
@@ -50,10 +55,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="hand an array of trainings to a cluster; FILE (YAML) has runs, parameters, cluster",
     )  # fmt: skip
     options.add_opts(parser)
+    ray_options.add_engine(parser)
 
 
 def run(args: Namespace) -> int:
     """Start the processes of the run, or hand runs to a cluster."""
+    if args.engine == "ray":
+        return _on_ray(args)
+    ray_options.refuse_without_ray(args, {})
     if args.slurm is not None:
         return _submit(args)
     from detectron2.engine import default_argument_parser
@@ -84,6 +93,25 @@ def _verify(args: Namespace, processes: int) -> CfgNode:
     cfg = load_cfg(*_overridden(args))
     check_run(cfg, processes=processes, resume=args.resume, eval_only=args.eval_only)
     return cfg
+
+
+def _on_ray(args: Namespace) -> int:
+    """Evaluate by Ray's actors."""
+    from ..predict.ray_cluster import check_ray
+    from ..predict.ray_evaluation import Evaluation, evaluate_on_ray
+
+    if not args.eval_only:
+        raise UserError("--engine ray evaluates alone; a training takes --num-gpus")
+    if args.num_gpus > 1 or args.num_machines > 1 or args.slurm:
+        raise UserError(
+            "--engine ray shares the pictures itself; leave --num-gpus, --num-machines and --slurm "
+            "out"
+        )
+    check_ray()
+    work = Evaluation(*_overridden(args), resume=args.resume)
+    resources = ray_options.resources_of(args)
+    run_one(args, partial(evaluate_on_ray, work=work, resources=resources, block=args.block))
+    return 0
 
 
 def _submit(args: Namespace) -> int:
@@ -119,11 +147,14 @@ def _overridden(args: Namespace) -> tuple[str, list[str]]:
     return config, ["OUTPUT_DIR", str(args.output), *pairs] if args.output else pairs
 
 
-def run_one(args: Namespace) -> dict[str, Any]:
+def run_one(
+    args: Namespace, evaluate: Callable[[CfgNode], Results] | None = None
+) -> dict[str, Any]:
     """Do the work of one process of the run.
 
     Args:
         args: what was parsed.
+        evaluate: see ``engine.run.run``.
 
     Returns:
         The evaluation results (empty on other processes than the main one).
@@ -134,5 +165,5 @@ def run_one(args: Namespace) -> dict[str, Any]:
     return run_config(
         config, pairs,
         resume=args.resume, eval_only=args.eval_only, allow_changes=args.allow_changes,
-        checked=getattr(args, "checked", False),
+        checked=getattr(args, "checked", False), evaluate=evaluate,
     )  # fmt: skip

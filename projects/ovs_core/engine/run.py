@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
@@ -34,6 +35,7 @@ def run(
     eval_only: bool = False,
     allow_changes: Sequence[str] = (),
     checked: bool = False,
+    evaluate: Callable[[CfgNode], Results] | None = None,
 ) -> Results:
     """Train or evaluate as a config file says.
 
@@ -45,6 +47,7 @@ def run(
         allow_changes: keys, or groups of keys, that a resumed training may have otherwise than
             before, although that makes it another one.
         checked: whoever started this process has called ``check_run``.
+        evaluate: what evaluates in place of this process; it goes with ``eval_only``.
 
     Returns:
         Evaluation results of the main process; empty if nothing was evaluated.
@@ -71,18 +74,22 @@ def run(
         seed_everything(cfg.SEED)  # the same in all processes, so that they build the same model
         with errors_name(cfg.OUTPUT_DIR):  # logs and records, which grow, do not name their files
             if eval_only:
-                return _evaluate(cfg, resume=resume)
+                return _evaluate(cfg, evaluate or partial(_evaluate_here, resume=resume))
             trainer = Trainer(cfg)
             trainer.resume_or_load(resume=resume)
             return trainer.train()
 
 
-def _evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
+def _evaluate_here(cfg: CfgNode, *, resume: bool) -> Results:
+    return Trainer.test(cfg, build_segmenter(cfg, resume=resume))
+
+
+def _evaluate(cfg: CfgNode, evaluate: Callable[[CfgNode], Results]) -> Results:
     """Evaluate a model on ``DATASETS.TEST``.
 
     Args:
         cfg: finished config.
-        resume: take the newest checkpoint of ``OUTPUT_DIR`` instead of ``MODEL.WEIGHTS``.
+        evaluate: what does it.
 
     Returns:
         Results of the main process.
@@ -92,7 +99,7 @@ def _evaluate(cfg: CfgNode, *, resume: bool = False) -> Results:
         SystemExit: if a figure differs from ``TEST.EXPECTED_RESULTS``.
     """
     check_sets_named(cfg, eval_only=True)
-    results = Trainer.test(cfg, build_segmenter(cfg, resume=resume))
+    results = evaluate(cfg)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results

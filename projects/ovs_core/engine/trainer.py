@@ -158,10 +158,18 @@ class Trainer(DefaultTrainer):
         return build_schedule(cfg, optimizer)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader[list[Sample]]:
-        """Build the loader of a test set: each picture once over all processes."""
+    def build_test_loader(
+        cls, cfg: CfgNode, dataset_name: str, which: slice = slice(None)
+    ) -> DataLoader[list[Sample]]:
+        """Build the loader of a test set: each picture once over all processes.
+
+        Args:
+            cfg: finished config.
+            dataset_name: registered dataset.
+            which: of its pictures.
+        """
         loader: DataLoader[list[Sample]] = build_detection_test_loader(
-            dataset=dataset_dicts([dataset_name]),
+            dataset=dataset_dicts([dataset_name])[which],
             mapper=build_mapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             batch_size=cfg.TEST.IMS_PER_BATCH,
@@ -202,7 +210,7 @@ class Trainer(DefaultTrainer):
             set_test_words(cfg, bare(model), name)
             results[name] = cls.measure(cfg, bare(model), name, loader)
         comm.synchronize()
-        return next(iter(results.values())) if len(results) == 1 else results
+        return of_sets(results)
 
     @classmethod
     def measure(
@@ -220,14 +228,27 @@ class Trainer(DefaultTrainer):
             Task -> metric -> value, with ``oracle`` 1.0 where the figures know something of the
             truth. Empty on other processes than the main one.
         """
+        shown, evaluator = cls.to_measure(cfg, model, dataset_name)
+        return marked(inference_on_dataset(shown, pictures, evaluator), evaluator)
+
+    @classmethod
+    def to_measure(
+        cls, cfg: CfgNode, model: OpenVocabularyModel, dataset_name: str
+    ) -> tuple[nn.Module, DatasetEvaluator]:
+        """Give what is evaluated on a dataset, and what measures it.
+
+        Args:
+            cfg: finished config.
+            model: the model, which has its words.
+            dataset_name: registered dataset.
+        """
         truth_words = cfg.TEST.ORACLE_VOCABULARY
         oracle = oracle_reasons(model, dataset_name, truth_words=truth_words)
         tasks = ("semantic",) if truth_words else model.answers
         evaluator = cls.build_evaluator(cfg, dataset_name, tasks)
         for one in parts_of(evaluator):
             one.oracle, one.protocol = oracle, _protocol(cfg, model)
-        shown = TruthWords(model, dataset_name) if truth_words else model
-        return marked(inference_on_dataset(shown, pictures, evaluator), evaluator)
+        return TruthWords(model, dataset_name) if truth_words else model, evaluator
 
     def build_hooks(self) -> list[HookBase]:
         """Use Detectron2's hooks; after an evaluation the training words are put back."""
@@ -263,6 +284,11 @@ class Trainer(DefaultTrainer):
             self._best.offer(self._last_eval_results, min(self.iter, self.max_iter - 1))
         set_training_words(self.cfg, bare(self.model))
         return self._last_eval_results
+
+
+def of_sets(results: Results) -> Results:
+    """Leave the name of a test set out where there is one alone."""
+    return next(iter(results.values())) if len(results) == 1 else results
 
 
 def set_training_words(cfg: CfgNode, model: OpenVocabularyModel) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from detectron2.evaluation import DatasetEvaluator
+from torch import Tensor
 
 from ..errors import UserError, check_choice
 from ..files.writing import check_output_dir
@@ -113,6 +114,21 @@ class Evaluator(DatasetEvaluator):
             oracle=self.oracle,
             protocol=self.protocol,
         ).publish(self.output_dir)
+
+    def counted(self) -> list[Tensor]:
+        """What ``process`` has counted: integers that add up over any parts of the pictures.
+
+        Raises:
+            UserError: if the figures do not follow from such counts.
+        """
+        raise UserError(
+            f"{self.dataset_name}: {type(self).__name__} looks at all pictures together, and is no "
+            "sum of parts; leave --engine ray out, or name another TEST.EVALUATOR"
+        )
+
+    def add(self, counts: Sequence[Tensor]) -> None:
+        """Add what another evaluator of the same dataset has ``counted`` of other pictures."""
+        raise NotImplementedError(f"{type(self).__name__}.add")
 
     def see_words(self, given: Mapping[str, Any]) -> None:
         """Mark the figures where a test picture comes with words of its own.

@@ -209,6 +209,17 @@ class OVSSemSegEvaluator(Evaluator):
         result["classes-zero"] = figures.zero
         return OrderedDict({self.key: result})
 
+    def counted(self) -> list[Tensor]:
+        """Counts and those of the borders, both (C + 1, C + 1), and the number of pictures."""
+        return [self._counts, self._border_counts, torch.tensor(self._pictures)]
+
+    def add(self, counts: Sequence[Tensor]) -> None:
+        """Add what another evaluator has ``counted`` of other pictures."""
+        inside, border, pictures = counts
+        self._counts += inside.to(self._counts.device)
+        self._border_counts += border
+        self._pictures += int(pictures)
+
     def gather(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Sum the counts over processes.
 
@@ -218,7 +229,7 @@ class OVSSemSegEvaluator(Evaluator):
         Raises:
             UserError: if no picture was scored.
         """
-        parts = [self._counts, self._border_counts, torch.tensor(self._pictures)]
+        parts = self.counted()
         if self.distributed:
             parts = sum_over_processes(*parts)
         counts, border, pictures = (part.cpu().numpy() for part in parts)

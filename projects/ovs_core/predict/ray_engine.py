@@ -3,17 +3,13 @@
 An actor does with its block what ``segment_files`` does with all pictures, and writes the results
 itself; to whoever started it goes what became of them. So a block is as whole as its files, and a
 run that was killed goes on by the records of its results. Results, names and messages are those of
-one process. Nothing is told to Ray's makers, and no file that is read is unpickled: what Ray
-pickles goes between the processes of the run alone.
+one process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,44 +18,31 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError, explain
+from ..errors import UserError
 from ..files.addresses import to_place
-from ..files.extras import needed
 from ..files.locks import hold_free_shard
-from ..files.raster import LIMIT
 from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
 from .folder import FULL, Tally, segment_files
+from .ray_cluster import (
+    TRIES,
+    Resources,
+    Seat,
+    answer,
+    ask,
+    block_of,
+    connected,
+    forget_tries,
+    may_try,
+    refusal_of,
+)
 from .reading import Named, read_named
 from .row_files import RowFile, block_file, remove_later_blocks
 from .run_file import PURPOSE
 from .stream import failure_line
 
-logger = logging.getLogger(__name__)
-
-_TRIES = 2  # of a block whose process ended; Ray itself would start another without end
-_ENDED = f"the process that segmented them ended {_TRIES} times (for want of memory, maybe)"
+_ENDED = f"the process that segmented them ended {TRIES} times (for want of memory, maybe)"
 _UNANSWERED = "Ray gave no answer (its logs say why)"
-_MARK = ".ovsuite.block-"  # begins the names of files as long as a block was tried often
-_STORE = 128 * 2**20  # bytes of Ray's memory: paths go in, and what became of them comes out
-_LONGEST = 25  # name of a folder in which Ray's sockets have names that systems allow
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What the actors of a run may use.
-
-    Attributes:
-        address: of a Ray cluster, as ``ray.init`` takes it; "" for this machine alone.
-        workers: number of actors; None for as many as there is room for.
-        cpus: of each; also the number of its threads.
-        gpus: of each, such as 0.5; None for a whole one where there are GPUs.
-    """
-
-    address: str = ""
-    workers: int | None = None
-    cpus: float = 1.0
-    gpus: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +110,14 @@ def segment_on_ray(
     tally = Tally() if tally is None else tally
     blocks = list(_blocks(files, block))
     remove_unfinished(work.folder)
-    for mark in work.folder.glob(f"{_MARK}*"):
-        mark.unlink()
+    forget_tries(work.folder)
     failed: dict[int, list[str]] = {}
-    with _connected(resources.address), tqdm(total=total, unit="picture", disable=None) as bar:
+    texts = [_block_text(one) for one in blocks]
+    with connected(resources.address), tqdm(total=total, unit="picture", disable=None) as bar:
         try:
-            for number, part in _run(work, blocks, resources):
+            for number, said in ask(Worker, work, texts, resources, work.device):
+                stated = said["tally"]
+                part = Tally(**{**stated, "anew": Counter(stated["anew"])})
                 failed[number], part.failed = part.failed, []
                 tally.add(part)
                 bar.update(part.seen + len(failed[number]))
@@ -148,62 +133,46 @@ def segment_on_ray(
     return tally
 
 
-def check_ray() -> None:
-    """Refuse where Ray is not installed.
-
-    Raises:
-        UserError: with the command that installs it.
-    """
-    # Before it is loaded; Ray would tell its makers who uses it for what.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    needed("ray", "ray")
-    needed("ray.data", "ray")
-
-
 class Worker:
     """An actor: builds the model, and segments block after block.
 
     Args:
         work: what to do.
-        place: the folder in which the run was started, as paths are relative to it.
-        count: of the actors, at most.
-        threads: for the model.
-        pixels: the limit of ``raster.limit_pixels`` where the run was started; "" for none.
+        seat: where.
     """
 
-    def __init__(self, work: Work, place: str, count: int, threads: int, pixels: str) -> None:
+    def __init__(self, work: Work, seat: Seat) -> None:
         self._work, self._refusal = work, ""
         self._held = contextlib.ExitStack()  # until the process ends
         try:
-            self._begin(place, count, threads, pixels)
+            self._begin(seat)
         except Exception as error:
-            logger.exception("no model")  # to Ray's files; whoever started it gets a line
-            self._refusal = explain(error) or f"{type(error).__name__}: {error}"
+            self._refusal = refusal_of(error)
 
-    def __call__(self, rows: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+    def __call__(self, row: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         """Segment a block.
 
         Args:
-            rows: one row, see ``_row``.
+            row: of ``ask``.
 
         Returns:
-            One row: ``number``, and ``tally`` or ``refusal`` as JSON.
+            An answer: ``tally`` or ``refusal``.
         """
         if self._refusal:
-            return _answer(rows, refusal=self._refusal)
-        work = self._work
-        named = [Named(to_place(path), stem) for path, stem in json.loads(str(rows["files"][0]))]
-        mark = work.folder / f"{_MARK}{rows['number'][0]}"
-        if not _may_try(mark):
-            return _answer(rows, tally=vars(Tally(failed=[_lost_line(named, _ENDED)])))
+            return answer(row, refusal=self._refusal)
+        work, (number, block) = self._work, block_of(row)
+        named = [Named(to_place(path), stem) for path, stem in json.loads(block)]
+        mark = may_try(work.folder, number)
+        if mark is None:
+            return answer(row, tally=vars(Tally(failed=[_lost_line(named, _ENDED)])))
         try:
-            tally = self._segment(named, int(rows["number"][0]))
+            tally = self._segment(named, number)
         except Exception as error:  # whatever it is, the other blocks are not to blame
             tally = Tally(failed=[failure_line(str(named[0].path), error)])
             if isinstance(error, OSError) and error.errno in FULL:
                 tally.stopped = f"{work.folder}: {error.strerror}"
         mark.unlink()
-        return _answer(rows, tally=vars(tally))
+        return answer(row, tally=vars(tally))
 
     def _segment(self, named: Sequence[Named], number: int) -> Tally:
         work = self._work
@@ -216,42 +185,18 @@ class Worker:
             store.finish()
         return tally
 
-    def _begin(self, place: str, count: int, threads: int, pixels: str) -> None:
-        import torch
-
+    def _begin(self, seat: Seat) -> None:
         from .predictor import Predictor
 
-        torch.set_num_threads(threads)
-        if pixels:
-            os.environ[LIMIT] = pixels
-        _enter(place)
+        seat.take()
         work = self._work
         if not work.folder.is_dir():
             raise UserError(f"{work.folder}: a machine of the cluster does not see this folder")
-        self._held.enter_context(hold_free_shard(work.folder, PURPOSE, count))
+        self._held.enter_context(hold_free_shard(work.folder, PURPOSE, seat.count))
         self._predictor = Predictor.from_config(
             work.method, weights=work.weights, device=work.device, options=work.options,
             **work.rules,
         )  # fmt: skip
-
-
-def _may_try(mark: Path) -> bool:
-    """Count one more try of a block, unless too many have ended with their process."""
-    if mark.exists() and mark.stat().st_size >= _TRIES:
-        return False
-    with open(mark, "ab") as file:
-        file.write(b"*")
-    return True
-
-
-def _enter(place: str) -> None:
-    try:
-        os.chdir(place)
-    except OSError as error:
-        raise UserError(
-            f"{place}: a machine of the cluster does not see this folder ({error.strerror}); start "
-            "the run in a folder that all of them see"
-        ) from error
 
 
 def _blocks(files: Sequence[Named], size: int) -> Iterator[list[Named]]:
@@ -269,62 +214,8 @@ def _blocks(files: Sequence[Named], size: int) -> Iterator[list[Named]]:
         yield block
 
 
-def _run(
-    work: Work, blocks: Sequence[Sequence[Named]], resources: Resources
-) -> Iterator[tuple[int, Tally]]:
-    """Give what became of each block, in the order in which they end."""
-    import ray.data
-    from ray.data import ActorPoolStrategy
-
-    workers, gpus = _room(resources, len(blocks), work.device)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # noted as lost
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    rows = [_row(number, block) for number, block in enumerate(blocks)]
-    threads = max(1, int(resources.cpus))
-    told = (work, os.getcwd(), workers, threads, os.environ.get(LIMIT, ""))
-    done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Worker, fn_constructor_args=told, batch_size=1, num_cpus=resources.cpus, num_gpus=gpus,
-        compute=ActorPoolStrategy(size=workers),
-    )  # fmt: skip
-    for row in done.iter_rows():
-        answer = json.loads(row["answer"])
-        if "refusal" in answer:
-            raise UserError(answer["refusal"])
-        stated = answer["tally"]
-        yield int(row["number"]), Tally(**{**stated, "anew": Counter(stated["anew"])})
-
-
-def _row(number: int, block: Sequence[Named]) -> dict[str, str]:
-    return {"number": str(number), "files": json.dumps([[str(o.path), o.stem] for o in block])}
-
-
-def _answer(rows: Mapping[str, np.ndarray], **what: object) -> dict[str, list[str]]:
-    return {"number": [str(rows["number"][0])], "answer": [json.dumps(what)]}
-
-
-def _room(resources: Resources, blocks: int, device: str) -> tuple[int, float]:
-    """How many actors there are, and the GPUs of each.
-
-    Raises:
-        UserError: if the machine has no room for them; a cluster may still grow.
-    """
-    import ray
-
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    each = float(gpus > 0 and device != "cpu") if resources.gpus is None else resources.gpus
-    room = int(cpus // resources.cpus)
-    room = min(room, int(gpus / each + 1e-6)) if each else room
-    wanted = resources.workers or max(1, room)
-    if wanted > room and not resources.address:
-        raise UserError(
-            f"{wanted} workers with {resources.cpus:g} CPUs and {each:g} GPUs each do not fit this "
-            f"machine with {cpus:g} CPUs and {gpus:g} GPUs; change --workers, --cpus-per-worker or "
-            "--gpus-per-worker"
-        )
-    return min(wanted, max(1, blocks)), each
+def _block_text(block: Sequence[Named]) -> str:
+    return json.dumps([[str(one.path), one.stem] for one in block])
 
 
 def _lost_line(block: Sequence[Named], why: str) -> str:
@@ -333,30 +224,3 @@ def _lost_line(block: Sequence[Named], why: str) -> str:
         f"{block[0].path}{more}: {why}. What is finished of them is kept; give the same line "
         "again, with a smaller --block to find the picture"
     )
-
-
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Start Ray on this machine, or join a cluster; a Ray that the caller has started is taken."""
-    check_ray()
-    import ray
-
-    # Ray gives its processes way to all others, so that on a busy machine they hardly begin.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if ray.is_initialized():
-        yield
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    place = "/tmp" if len(tempfile.gettempdir()) > _LONGEST else None
-    with tempfile.TemporaryDirectory("", "ovs-ray-", place, ignore_cleanup_errors=True) as files:
-        here = {"include_dashboard": False, "object_store_memory": _STORE, "_temp_dir": files}
-        try:
-            ray.init(**quiet, **({"address": address} if address else here))
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            where = f"--ray-address {address}" if address else "Ray"
-            raise UserError(f"{where}: does not start ({' '.join(str(error).split())})") from error
-        try:
-            yield
-        finally:
-            ray.shutdown()

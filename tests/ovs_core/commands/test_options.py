@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from detectron2.engine import default_argument_parser
 
-from ovs_core.commands import COMMANDS, build_parser, dispatch, options, parse, picture_options
+from ovs_core.commands import (
+    COMMANDS,
+    build_parser,
+    dispatch,
+    options,
+    parse,
+    picture_options,
+    ray_options,
+)
 
 
 def parsers_below(parser):
@@ -50,11 +58,11 @@ def test_the_same_option_means_the_same_in_every_command():
 
 
 def test_what_several_commands_share_is_declared_once():
-    """In one of two files; a command may take the whole of another's arguments."""
-    homes = (Path(options.__file__), Path(picture_options.__file__))
+    """In one of three files; a command may take the whole of another's arguments."""
+    homes = [Path(module.__file__) for module in (options, picture_options, ray_options)]
     found = [set(re.findall(r'"(--[\w-]+)"', home.read_text())) for home in homes]
-    assert not set.intersection(*found)
     declared = set.union(*found)
+    assert len(declared) == sum(map(len, found))
     users = defaultdict(set)
     for name in COMMANDS:
         for spelling, action in actions(name).items():

@@ -8,7 +8,7 @@ ALLOWED = {
     "projects/ovs_core/files/writing.py": "the writer itself",
     "projects/ovs_core/evaluation/panoptic.py": "a record that grows line by line",
     "projects/ovs_core/predict/geotiff.py": "GDAL fills the part that the writer gives",
-    "projects/ovs_core/predict/ray_engine.py": "a mark that grows byte by byte",
+    "projects/ovs_core/predict/ray_cluster.py": "a mark that grows byte by byte",
     "projects/ovs_core/reports/benchmark.py": "a switch of the system, no file",
     "projects/ovs_core/reports/gpu_check.py": "rows that grow line by line",
     "tools/embedded_clip/train.py": "a log that grows line by line",

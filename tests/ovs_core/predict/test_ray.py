@@ -28,9 +28,10 @@ from ovs_core.files import locks
 from ovs_core.files.locks import find_holders, hold_folder
 from ovs_core.files.shards import Shard
 from ovs_core.predict import predictor as predictor_module
-from ovs_core.predict import ray_engine
+from ovs_core.predict import ray_cluster, ray_engine
 from ovs_core.predict.folder import segment_files
-from ovs_core.predict.ray_engine import Resources, Work, Worker, check_ray
+from ovs_core.predict.ray_cluster import Resources, Seat, check_ray
+from ovs_core.predict.ray_engine import Work, Worker
 from ovs_core.predict.reading import find_files, name_files, read_inputs
 from ovs_core.predict.row_files import remove_later_blocks
 from ovs_core.words.vocabulary import Vocabulary
@@ -45,9 +46,10 @@ def contents(folder):
 
 def rows_of(files, size):
     blocks = list(ray_engine._blocks(name_files(files), size))
+    texts = [ray_engine._block_text(block) for block in blocks]
     return [
-        {key: np.array([value]) for key, value in ray_engine._row(number, block).items()}
-        for number, block in enumerate(blocks)
+        {"number": np.array([str(number)]), "block": np.array([text])}
+        for number, text in enumerate(texts)
     ]
 
 
@@ -63,7 +65,7 @@ def worker(predictor, tmp_path, monkeypatch):
     def start(**more):
         (tmp_path / "out").mkdir(exist_ok=True)
         work = Work("first", WORDS, tmp_path / "out", **more)
-        one = Worker(work, str(tmp_path), 2, 1, "")
+        one = Worker(work, Seat(str(tmp_path), 2, 1))
         one.built = built
         return one
 
@@ -162,7 +164,7 @@ def test_a_file_that_holds_many_is_a_block_of_its_own(tmp_path):
 def test_a_block_that_ends_its_process_is_tried_twice_and_then_a_line(worker, pictures, tmp_path):
     one, (row, *_) = worker(), rows_of(find_files([pictures]), 6)
     for _ in range(2):  # what is left of processes that were killed
-        assert ray_engine._may_try(tmp_path / "out" / f"{ray_engine._MARK}0")
+        assert ray_cluster.may_try(tmp_path / "out", 0)
     (line,) = json.loads(one(row)["answer"][0])["tally"]["failed"]
     assert "a.png and 5 more: the process that segmented them ended 2 times" in line
 
@@ -228,7 +230,7 @@ def test_ray_is_loaded_where_it_is_used_and_missing_in_one_line(monkeypatch):
 def test_resources_that_are_not_there_are_refused(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    room = ray_engine._room
+    room = ray_cluster.room
     assert room(Resources(), 10, "auto") == (2, 0.0)
     assert room(Resources(workers=1), 10, "cpu") == (1, 0.0)
     assert room(Resources(), 1, "cpu") == (1, 0.0)
