@@ -15,7 +15,7 @@ from ..errors import UserError, innermost
 from ..modeling.open_words import OpenWords
 from ..modeling.scores import Size
 from ..modeling.segmenter import Segmenter
-from .program import drop_unused, fix_parameters
+from .program import ReadStorages, drop_unused, fix_parameters
 
 MOST_WORDS, MOST_PICTURES, LONGEST_SIDE = 2048, 1024, 16384
 SHORTEST_SIDE = 32  # of a picture: two patches, or one cell at the coarsest stride
@@ -93,11 +93,12 @@ def trace_open(model: Segmenter, size: Size | None) -> ExportedProgram:
     path = OpenPath(model).eval()
     noise = torch.rand((EXAMPLES[0], 3, *(size or (112, 144)))) * 255
     inputs = open_inputs(model, noise.to(model.device), (104, 136))
-    path(**inputs)  # what is refused is refused here, and every cache is filled with real tensors
-    fix_parameters(model)
+    with ReadStorages() as read:  # of both runs: what the first one keeps for its size is read anew
+        path(**inputs)  # what is refused is refused here
+        fix_parameters(model)
+        path(**inputs)
+    drop_unused(path, read)
     try:
-        program = _export(path, inputs, size)
-        drop_unused(path, program)
         return _export(path, inputs, size)
     except Exception as error:  # torch.export raises many kinds
         mend = "" if size else "; it may have one for pictures of one size: give --size HxW"

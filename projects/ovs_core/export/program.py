@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..errors import UserError, innermost
 from ..modeling.scores import Scores, Size
@@ -55,16 +60,40 @@ def trace(model: Segmenter, picture: Tensor, *, with_scores: bool) -> ExportedPr
     path(picture)  # a wrong size is refused here, and every cache is filled with real tensors
     model.fix_text()
     fix_parameters(model)
-    program = _export(path, picture)
-    drop_unused(path, program)
+    with ReadStorages() as read:
+        path(picture)
+    drop_unused(path, read)
     return _export(path, picture)
 
 
-def drop_unused(path: nn.Module, program: ExportedProgram) -> None:
-    """Take parameters that no operation reads, the text tower mostly, out of what was traced."""
-    for name in _unused(path, program):
-        owner, _, attribute = name.rpartition(".")
-        setattr(path.get_submodule(owner), attribute, None)
+class ReadStorages(TorchDispatchMode):
+    """Notes which storages operations read; a trace would tell the same at many times the cost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pointers: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation."""
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):
+                self.pointers.add(value.untyped_storage().data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+def drop_unused(path: nn.Module, read: ReadStorages) -> None:
+    """Take parameters that no operation reads, the text tower mostly, out of what is traced.
+
+    Args:
+        path: changed in place.
+        read: what a run of it has read.
+    """
+    for name, parameter in list(path.named_parameters(remove_duplicate=False)):
+        if parameter.untyped_storage().data_ptr() not in read.pointers:
+            owner, _, attribute = name.rpartition(".")
+            setattr(path.get_submodule(owner), attribute, None)
 
 
 def fix_parameters(model: nn.Module) -> None:
@@ -86,12 +115,3 @@ def _export(path: ImagePath, picture: Tensor) -> ExportedProgram:
             f"{type(path.model).__name__} cannot be exported: torch.export cannot follow it "
             f"({innermost(error)})"
         ) from error
-
-
-def _unused(path: nn.Module, program: ExportedProgram) -> list[str]:
-    """Name the parameters that no operation reads, under any of their names."""
-    stored = program.graph_signature.inputs_to_parameters
-    parameters = dict(path.named_parameters(remove_duplicate=False))
-    nodes = [n for n in program.graph.find_nodes(op="placeholder") if n.name in stored]
-    used = {id(parameters[stored[node.name]]) for node in nodes if node.users}
-    return [name for name, parameter in parameters.items() if id(parameter) not in used]
