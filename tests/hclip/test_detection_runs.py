@@ -188,10 +188,10 @@ def test_resume_is_exact_and_the_checkpoint_holds_what_was_trained(small_world, 
 
 @pytest.mark.slow
 def test_training_on_the_embedded_world_finds_base_and_novel_things(small_world, tmp_path):
-    small_world(200, 40)
+    small_world(120, 24)
     # Smaller pictures and fewer steps than tiny.yaml is set for: a higher rate, larger objects.
     options = [
-        "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "100", "SOLVER.BASE_LR", "0.004",
+        "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "70", "SOLVER.BASE_LR", "0.004",
         "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.CHECKPOINT_PERIOD", "1000",
         "INPUT.MIN_SCALE", "1.0", "INPUT.MAX_SCALE", "2.0", "INPUT.MIN_SIZE_TEST", "160",
         "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "48", "MODEL.ROI_HEADS.POSITIVE_FRACTION", "0.5",

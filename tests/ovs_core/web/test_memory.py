@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 pytestmark = pytest.mark.slow
-PICTURES, VISITORS = 300, 6
+PICTURES, VISITORS = 150, 6
 ALLOWED = 300  # megabytes above what the page has after the first picture
 
 
@@ -47,7 +47,7 @@ def pictures():
         yield Image.fromarray(rng.integers(0, 255, (12, 16, 3), np.uint8)).resize(size)
 
 
-def test_300_pictures_leave_little_behind(running, tmp_path, page_visit):
+def test_many_pictures_leave_little_behind(running, tmp_path, page_visit):
     visits = [page_visit(running) for _ in range(VISITORS)]
     started = None
     for number, picture in enumerate(pictures()):
