@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from pathlib import Path
+import pickle
 
 import numpy as np
 import pytest
@@ -157,8 +157,7 @@ def test_an_actor_says_why_it_cannot(world):
         assert why in json.loads(said)["refusal"]
 
 
-@pytest.mark.slow
-def test_ray_finds_what_one_process_finds(world):
-    pytest.importorskip("ray")
-    assert main(line("ray", "--engine", "ray", "--block", "2", "--workers", "1")) == 0
-    assert written(world / "ray") == written(Path("plain"))
+def test_what_actors_are_told_goes_between_processes():
+    """As Ray does it; ``test_ray.py`` starts Ray itself, with actors that are asked in one way."""
+    told = (CountingWorker, Evaluation(METHOD, ["SEED", "3"], True), Seat("/here", 2, 1, "9"))
+    assert pickle.loads(pickle.dumps(told)) == told
