@@ -3,12 +3,13 @@
 
     python tools/compare_precisions.py --threads 1                       # all: some hours on a CPU
     python tools/compare_precisions.py --small --batch 2 --threads 1     # half an hour
-    python tools/compare_precisions.py --only sptseg/tiny --steps 20
+    python tools/compare_precisions.py --only sptseg/tiny --steps 20 --seeds 0,1,2
 
-A loss is the mean of the last ten steps; all trainings of a config see the same pictures. On a CPU,
-which takes long for half precision, matrix products and convolutions of half precision numbers are
-computed in float32 and rounded, as a GPU's tensor cores do. A training that is finished in
-``--output`` is not repeated.
+A loss is the mean of the last ten steps. With ``--seeds`` how much half precision is off is a mean
+over trainings, and its deviation says how far roundings alone move one. All precisions of a config
+and a seed see the same pictures. On a CPU, which takes long for half precision, matrix products and
+convolutions of half precision numbers are computed in float32 and rounded, as a GPU's tensor cores
+do. A training that is finished in ``--output`` is not repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -97,19 +98,21 @@ def _cores(device: str) -> AbstractContextManager[Any]:
     return WideProducts() if torch.device(device).type == "cpu" else nullcontext()
 
 
-def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
+def losses_of(name: str, precision: str, seed: int | None, args: Namespace) -> list[float]:
     """Losses of a training, which is run unless it was before.
 
     Args:
         name: of the config.
         precision: of ``PRECISIONS``.
+        seed: None for the config's.
         args: of the command line.
     """
-    folder = args.output / name / precision
+    folder = args.output / name / precision / ("" if seed is None else f"seed_{seed}")
     file = folder / "losses.json"
     if file.is_file() and len(kept := parse_json(file.read_text(encoding="utf-8"))) == args.steps:
         return list(kept)
     keys = ["MODEL.DEVICE", args.device, *PRECISIONS[precision]]
+    keys += [] if seed is None else ["SEED", str(seed)]
     if args.batch:
         keys += ["SOLVER.IMS_PER_BATCH", str(args.batch)]
         keys += [GROUPS[name], str(args.batch)] if name in GROUPS else []
@@ -118,7 +121,7 @@ def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
         keys += SMALL.get(name, SMALL[name.split("/")[0]])
     if name in STANDS_ON:
         first, key = STANDS_ON[name]
-        losses_of(first, "float32", args)
+        losses_of(first, "float32", None, args)
         keys += [key, str(args.output / first / "float32" / "model_final.pth")]
     found = train(name, keys, folder, args.steps)
     write_json(file, found)
@@ -127,10 +130,22 @@ def losses_of(name: str, precision: str, args: Namespace) -> list[float]:
 
 def row_of(name: str, args: Namespace) -> list[str]:
     """A line of the table: the loss in float32, and by how much the others are off, in percent."""
-    means = {p: fmean(losses_of(name, p, args)[-LAST:]) for p in PRECISIONS}
-    whole = means.pop("float32")
-    off = [f"{100 * (loss / whole - 1):+.2f} %" for loss in means.values()]
-    return [f"`{name}`", f"{whole:.4g}", *off]
+    seeds = args.seeds or [None]
+    ends = {
+        precision: [fmean(losses_of(name, precision, seed, args)[-LAST:]) for seed in seeds]
+        for precision in PRECISIONS
+    }
+    whole = ends.pop("float32")
+    off = [
+        [100 * (loss / same - 1) for loss, same in zip(losses, whole, strict=True)]
+        for losses in ends.values()
+    ]
+    return [f"`{name}`", f"{fmean(whole):.4g}", *(_shown(one) for one in off)]
+
+
+def _shown(off: Sequence[float]) -> str:
+    deviation = f" ± {stdev(off):.2f}" if len(off) > 1 else ""
+    return f"{fmean(off):+.2f}{deviation} %"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -158,6 +173,7 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
         "--batch", type=options.positive, metavar="N", help="pictures of a step; else the config's"
     )
     parser.add_argument("--small", action="store_true", help="pictures of half the sides or less")
+    options.add_seeds(parser)
     parser.add_argument("--threads", type=options.positive, metavar="N", help="CPU threads")
     options.add_output(parser, "output/precisions")
     options.add_device(parser, "cpu")
