@@ -28,9 +28,9 @@ class MosaicSettings:
         pictures_per_group: neighbouring pictures that are laid out together.
     """
 
-    canvas: int = 1024
-    grids: tuple[int, ...] = (2, 3, 4)
-    pictures_per_group: int = 128
+    canvas: int
+    grids: tuple[int, ...]
+    pictures_per_group: int
 
     def check_canvas(self, encoder: ImageEncoder) -> None:
         """Refuse mosaics that a tower cannot be shown cell by cell.

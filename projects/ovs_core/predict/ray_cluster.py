@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,69 @@ def check_ray() -> None:
     needed("ray.data", "ray")
 
 
+class Actor(ABC):
+    """Begins once, and does block after block; what it cannot begin with is its answer to all.
+
+    Args:
+        work: what to do.
+        seat: where.
+
+    Attributes:
+        folder: which all actors see, for ``may_try``; ``begin`` says it.
+    """
+
+    folder: Path
+
+    def __init__(self, work: Any, seat: Seat) -> None:
+        self._refusal = ""
+        try:
+            seat.take()
+            self.begin(work, seat)
+        except Exception as error:
+            self._refusal = refusal_of(error)
+
+    def __call__(self, row: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+        """Do a block.
+
+        Args:
+            row: ``number`` and ``block``, the text of ``ask``.
+
+        Returns:
+            A row: ``number`` and ``answer``, as JSON.
+        """
+        return {"number": [str(row["number"][0])], "answer": [json.dumps(self._answer(row))]}
+
+    def _answer(self, row: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        if self._refusal:
+            return {"refusal": self._refusal}
+        number, block = int(row["number"][0]), str(row["block"][0])
+        mark = may_try(self.folder, number)
+        if mark is None:
+            return self.give_up(block)
+        said = self.do(number, block)
+        mark.unlink()
+        return said
+
+    @abstractmethod
+    def begin(self, work: Any, seat: Seat) -> None:
+        """Build what the blocks need."""
+
+    @abstractmethod
+    def do(self, number: int, block: str) -> dict[str, Any]:
+        """Do a block and say what became of it; ``refusal`` ends the run with that line."""
+
+    @abstractmethod
+    def give_up(self, block: str) -> dict[str, Any]:
+        """Say what becomes of a block whose process has ended too often."""
+
+
 def ask(
-    actor: type, work: object, blocks: Sequence[str], resources: Resources, device: str
+    actor: type[Actor], work: object, blocks: Sequence[str], resources: Resources, device: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Hand blocks to actors, inside ``connected``.
 
     Args:
-        actor: a class that is built with ``work`` and its ``Seat``, and called with a row, see
-            ``block_of``; it returns an ``answer``.
+        actor: what does a block.
         work: what every actor is told.
         blocks: each as text.
         resources: what the actors may use.
@@ -136,16 +192,6 @@ def ask(
         if "refusal" in said:
             raise UserError(said["refusal"])
         yield int(row["number"]), said
-
-
-def block_of(row: Mapping[str, np.ndarray]) -> tuple[int, str]:
-    """Number and text of the block in a row that an actor is given."""
-    return int(row["number"][0]), str(row["block"][0])
-
-
-def answer(row: Mapping[str, np.ndarray], **what: object) -> dict[str, list[str]]:
-    """Make the row that an actor returns; ``refusal=`` ends the run with that line."""
-    return {"number": [str(row["number"][0])], "answer": [json.dumps(what)]}
 
 
 def may_try(folder: Path, number: int) -> Path | None:

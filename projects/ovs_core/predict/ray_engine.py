@@ -16,26 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import UserError
 from ..files.addresses import to_place
 from ..files.locks import hold_free_shard
 from ..files.writing import remove_unfinished
 from ..words.vocabulary import Vocabulary
 from .folder import FULL, Tally, segment_files
-from .ray_cluster import (
-    TRIES,
-    Resources,
-    Seat,
-    answer,
-    ask,
-    block_of,
-    connected,
-    forget_tries,
-    may_try,
-    refusal_of,
-)
+from .ray_cluster import TRIES, Actor, Resources, Seat, ask, connected, forget_tries
 from .reading import Named, read_named
 from .row_files import RowFile, block_file, remove_later_blocks
 from .run_file import PURPOSE
@@ -133,46 +120,36 @@ def segment_on_ray(
     return tally
 
 
-class Worker:
-    """An actor: builds the model, and segments block after block.
+class Worker(Actor):
+    """Builds the model, and segments block after block: its answers are tallies."""
 
-    Args:
-        work: what to do.
-        seat: where.
-    """
+    def begin(self, work: Work, seat: Seat) -> None:
+        """Hold a shard of the folder until the process ends, and build the model."""
+        from .predictor import Predictor
 
-    def __init__(self, work: Work, seat: Seat) -> None:
-        self._work, self._refusal = work, ""
-        self._held = contextlib.ExitStack()  # until the process ends
-        try:
-            self._begin(seat)
-        except Exception as error:
-            self._refusal = refusal_of(error)
+        self._work, self.folder, self._held = work, work.folder, contextlib.ExitStack()
+        if not work.folder.is_dir():
+            raise UserError(f"{work.folder}: a machine of the cluster does not see this folder")
+        self._held.enter_context(hold_free_shard(work.folder, PURPOSE, seat.count))
+        self._predictor = Predictor.from_config(
+            work.method, weights=work.weights, device=work.device, options=work.options,
+            **work.rules,
+        )  # fmt: skip
 
-    def __call__(self, row: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
-        """Segment a block.
-
-        Args:
-            row: of ``ask``.
-
-        Returns:
-            An answer: ``tally`` or ``refusal``.
-        """
-        if self._refusal:
-            return answer(row, refusal=self._refusal)
-        work, (number, block) = self._work, block_of(row)
-        named = [Named(to_place(path), stem) for path, stem in json.loads(block)]
-        mark = may_try(work.folder, number)
-        if mark is None:
-            return answer(row, tally=vars(Tally(failed=[_lost_line(named, _ENDED)])))
+    def do(self, number: int, block: str) -> dict[str, Any]:
+        """Segment a block."""
+        named = _named(block)
         try:
             tally = self._segment(named, number)
         except Exception as error:  # whatever it is, the other blocks are not to blame
             tally = Tally(failed=[failure_line(str(named[0].path), error)])
             if isinstance(error, OSError) and error.errno in FULL:
-                tally.stopped = f"{work.folder}: {error.strerror}"
-        mark.unlink()
-        return answer(row, tally=vars(tally))
+                tally.stopped = f"{self.folder}: {error.strerror}"
+        return {"tally": vars(tally)}
+
+    def give_up(self, block: str) -> dict[str, Any]:
+        """Count its pictures as failed."""
+        return {"tally": vars(Tally(failed=[_lost_line(_named(block), _ENDED)]))}
 
     def _segment(self, named: Sequence[Named], number: int) -> Tally:
         work = self._work
@@ -184,19 +161,6 @@ class Worker:
         if store is not None:
             store.finish()
         return tally
-
-    def _begin(self, seat: Seat) -> None:
-        from .predictor import Predictor
-
-        seat.take()
-        work = self._work
-        if not work.folder.is_dir():
-            raise UserError(f"{work.folder}: a machine of the cluster does not see this folder")
-        self._held.enter_context(hold_free_shard(work.folder, PURPOSE, seat.count))
-        self._predictor = Predictor.from_config(
-            work.method, weights=work.weights, device=work.device, options=work.options,
-            **work.rules,
-        )  # fmt: skip
 
 
 def _blocks(files: Sequence[Named], size: int) -> Iterator[list[Named]]:
@@ -216,6 +180,10 @@ def _blocks(files: Sequence[Named], size: int) -> Iterator[list[Named]]:
 
 def _block_text(block: Sequence[Named]) -> str:
     return json.dumps([[str(one.path), one.stem] for one in block])
+
+
+def _named(text: str) -> list[Named]:
+    return [Named(to_place(path), stem) for path, stem in json.loads(text)]
 
 
 def _lost_line(block: Sequence[Named], why: str) -> str:

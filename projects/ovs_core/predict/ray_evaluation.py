@@ -18,14 +18,12 @@ import numpy as np
 from ..errors import UserError
 from .ray_cluster import (
     TRIES,
+    Actor,
     Resources,
     Seat,
-    answer,
     ask,
-    block_of,
     connected,
     forget_tries,
-    may_try,
     refusal_of,
 )
 
@@ -116,48 +114,29 @@ def evaluate_on_ray(
     return of_sets(results)
 
 
-class CountingWorker:
-    """An actor: builds the model, and counts block after block.
+class CountingWorker(Actor):
+    """Builds the model, and counts block after block: ``counted`` and ``oracle`` per evaluator."""
 
-    Args:
-        work: what to do.
-        seat: where.
-    """
+    def begin(self, work: Evaluation, seat: Seat) -> None:
+        """Build the model."""
+        self._at = ""
+        self._cfg, self._model = work.build()
+        self.folder = Path(self._cfg.OUTPUT_DIR)
 
-    def __init__(self, work: Evaluation, seat: Seat) -> None:
-        self._refusal, self._at = "", ""
-        try:
-            seat.take()
-            self._cfg, self._model = work.build()
-        except Exception as error:
-            self._refusal = refusal_of(error)
-
-    def __call__(self, row: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
-        """Label and count a block.
-
-        Args:
-            row: of ``ask``.
-
-        Returns:
-            An answer: ``counted`` and ``oracle`` for each evaluator, or ``refusal``.
-        """
-        if self._refusal:
-            return answer(row, refusal=self._refusal)
+    def do(self, number: int, block: str) -> dict[str, Any]:
+        """Label and count a block."""
         from ..evaluation.oracle import parts_of
 
-        number, block = block_of(row)
-        name, first, last = json.loads(block)
-        mark = may_try(Path(self._cfg.OUTPUT_DIR), number)
-        if mark is None:
-            return answer(row, refusal=_ended(name, first, last))
         try:
-            parts = parts_of(self._count(name, first, last))
+            parts = parts_of(self._count(*json.loads(block)))
         except Exception as error:
-            return answer(row, refusal=refusal_of(error))
-        finally:
-            mark.unlink()
+            return {"refusal": refusal_of(error)}
         counted = [[_sparse(count) for count in one.counted()] for one in parts]
-        return answer(row, counted=counted, oracle=[one.oracle for one in parts])
+        return {"counted": counted, "oracle": [one.oracle for one in parts]}
+
+    def give_up(self, block: str) -> dict[str, Any]:
+        """End the run: figures of a part would be others."""
+        return {"refusal": _ended(*json.loads(block))}
 
     def _count(self, name: str, first: int, last: int) -> DatasetEvaluator:
         import torch
